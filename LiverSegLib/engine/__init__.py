@@ -1,0 +1,1 @@
+"""The stages between an image and its label map, each a function of arrays or tensors."""

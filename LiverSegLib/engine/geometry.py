@@ -1,0 +1,171 @@
+"""Where voxels are: axis order, resampling onto the model's grid and back onto the input's.
+
+The grids are those of MONAI's `Orientationd` and `Spacingd` (first voxel centre kept, size
+round((n - 1) * spacing / new_spacing) + 1), so that a package gives the same labels here and under
+`python -m monai.bundle run`. Resampling is separable linear interpolation with border padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from LiverSegLib.volume import Volume, spacing_of
+
+Affine = npt.NDArray[np.float64]
+Box = tuple[tuple[int, int], ...]
+"""Half-open index ranges, one a axis."""
+
+_DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
+
+
+@dataclass(frozen=True)
+class AxisOrder:
+    """How to view an array in another axis order: transpose by `order`, then reverse where `flip`."""
+
+    order: tuple[int, int, int]
+    flip: tuple[bool, bool, bool]
+
+    def apply(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """A view of the [i, j, k] array in the new order; nothing is copied."""
+        slices = tuple(slice(None, None, -1 if f else 1) for f in self.flip)
+        return array.transpose(self.order)[slices]
+
+    def undo(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """The inverse of `apply`, also a view."""
+        slices = tuple(slice(None, None, -1 if f else 1) for f in self.flip)
+        return array[slices].transpose(tuple(int(n) for n in np.argsort(self.order)))
+
+
+def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
+    """The order that brings the axes closest to `axcodes`, for example "RAS" or "LPS".
+
+    An oblique grid stays oblique: axes are only permuted and reversed, never rotated.
+
+    Raises:
+        ValueError: `axcodes` does not name each of the three axes once.
+    """
+    if len(axcodes) != 3 or sorted(_DIRECTIONS[c][0] for c in axcodes if c in _DIRECTIONS) != [0, 1, 2]:
+        raise ValueError(f"axcodes {axcodes!r} do not name three different axes (for example RAS or LPS)")
+    # The nearest orthogonal matrix decides, so that shear does not make two axes claim one direction.
+    u, _, vt = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    cosines = u @ vt
+    # best[w] is the array axis that runs along world axis w.
+    best = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[w, axes[w]]) for w in range(3)))
+    targets = [_DIRECTIONS[code] for code in axcodes]
+    order = tuple(best[world] for world, _ in targets)
+    flip = tuple(bool(cosines[world, best[world]] * sign < 0) for world, sign in targets)
+    return AxisOrder(order, flip)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ModelGrid:
+    """The model's grid over one input volume, and the way there and back.
+
+    Args:
+        axes: axis order of the model's arrays.
+        input_shape: shape of the input viewed in that order.
+        step: model voxel size in input voxels, per model axis.
+        shape: model grid size.
+    """
+
+    axes: AxisOrder
+    input_shape: tuple[int, int, int]
+    step: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+    def positions(self, axis: int) -> npt.NDArray[np.float64]:
+        """Input index (fractional) of each model index along `axis`."""
+        at = np.arange(self.shape[axis]) * self.step[axis]
+        return np.clip(at, 0, self.input_shape[axis] - 1)
+
+    def model_positions(self, axis: int) -> npt.NDArray[np.float64]:
+        """Model index (fractional) of each input index along `axis`."""
+        at = np.arange(self.input_shape[axis]) / self.step[axis]
+        return np.clip(at, 0, self.shape[axis] - 1)
+
+    def input_box(self, box: Box) -> Box:
+        """Input index ranges whose model positions fall within the model `box` (its outer voxel centres)."""
+        ranges = []
+        for axis, (start, stop) in enumerate(box):
+            at = self.model_positions(axis)
+            inside = np.flatnonzero((at >= start) & (at <= stop - 1))
+            ranges.append((int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0))
+        return tuple(ranges)
+
+
+def model_grid(volume: Volume, axcodes: str, pixdim: tuple[float, float, float]) -> ModelGrid:
+    """The grid of `axcodes` order and `pixdim` mm over `volume`; a pixdim <= 0 keeps that axis's spacing."""
+    axes = axis_order(volume.affine, axcodes)
+    source = spacing_of(volume.affine)
+    size = tuple(volume.array.shape[n] for n in axes.order)
+    step, shape, spacing = [], [], []
+    for axis in range(3):
+        old = source[axes.order[axis]]
+        new = pixdim[axis] if pixdim[axis] > 0 else old
+        step.append(new / old)
+        # Python rounds halves to even, as NumPy does for MONAI.
+        shape.append(max(1, int(np.round((size[axis] - 1) * old / new + 1))))
+        spacing.append(new)
+    return ModelGrid(axes, size, tuple(step), tuple(shape), tuple(spacing))  # type: ignore[arg-type]
+
+
+def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]) -> torch.Tensor:
+    """Linear interpolation of `x` at fractional indices along one axis; float32 unless nothing moves.
+
+    Args:
+        x: tensor of any shape and real type.
+        axis: which axis.
+        positions: indices within [0, size - 1].
+    """
+    size = x.shape[axis]
+    whole = np.round(positions)
+    if np.abs(positions - whole).max(initial=0.0) < 1e-6:
+        if positions.size == size and np.array_equal(whole, np.arange(size)):
+            return x
+        return x.index_select(axis, torch.from_numpy(whole.astype(np.int64)).to(x.device))
+    lower = np.minimum(np.floor(positions).astype(np.int64), size - 2)
+    weight = torch.from_numpy((positions - lower).astype(np.float32)).to(x.device)
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    # Gather in the stored type (int16 for most CTs): half the traffic of converting first.
+    low = x.index_select(axis, torch.from_numpy(lower).to(x.device)).float()
+    high = x.index_select(axis, torch.from_numpy(lower + 1).to(x.device)).float()
+    return torch.lerp(low, high, weight.view(shape))
+
+
+def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    """A tensor that shares `array`'s memory where torch can hold its type and strides."""
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch cannot index these
+        array = array.astype(np.int32 if array.dtype.itemsize == 2 else np.float32)
+    if array.dtype == np.float16 or array.dtype.byteorder == ">" or array.dtype.itemsize > 8:
+        array = array.astype(np.float32)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(array)
+
+
+def to_model_grid(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch.device) -> torch.Tensor:
+    """Resample the input [i, j, k] array onto the model grid: float32 tensor of `grid.shape` on `device`."""
+    # torch has no negative strides: walk the array as it lies in memory and reverse positions instead.
+    lying = array.transpose(grid.axes.order)
+    by_stride = np.argsort([-abs(s) for s in lying.strides], kind="stable")
+    x = as_tensor(_positive_strides(lying.transpose(by_stride))).to(device)
+    for place, axis in enumerate(by_stride):
+        positions = grid.positions(int(axis))
+        if grid.axes.flip[axis]:
+            positions = grid.input_shape[axis] - 1 - positions
+        x = resample_axis(x, place, positions)
+    back = [int(n) for n in np.argsort(by_stride)]
+    return x.permute(back).float()
+
+
+def _positive_strides(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return array if all(s > 0 for s in array.strides) else np.ascontiguousarray(array)

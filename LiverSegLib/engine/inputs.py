@@ -1,0 +1,69 @@
+"""What can be segmented at all, and what the user should be warned of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.models.package import ModelPackage
+from LiverSegLib.volume import Volume
+
+AIR_HU = -1024.0
+_SAMPLE = 200_000
+_FEW_SLICES = 5
+
+
+def usable_array(volume: Volume) -> tuple[npt.NDArray[Any], list[str]]:
+    """The voxels [i, j, k] with values that are not finite replaced by air, and what to tell of that.
+
+    Raises:
+        InputError: nothing finite, or the same value everywhere.
+    """
+    array = volume.array
+    low, high = array.min(), array.max()  # one pass each; NaN and inf show up in them
+    notes: list[str] = []
+    if not (np.isfinite(low) and np.isfinite(high)):
+        finite = np.isfinite(array)
+        count = array.size - int(finite.sum())
+        if count > array.size // 2:
+            raise InputError(f"{volume.name} holds NaN or infinity in most voxels; export or load it again.")
+        low, high = array[finite].min(), array[finite].max()
+        array = np.where(finite, array, min(float(low), AIR_HU)).astype(np.float32)
+        notes.append(f"{volume.name} holds {count} voxels of NaN or infinity; they were taken as air.")
+    if low == high:
+        raise InputError(f"{volume.name} has the value {low} everywhere; there is nothing to segment.")
+    return array, notes
+
+
+def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
+    """Sentences on what the model was not made for: another modality, units, or very few slices."""
+    notes = []
+    wanted = package.modality
+    if wanted and volume.modality and volume.modality != wanted:
+        notes.append(
+            f"{volume.name} is {volume.modality} but {package.name} was trained on {wanted}; "
+            "do not trust the result, choose another model."
+        )
+    elif wanted == "CT" and not looks_like_ct(volume.array):
+        notes.append(
+            f"{volume.name} does not look like a CT in Hounsfield units (no fat or air values); "
+            f"{package.name} was trained on CT, so do not trust the result unless it is one."
+        )
+    if min(volume.array.shape) < _FEW_SLICES:
+        notes.append(f"{volume.name} has only {min(volume.array.shape)} slices; volumes are of what they show.")
+    return notes
+
+
+def looks_like_ct(array: npt.NDArray[Any]) -> bool:
+    """Whether the values can be Hounsfield units of a trunk: fat or air below -50 and tissue around 0 to 200."""
+    flat = array.reshape(-1, order="A")
+    sample = flat[:: max(1, flat.size // _SAMPLE)]
+    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    if not sample.size:
+        return False
+    low = float((sample < -50).mean())
+    tissue = float(((sample > -20) & (sample < 250)).mean())
+    return low > 0.01 and tissue > 0.01

@@ -1,0 +1,75 @@
+"""From decisions on the model grid to a label map on the input grid, slab by slab inside a box."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from LiverSegLib.engine.geometry import Box, ModelGrid, resample_axis
+from LiverSegLib.engine.progress import Monitor
+
+_SLAB_VALUES = 4_000_000
+
+
+def restore(
+    decisions: torch.Tensor, grid: ModelGrid, shape: tuple[int, ...], nearest: bool, monitor: Monitor
+) -> npt.NDArray[np.uint8]:
+    """Label map uint8 [i, j, k] of the input `shape` from decisions [D, X, Y, Z] on the model grid.
+
+    Interpolation between background voxels gives background, so only the box around the others (one model
+    voxel wider) is interpolated: the result is that of the whole grid. The argmax is taken after interpolating,
+    or before with `nearest`.
+    """
+    order = np.argsort(grid.axes.order)
+    # Fortran order: NIfTI, NRRD and Slicer all keep i fastest, and so do the slabs below.
+    labelmap = np.zeros(shape, np.uint8, order="F")
+    view = grid.axes.apply(labelmap)
+    assert view.base is not None
+    assert order.size == 3
+    box = foreground_box(decisions)
+    if box is None:
+        return labelmap
+    target = grid.input_box(box)
+    if any(stop <= start for start, stop in target):
+        return labelmap
+    if nearest:
+        decisions = _as_labels(decisions)[None].float()
+    # [D, Z, Y, X]: slabs along z, x fastest.
+    zyx = decisions.permute(0, 3, 2, 1)
+    positions = [grid.model_positions(axis)[slice(*target[axis])] for axis in range(3)]
+    if nearest:
+        positions = [np.round(p) for p in positions]
+    plane = len(positions[0]) * len(positions[1]) * decisions.shape[0]
+    depth = max(1, _SLAB_VALUES // max(plane, 1))
+    (x0, x1), (y0, y1), (z0, z1) = target
+    monitor.report("restore", 0, z1 - z0)
+    for first in range(0, z1 - z0, depth):
+        slab = resample_axis(zyx, 1, positions[2][first : first + depth])
+        slab = resample_axis(resample_axis(slab, 2, positions[1]), 3, positions[0])
+        labels = slab[0].to(torch.uint8) if nearest else _as_labels(slab)
+        part = labels.to(torch.uint8).cpu().numpy().transpose(2, 1, 0)
+        view[x0:x1, y0:y1, z0 + first : z0 + first + part.shape[2]] = part
+        monitor.report("restore", min(first + depth, z1 - z0), z1 - z0)
+    return labelmap
+
+
+def _as_labels(decisions: torch.Tensor) -> torch.Tensor:
+    """Labels [...] of decisions [D, ...]."""
+    if decisions.shape[0] == 1:
+        return decisions[0] > 0
+    return decisions.max(0).indices  # many times faster than argmax on a CPU
+
+
+def foreground_box(decisions: torch.Tensor) -> Box | None:
+    """Model index box around all foreground, one voxel wider where there is room; None without any."""
+    found = _as_labels(decisions) > 0
+    if not bool(found.any()):
+        return None
+    box = []
+    for axis in range(3):
+        others = [n for n in range(3) if n != axis]
+        used = found.amax(others) if found.dtype != torch.bool else found.any(others[1]).any(others[0])
+        at = used.nonzero().flatten()
+        box.append((max(int(at[0]) - 1, 0), min(int(at[-1]) + 2, found.shape[axis])))
+    return tuple(box)

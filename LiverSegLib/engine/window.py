@@ -1,0 +1,138 @@
+"""Sliding-window inference over a model grid, 3D by windows and 2D slice by slice.
+
+Window places and weights are MONAI's (`sliding_window_inference`: `dense_patch_slices`, Gaussian with
+sigma = size / 8), so that both give the same logits; its full-size output of all channels is what we avoid:
+for two classes only the difference of the logits is kept, which decides the label.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+
+from LiverSegLib.engine.progress import Monitor
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+Starts = tuple[int, ...]
+
+
+def window_starts(size: int, window: int, overlap: float) -> list[int]:
+    """First index of each window along one axis of `size` >= `window`."""
+    if size <= window:
+        return [0]
+    step = max(1, int(window * (1 - overlap)))
+    count = math.ceil((size - window) / step) + 1
+    return [min(n * step, size - window) for n in range(count)]
+
+
+def importance(shape: tuple[int, ...], gaussian: bool, device: torch.device) -> torch.Tensor:
+    """Weight of each voxel of a window, float32 of `shape`."""
+    weight = torch.ones(shape, device=device)
+    if not gaussian:
+        return weight
+    for axis, size in enumerate(shape):
+        at = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
+        bell = torch.exp(at**2 / (-2 * (0.125 * size) ** 2))
+        weight = weight * bell.view([-1 if n == axis else 1 for n in range(len(shape))])
+    return weight.clamp_(min=max(float(weight.min()), 1e-3))
+
+
+def pad_to(
+    x: torch.Tensor, roi: tuple[int, ...], mode: str
+) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Pad the last axes of `x` [N, C, ...] to at least `roi`, half on each side; give the leading widths."""
+    missing = [max(want - have, 0) for want, have in zip(roi, x.shape[2:], strict=True)]
+    leading = tuple(n // 2 for n in missing)
+    if any(missing):
+        widths = [w for n, lead in zip(reversed(missing), reversed(leading), strict=True) for w in (lead, n - lead)]
+        x = F.pad(x, widths, mode=mode) if mode != "constant" else F.pad(x, widths)
+    return x, leading
+
+
+def decision(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
+    """What is kept of logits [N, C, ...]: the difference of two classes [N, 1, ...], else all of them."""
+    values = logits.float()
+    if softmax:
+        values = values.softmax(1)
+    return values[:, 1:] - values[:, :1] if values.shape[1] == 2 else values
+
+
+def infer_windows(
+    x: torch.Tensor, network: Network, roi: tuple[int, ...], overlap: float, gaussian: bool,
+    batch: int, padding: str, softmax: bool, monitor: Monitor,
+) -> torch.Tensor:  # fmt: skip
+    """Run `network` over a volume [X, Y, Z]; return decisions [D, X, Y, Z], D = 1 for two classes.
+
+    Softmax is applied to the blended logits, as MONAI does after its inferer.
+    """
+    image, leading = pad_to(x[None, None], roi, padding)
+    size = tuple(image.shape[2:])
+    places = list(itertools.product(*(window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True))))
+    weight = importance(roi, gaussian, x.device)
+    total: torch.Tensor | None = None
+    weights = torch.zeros(size, device=x.device)
+    monitor.report("network", 0, len(places), "windows")
+    done = 0
+    for group in _groups(places, batch):
+        windows = [tuple(slice(s, s + r) for s, r in zip(start, roi, strict=True)) for start in group]
+        out = network(torch.cat([image[(slice(None), slice(None), *w)] for w in windows])).float()
+        if not softmax:
+            out = decision(out, False)
+        if total is None:
+            total = torch.zeros((out.shape[1], *size), device=x.device)
+        for window, values in zip(windows, out, strict=True):
+            total[(slice(None), *window)] += values * weight
+            weights[window] += weight
+        done += len(group)
+        monitor.report("network", done, len(places), "windows")
+    assert total is not None
+    total /= weights
+    inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape, strict=True))
+    cropped = total[(slice(None), *inner)]
+    return decision(cropped[None], True)[0] if softmax else cropped
+
+
+def infer_slices(
+    x: torch.Tensor, network: Network, roi: tuple[int, ...], overlap: float, gaussian: bool,
+    batch: int, padding: str, softmax: bool, monitor: Monitor,
+) -> torch.Tensor:  # fmt: skip
+    """Run a 2D `network` over the slices x[:, :, k] of [X, Y, Z]; return decisions [D, X, Y, Z]."""
+    count = x.shape[2]
+    slices, leading = pad_to(x.permute(2, 0, 1)[:, None], roi, padding)
+    size = tuple(slices.shape[2:])
+    places = list(itertools.product(*(window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True))))
+    weight = importance(roi, gaussian, x.device)
+    inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape[:2], strict=True))
+    out: torch.Tensor | None = None
+    monitor.report("network", 0, count, "slices")
+    for first in range(0, count, batch):
+        images = slices[first : first + batch]
+        total: torch.Tensor | None = None
+        weights = torch.zeros(size, device=x.device)
+        for start in places:
+            window = tuple(slice(s, s + r) for s, r in zip(start, roi, strict=True))
+            values = network(images[(slice(None), slice(None), *window)].contiguous()).float()
+            if len(places) == 1:
+                total, weights = values, torch.ones(size, device=x.device)
+                break
+            if total is None:
+                total = torch.zeros((*values.shape[:2], *size), device=x.device)
+            total[(slice(None), slice(None), *window)] += values * weight
+            weights[window] += weight
+        assert total is not None
+        kept = decision(total / weights, softmax)[(slice(None), slice(None), *inner)]
+        if out is None:  # memory in z, y, x order: that is how most images lie
+            out = torch.empty((kept.shape[1], count, x.shape[1], x.shape[0]), device=x.device)
+        out[:, first : first + batch] = kept.permute(1, 0, 3, 2)
+        monitor.report("network", min(first + batch, count), count, "slices")
+    assert out is not None
+    return out.permute(0, 3, 2, 1)
+
+
+def _groups(places: list[Starts], size: int) -> Iterator[list[Starts]]:
+    for first in range(0, len(places), size):
+        yield places[first : first + size]

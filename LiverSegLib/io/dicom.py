@@ -1,0 +1,50 @@
+"""A DICOM series in: one folder, one series, one volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom_frames import frames_of
+from LiverSegLib.io.dicom_geometry import order_frames
+from LiverSegLib.io.dicom_pixels import read_pixels
+from LiverSegLib.io.dicom_series import find_series
+from LiverSegLib.volume import Volume
+
+_SCALAR_MODALITIES = ("CT", "MR")
+
+
+def read_dicom(path: Path) -> Volume:
+    """Read the one image series in a folder, or the series that a file belongs to.
+
+    Slices are ordered by their position in space alone. Missing, doubled or displaced slices are refused,
+    since every volume in mL would be wrong; a gantry tilt is kept as shear in the affine.
+
+    Args:
+        path: a folder (its direct subfolders are searched too) or one DICOM file.
+
+    Returns:
+        The volume, array [i, j, k] with i along the rows of the slices: int16 where the rescaled values are
+        exact in it, else float32. Padding values and MONOCHROME1 (which only inverts the display) stay as is.
+
+    Raises:
+        InputError: no image series, several of them, an incomplete or damaged one, or pydicom is missing.
+    """
+    try:
+        import pydicom  # noqa: F401 (asked here once, so that the reason is told well)
+    except ImportError as error:
+        raise InputError(
+            f"{path} is DICOM, and reading it needs pydicom; install it with: pip install 'liverseg[dicom]'."
+        ) from error
+    files = find_series(path)
+    # Resolved, because "." has no name.
+    name = path.resolve().name
+    frames, affine = order_frames([frame for file in files for frame in frames_of(file)], name)
+    stack = read_pixels(frames)
+    modality = files[0].text("Modality")
+    return Volume(
+        stack.transpose(2, 1, 0),
+        affine,
+        name=name,
+        modality=modality if modality in _SCALAR_MODALITIES else None,
+    )

@@ -1,0 +1,104 @@
+"""Measurements as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from LiverSegLib import __version__
+from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.volume import Label, Result
+
+# Raise it when a key changes its meaning or goes away.
+SCHEMA_VERSION = 1
+_COLUMNS = (
+    "kind",
+    "name",
+    "number",
+    "voxels",
+    "volume_ml",
+    "longest_diameter_mm",
+    "center_r_mm",
+    "center_a_mm",
+    "center_s_mm",
+)
+
+
+def write_measurements_csv(path: Path | str, result: Result) -> None:
+    """Write one row per segment and one per lesion.
+
+    Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
+    `volume_ml`, `longest_diameter_mm`, and the lesion's centre in RAS mm; what a row lacks stays empty.
+
+    Args:
+        path: the file; an existing one is replaced only by a complete one.
+        result: what the segmenter gave.
+
+    Raises:
+        OutputError: the file cannot be written; whatever stood there before is unchanged.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_rows(result))
+    with atomic_file(Path(path)) as file:
+        file.write(text.getvalue().encode())
+
+
+def _rows(result: Result) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"kind": "segment", "name": s.name, "voxels": s.voxels, "volume_ml": round(s.volume_ml, 4)}
+        for s in result.measurements.segments
+    ]
+    for number, lesion in enumerate(result.measurements.lesions, start=1):
+        right, anterior, superior = (round(x, 2) for x in lesion.center_ras)
+        rows.append(
+            {
+                "kind": "lesion",
+                "name": "tumor",
+                "number": number,
+                "volume_ml": round(lesion.volume_ml, 4),
+                "longest_diameter_mm": round(lesion.longest_diameter_mm, 2),
+                "center_r_mm": right,
+                "center_a_mm": anterior,
+                "center_s_mm": superior,
+            }
+        )
+    return rows
+
+
+def write_measurements_json(path: Path | str, result: Result) -> None:
+    """Write the measurements together with what they came from: model, device, timings, warnings, labels.
+
+    Args:
+        path: the file; an existing one is replaced only by a complete one.
+        result: what the segmenter gave.
+
+    Raises:
+        OutputError: the file cannot be written; whatever stood there before is unchanged.
+    """
+    measurements = result.measurements
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "software": f"LiverSeg {__version__}",
+        "model": result.model,
+        "device": result.device,
+        "timings_s": result.timings,
+        "warnings": list(result.warnings),
+        "labels": [_label(label) for label in result.labels],
+        "segments": [asdict(segment) for segment in measurements.segments],
+        "lesions": [asdict(lesion) for lesion in measurements.lesions],
+        "tumor_burden_percent": measurements.tumor_burden_percent,
+    }
+    # NaN is not JSON; better no file than one that other programs cannot read.
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_file(Path(path)) as file:
+        file.write(text.encode() + b"\n")
+
+
+def _label(label: Label) -> dict[str, Any]:
+    return {**asdict(label), "segment_id": label.segment_id}

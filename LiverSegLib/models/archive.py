@@ -1,0 +1,109 @@
+"""Packages in a zip, unpacked with every path, link and size checked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from LiverSegLib.errors import ModelError
+from LiverSegLib.models.checksums import digest
+
+MAX_BYTES = 4 * 1024**3
+MAX_FILES = 2000
+MAX_RATIO = 200
+"""Weights compress at most by a few times; only a bomb exceeds this."""
+
+
+def cache_folder() -> Path:
+    """Where unpacked packages are kept: $LIVERSEG_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("LIVERSEG_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "liverseg"
+
+
+def extracted(path: Path) -> Path:
+    """The package folder at `path`, unpacking a zip into the cache first.
+
+    Raises:
+        ModelError: nothing is there, or the zip is damaged or unsafe.
+    """
+    if path.is_dir():
+        return path
+    if not path.exists():
+        raise ModelError(f"There is no model package at {path}; check the path.")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is neither a package folder nor a zip; get the package again.")
+    target = cache_folder() / "packages" / f"{path.stem}-{digest(path)[:16]}"
+    if not target.is_dir():
+        _unpack(path, target)
+    return _package_root(target, path)
+
+
+def _package_root(folder: Path, path: Path) -> Path:
+    """The folder that holds configs/: the archive's top or its only sub-folder."""
+    for candidate in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+        if (candidate / "configs").is_dir():
+            return candidate
+    raise ModelError(f"{path} holds no configs folder; it is not a model package.")
+
+
+def _unpack(path: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Unpacked beside its place and moved: a broken run never leaves half a package behind.
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpacking-"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check(members, path)
+            for member in members:
+                _extract(archive, member, partial, path)
+        partial.rename(target)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"{path} is a damaged zip ({error}); get the package again.") from error
+    except OSError as error:
+        if not target.is_dir():  # else another process was first with the same content
+            raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse the whole archive before the first byte is written."""
+    if len(members) > MAX_FILES:
+        raise ModelError(f"{path} holds {len(members)} files, too many for a model package; it is not unpacked.")
+    for member in members:
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in member.filename or "\0" in member.filename:
+            raise ModelError(f"{path} holds the path {member.filename!r}, which leads outside; it is not unpacked.")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise ModelError(f"{path} holds the link {member.filename!r}; it is not unpacked.")
+    total = sum(member.file_size for member in members)
+    packed = max(sum(member.compress_size for member in members), 1)
+    if total > MAX_BYTES or total / packed > MAX_RATIO:
+        raise ModelError(
+            f"{path} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB; it is not unpacked."
+        )
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, path: Path) -> None:
+    target = folder / member.filename.replace("\\", "/")
+    if member.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = member.file_size  # a header may lie about the size: count what really comes out
+    with archive.open(member) as source, target.open("wb") as sink:
+        while block := source.read(1 << 20):
+            left -= len(block)
+            if left < 0:
+                raise ModelError(f"{path}: {member.filename} is larger than it declares; it is not unpacked.")
+            sink.write(block)

@@ -1,0 +1,160 @@
+"""The model package: what a network needs to be run exactly as it was trained, read as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from LiverSegLib.engine.intensity import Intensity
+from LiverSegLib.errors import ModelError
+from LiverSegLib.models.archive import extracted
+from LiverSegLib.models.config import BundleConfig, read_json
+from LiverSegLib.models.transforms import (
+    Inferer,
+    read_inferer,
+    read_postprocessing,
+    read_preprocessing,
+)
+from LiverSegLib.networks import canonical_name, check_arguments
+from LiverSegLib.volume import Label, label_for
+
+_ANY_DTYPE_MAX_LABELS = 255
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """One model, ready to be built.
+
+    Args:
+        path: the package's folder.
+        name, version, license, data_source, intended_use: as its metadata tell.
+        modality: "CT", "MR" or "".
+        labels: what it segments, in rising order of value; the network has one channel more.
+        spatial_dims: 2 (run slice by slice along the last model axis) or 3.
+        network, arguments: registry name and keyword arguments.
+        axcodes, pixdim: the grid it works on; a pixdim <= 0 keeps the image's spacing.
+        intensity: the normalisation steps, in order.
+        divisible: the grid is padded with zeros, half on each side, to multiples of these sizes.
+        inferer: the sliding window.
+        softmax: probabilities instead of logits are brought back to the input grid.
+        nearest: labels instead of logits are brought back (nearest neighbour).
+        metadata: everything that metadata.json says.
+    """
+
+    path: Path
+    name: str
+    version: str
+    modality: str
+    labels: tuple[Label, ...]
+    spatial_dims: int
+    network: str
+    arguments: dict[str, Any]
+    axcodes: str
+    pixdim: tuple[float, float, float]
+    intensity: tuple[Intensity, ...]
+    divisible: tuple[int, int, int]
+    inferer: Inferer
+    softmax: bool = False
+    nearest: bool = False
+    license: str = "not stated"
+    data_source: str = "not stated"
+    intended_use: str = "not stated"
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def title(self) -> str:
+        """Name and version for people."""
+        return f"{self.name} {self.version}".strip()
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network, background included."""
+        return len(self.labels) + 1
+
+
+def read_package(path: Path | str) -> ModelPackage:
+    """Read a package folder or `.zip`; nothing of it is executed and its weights are not loaded yet.
+
+    Raises:
+        ModelError: the package is incomplete or unsafe, or needs something that is not supported.
+    """
+    folder = extracted(Path(path))
+    metadata = read_json(folder / "configs" / "metadata.json")
+    config = BundleConfig(read_json(folder / "configs" / "inference.json"), f"The package {folder.name}")
+    network, arguments = _read_network(config)
+    labels, modality = _read_channels(metadata, folder.name)
+    grid = read_preprocessing(config)
+    softmax, nearest = read_postprocessing(config)
+    declared = arguments.get("out_channels")
+    if declared != len(labels) + 1:
+        raise ModelError(
+            f"The package {folder.name} names {len(labels) + 1} channels in metadata.json but its network "
+            f"has {declared}; repair the package."
+        )
+    return ModelPackage(
+        path=folder,
+        name=str(metadata.get("name") or folder.name),
+        version=str(metadata.get("version", "")),
+        modality=modality,
+        labels=labels,
+        spatial_dims=_spatial_dims(arguments, folder.name),
+        network=network,
+        arguments=arguments,
+        axcodes=grid.axcodes,
+        pixdim=grid.pixdim,
+        intensity=grid.intensity,
+        divisible=grid.divisible,
+        inferer=read_inferer(config),
+        softmax=softmax,
+        nearest=nearest,
+        license=str(metadata.get("license") or _license_line(folder)),
+        data_source=str(metadata.get("data_source", "not stated")),
+        intended_use=str(metadata.get("intended_use", "not stated")),
+        metadata=metadata,
+    )
+
+
+def _read_network(config: BundleConfig) -> tuple[str, dict[str, Any]]:
+    key = "network_def" if "network_def" in config else "network"
+    definition = config.get(key)
+    if not isinstance(definition, dict) or not isinstance(definition.get("_target_"), str):
+        raise ModelError(f"{config.source}: {key} does not name a network by _target_; repair the package.")
+    arguments = {k: v for k, v in definition.items() if not k.startswith("_")}
+    name = canonical_name(definition["_target_"])
+    if name == "SwinUNETR":
+        arguments.pop("img_size", None)  # older MONAI wanted it, newer refuses it
+    check_arguments(name, arguments)
+    return name, arguments
+
+
+def _spatial_dims(arguments: dict[str, Any], name: str) -> int:
+    dims = arguments.get("spatial_dims", 3)
+    if dims not in (2, 3):
+        raise ModelError(f"The package {name} has spatial_dims {dims!r}; 2 or 3 is needed.")
+    if arguments.get("in_channels") != 1:
+        raise ModelError(
+            f"The package {name} takes {arguments.get('in_channels')} input channels; only one is supported."
+        )
+    return int(dims)
+
+
+def _read_channels(metadata: dict[str, Any], name: str) -> tuple[tuple[Label, ...], str]:
+    try:
+        data_format = metadata["network_data_format"]
+        channels = next(iter(data_format["outputs"].values()))["channel_def"]
+        modality = str(next(iter(data_format["inputs"].values())).get("modality", "")).upper()
+        named = {int(key): str(value) for key, value in channels.items()}
+    except (KeyError, StopIteration, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"The package {name} does not say in metadata.json what its channels are.") from error
+    if sorted(named) != list(range(len(named))) or not 2 <= len(named) <= _ANY_DTYPE_MAX_LABELS + 1:
+        raise ModelError(f"The package {name} numbers its channels with gaps; repair its channel_def.")
+    return tuple(label_for(value, named[value]) for value in sorted(named) if value), modality
+
+
+def _license_line(folder: Path) -> str:
+    try:
+        lines = (folder / "LICENSE").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "not stated"
+    return next((line.strip() for line in lines if line.strip()), "not stated")

@@ -1,0 +1,35 @@
+"""Which packages are at hand, by name or path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from LiverSegLib.errors import ModelError
+
+BUILT_IN = Path(__file__).parent / "packages"
+DEFAULT = "liver_ct_starter"
+
+
+def built_in_names() -> list[str]:
+    """Names of the packages that ship with LiverSeg."""
+    return sorted(p.name for p in BUILT_IN.glob("*") if (p / "configs").is_dir())
+
+
+def find_package(name_or_path: str | Path | None = None) -> Path:
+    """The folder or zip of a package.
+
+    Args:
+        name_or_path: a path, the name of a built-in package, or None for the default.
+
+    Raises:
+        ModelError: neither exists.
+    """
+    wanted = DEFAULT if name_or_path is None else name_or_path
+    if isinstance(wanted, str) and wanted in built_in_names():
+        return BUILT_IN / wanted
+    path = Path(wanted).expanduser()
+    if path.exists():
+        return path
+    raise ModelError(
+        f"There is no model {wanted}; give the path of a package or one of: {', '.join(built_in_names()) or 'none'}."
+    )

@@ -1,0 +1,208 @@
+"""The transforms and inferers that a package may ask for, interpreted; anything else is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from LiverSegLib.engine.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.errors import ModelError
+from LiverSegLib.models.config import BundleConfig
+
+# These load, reshape or type; our engine does so anyway.
+_PLUMBING = {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "CastToTyped", "ToTensord", "ToDeviced"}
+_POST_PLUMBING = {"EnsureTyped", "SaveImaged", "ToTensord", "CastToTyped"}
+
+
+@dataclass(frozen=True)
+class Inferer:
+    """The sliding window: size in model voxels (2 or 3 numbers), overlap 0 to 1, blending, padding."""
+
+    roi_size: tuple[int, ...]
+    overlap: float = 0.25
+    gaussian: bool = True
+    batch_size: int = 1
+    padding: str = "constant"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Model grid and intensity steps."""
+
+    axcodes: str
+    pixdim: tuple[float, float, float]
+    intensity: tuple[Intensity, ...]
+    divisible: tuple[int, int, int] = (1, 1, 1)
+
+
+def read_preprocessing(config: BundleConfig) -> Preprocessing:
+    """Interpret the package's `preprocessing` transforms.
+
+    Raises:
+        ModelError: names the transform or argument that is not supported.
+    """
+    axcodes, pixdim = "RAS", (-1.0, -1.0, -1.0)
+    intensity: list[Intensity] = []
+    divisible = (1, 1, 1)
+    for name, arguments in _steps(config, "preprocessing"):
+        try:
+            if name in _PLUMBING:
+                continue
+            if name == "Orientationd":
+                axcodes = _axcodes(arguments["axcodes"])
+            elif name == "Spacingd":
+                pixdim = _pixdim(arguments)
+            elif name == "DivisiblePadd":
+                divisible = _divisible(arguments)
+            elif name in _INTENSITY:
+                intensity.append(_INTENSITY[name](arguments))
+            else:
+                raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{config.source}: {name} has a missing or wrong argument: {error}.") from error
+    return Preprocessing(axcodes, pixdim, tuple(intensity), divisible)
+
+
+def read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
+    """Whether probabilities, and whether labels (nearest neighbour), are what is brought back.
+
+    Raises:
+        ModelError: names the transform that is not supported.
+    """
+    softmax = nearest = inverted = False
+    if "postprocessing" not in config:
+        return softmax, nearest
+    for name, arguments in _steps(config, "postprocessing"):
+        if name == "Activationsd":
+            if arguments.get("sigmoid"):
+                raise ModelError(f"{config.source} ends in sigmoid channels; only softmax classes are supported.")
+            softmax = softmax or (bool(arguments.get("softmax")) and not inverted)
+        elif name == "AsDiscreted":
+            if not arguments.get("argmax"):
+                raise ModelError(f"{config.source} ends in thresholds; only argmax classes are supported.")
+            nearest = nearest or not inverted
+        elif name == "Invertd":
+            inverted = True
+        elif name not in _POST_PLUMBING and name != "KeepLargestConnectedComponentd":
+            raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
+    return softmax, nearest and inverted
+
+
+def read_inferer(config: BundleConfig) -> Inferer:
+    """Interpret the package's sliding window.
+
+    Raises:
+        ModelError: another inferer, or impossible numbers.
+    """
+    found = config.data.get("inferer")
+    # The window's device and progress are ours to choose; their expressions are never looked at.
+    wanted = ("_target_", "roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "spatial_dim")
+    if not isinstance(found, dict):
+        raise ModelError(f"{config.source} has no inferer; it is not a package that can be run.")
+    arguments = config.resolve({k: v for k, v in found.items() if k in wanted}, "inferer")
+    name = str(arguments.get("_target_", "")).rpartition(".")[2]
+    if name not in ("SlidingWindowInferer", "SliceInferer"):
+        raise ModelError(f"{config.source} asks for the inferer {name or 'nothing'}, which is not supported.")
+    try:
+        roi = tuple(int(n) for n in arguments["roi_size"])
+        overlap = arguments.get("overlap", 0.25)
+        overlap = float(max(overlap) if isinstance(overlap, list) else overlap)
+        batch = int(arguments.get("sw_batch_size", 1))
+        dim = int(arguments.get("spatial_dim", 2))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{config.source}: the inferer has a missing or wrong argument: {error}.") from error
+    dims = 2 if name == "SliceInferer" else 3
+    # -1 means the whole image along that axis.
+    if len(roi) != dims or any(n < 1 and n != -1 for n in roi) or max(roi) > 1024 or not 0 <= overlap < 1 or not 1 <= batch <= 256:
+        raise ModelError(f"{config.source}: the inferer's window {roi} or overlap {overlap} is impossible.")
+    if dims == 2 and dim != 2:
+        raise ModelError(f"{config.source} slices along axis {dim}; only the last axis (2) is supported.")
+    gaussian = str(arguments.get("mode", "constant")).lower() == "gaussian"
+    return Inferer(roi, overlap, gaussian, batch, str(arguments.get("padding_mode", "constant")).lower())
+
+
+def _steps(config: BundleConfig, key: str) -> list[tuple[str, dict[str, Any]]]:
+    found = config.data.get(key)
+    if not isinstance(found, dict) or not isinstance(found.get("transforms"), list):
+        raise ModelError(f"{config.source} has no list of transforms in {key}; it cannot be run.")
+    steps = []
+    for step in found["transforms"]:
+        if not isinstance(step, dict) or not isinstance(step.get("_target_"), str):
+            raise ModelError(f"{config.source}: a step of {key} names no transform by _target_.")
+        if step.get("_disabled_") is True:
+            continue
+        name = step["_target_"].rpartition(".")[2]
+        # Arguments of what we do ourselves (output folders and such) may hold expressions; they stay unread.
+        needed = {} if name in _PLUMBING | _POST_PLUMBING | {"Invertd"} else step
+        arguments = {k: config.resolve(v, f"{key}.{name}.{k}") for k, v in needed.items() if k not in _IGNORED}
+        steps.append((name, arguments))
+    return steps
+
+
+_IGNORED = {"_target_", "keys", "mode", "allow_missing_keys", "device", "dtype", "track_meta", "align_corners",
+            "method"}  # fmt: skip
+
+
+def _axcodes(value: Any) -> str:
+    pairs = ("LR", "AP", "IS")
+    if not isinstance(value, str) or len(value) != 3:
+        raise ValueError(f"axcodes {value!r} do not name three axes")
+    if any(sum(c in pair for c in value.upper()) != 1 for pair in pairs):
+        raise ValueError(f"axcodes {value!r} do not name three different axes")
+    return value.upper()
+
+
+def _pixdim(arguments: dict[str, Any]) -> tuple[float, float, float]:
+    value = arguments["pixdim"]
+    numbers = [float(n) for n in (value if isinstance(value, list) else [value] * 3)]
+    if len(numbers) != 3 or any(not n <= 100 or 0 < n < 0.1 for n in numbers):
+        raise ValueError(f"pixdim {value!r} is not three sizes in mm")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _divisible(arguments: dict[str, Any]) -> tuple[int, int, int]:
+    value = arguments["k"]
+    numbers = [int(n) for n in (value if isinstance(value, list) else [value] * 3)]
+    if len(numbers) != 3 or any(not 1 <= n <= 256 for n in numbers):
+        raise ValueError(f"k {value!r} is not three sizes in voxels")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _scale_range(a: dict[str, Any]) -> Intensity:
+    low, high = float(a["a_min"]), float(a["a_max"])
+    if low >= high:
+        raise ValueError(f"a_min {low} is not below a_max {high}")
+    out_low, out_high = a.get("b_min"), a.get("b_max")
+    return ScaleRange(
+        low, high,
+        0.0 if out_low is None else float(out_low),
+        1.0 if out_high is None else float(out_high),
+        bool(a.get("clip", False)),
+    )  # fmt: skip
+
+
+def _normalize(a: dict[str, Any]) -> Intensity:
+    mean, std = a.get("subtrahend"), a.get("divisor")
+    return Normalize(
+        None if mean is None else float(mean), None if std is None else float(std), bool(a.get("nonzero", False))
+    )
+
+
+def _min_max(a: dict[str, Any]) -> Intensity:
+    return ScalePercentiles(0, 100, float(a.get("minv", 0.0)), float(a.get("maxv", 1.0)), clip=False)
+
+
+def _percentiles(a: dict[str, Any]) -> Intensity:
+    lower, upper = float(a["lower"]), float(a["upper"])
+    if not 0 <= lower < upper <= 100:
+        raise ValueError(f"percentiles {lower} and {upper} are impossible")
+    return ScalePercentiles(lower, upper, float(a["b_min"]), float(a["b_max"]), bool(a.get("clip", False)))
+
+
+_INTENSITY: dict[str, Callable[[dict[str, Any]], Intensity]] = {
+    "ScaleIntensityRanged": _scale_range,
+    "NormalizeIntensityd": _normalize,
+    "ScaleIntensityd": _min_max,
+    "ScaleIntensityRangePercentilesd": _percentiles,
+}

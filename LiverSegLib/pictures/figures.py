@@ -1,0 +1,161 @@
+"""Whole figures: the four-panel picture of a case and the mosaic of axial slices."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from LiverSegLib.errors import OutputError
+from LiverSegLib.pictures import panels
+from LiverSegLib.pictures.scene import Plane, Scene
+from LiverSegLib.pictures.slicer_process import TILE
+from LiverSegLib.pictures.surface import render_front
+from LiverSegLib.volume import Result
+
+WARNING = "Not for clinical use"
+_DPI = 100
+_GAP, _CAPTION = 8, 66
+_BACKGROUND = "#101214"
+
+
+def case_figure(scene: Scene, name: str, result: Result, tiles: npt.NDArray[np.uint8] | None) -> Figure:
+    """Axial, coronal, sagittal and front view in a square, with a caption below.
+
+    Args:
+        scene: what to draw.
+        name: the case, for the caption.
+        result: numbers and model, for the caption.
+        tiles: the four panels drawn elsewhere, uint8 [4, rows, columns, 3]; None to draw them here.
+    """
+    figure, axes = _panel_grid(rows=2, columns=2, side=TILE)
+    for number, plane in enumerate(scene.planes):
+        if tiles is None:
+            panels.draw_slice(axes[number], scene, plane)
+        else:
+            panels.draw_tile(axes[number], tiles[number], plane.extent_mm)
+        panels.annotate(axes[number], plane, panels.position_text(scene, plane))
+    _draw_surface(axes[3], scene, None if tiles is None else tiles[3])
+    _caption(figure, name, result)
+    return figure
+
+
+def grid_figure(scene: Scene, planes: Sequence[Plane], name: str, result: Result) -> Figure:
+    """All `planes` as a mosaic of about four by three, with a caption below."""
+    columns = min(len(planes), max(1, int(np.ceil(np.sqrt(len(planes) * 4 / 3)))))
+    rows = -(-len(planes) // columns)
+    # One or two panels alone would leave no room for the caption.
+    figure, axes = _panel_grid(rows=rows, columns=columns, side=max(380, 900 // columns))
+    for place, plane in zip(axes, planes, strict=False):
+        panels.draw_slice(place, scene, plane, line=1.1, fill=0.12)
+        position, _, number = panels.position_text(scene, plane).partition(", slice ")
+        panels.title(place, position)
+        panels.title(place, number, right=True)
+    for place in axes[len(planes) :]:
+        panels.empty_panel(place, 1.0)
+    panels.draw_letters(axes[0], planes[0].letters)
+    _caption(figure, name, result)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` as PNG, complete or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        part = Path(part_name)
+        with os.fdopen(handle, "wb") as stream:
+            figure.savefig(stream, format="png", metadata={"Software": "LiverSeg", "Comment": WARNING})
+        part.chmod(0o644)  # mkstemp keeps its files from everyone else
+        part.replace(path)
+    except OSError as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _panel_grid(*, rows: int, columns: int, side: int) -> tuple[Figure, list[Axes]]:
+    """A figure with square panels of exactly `side` pixels and room for the caption; panels row by row."""
+    width = columns * (side + _GAP) + _GAP
+    height = rows * (side + _GAP) + _GAP + _CAPTION
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
+    FigureCanvasAgg(figure)
+    axes = []
+    for row in range(rows):
+        for column in range(columns):
+            left = _GAP + column * (side + _GAP)
+            bottom = height - (row + 1) * (side + _GAP)
+            axes.append(figure.add_axes((left / width, bottom / height, side / width, side / height)))
+    return figure, axes
+
+
+def _draw_surface(axes: Axes, scene: Scene, tile: npt.NDArray[np.uint8] | None) -> None:
+    """The front view, or a sentence where there is nothing to see."""
+    panels.empty_panel(axes, 1.0)
+    if not scene.overlays:
+        panels.notice(axes, "no liver found")
+        return
+    if tile is None:
+        picture, extent = render_front(scene, TILE)
+        panels.draw_tile(axes, picture, extent)
+    else:
+        panels.draw_tile(axes, tile, 1.0)
+    panels.title(axes, "Surface from the front")
+    panels.draw_letters(axes, ("R", "L", "S", "I"))
+
+
+def _caption(figure: Figure, name: str, result: Result) -> None:
+    """Two lines: case and warning; volumes in their segments' colours and model."""
+    height = figure.get_figheight() * _DPI
+    width = figure.get_figwidth() * _DPI
+    first, second = (_CAPTION - 18) / height, 18 / height
+    left, right = 2 * _GAP / width, 1 - 2 * _GAP / width
+    common: dict[str, Any] = {"va": "center", "parse_math": False}
+    room = int(width / 16)
+    figure.text(left, first, _shorten(name, room), color="white", size=13, weight="bold", **common)
+    figure.text(right, first, WARNING, color="#ffb74d", size=12, weight="bold", ha="right", **common)
+    figure.text(right, second, _shorten(result.model, room), color=panels.DIM, size=11, ha="right", **common)
+    colors = {label.name: tuple(c / 255 for c in label.color) for label in result.labels}
+    for text, segment in _numbers(result):
+        drawn = figure.text(left, second, text, color=colors.get(segment, panels.INK), size=12, **common)
+        left = drawn.get_window_extent().x1 / width + 20 / width
+
+
+def _numbers(result: Result) -> list[tuple[str, str]]:
+    """What was measured as short texts, each with the segment that it is about."""
+    measured = result.measurements
+    texts = [(f"{s.name} {_ml(s.volume_ml)}", s.name) for s in measured.segments if s.voxels]
+    if measured.lesions:
+        count = len(measured.lesions)
+        longest = max(lesion.longest_diameter_mm for lesion in measured.lesions)
+        texts.append((f"{count} lesion{'s' * (count != 1)}, longest diameter {longest:.0f} mm", "tumor"))
+    if not result.labelmap.any():
+        texts.append(("no liver found", ""))
+    return texts
+
+
+def _ml(volume: float) -> str:
+    """Volume in mL; small ones with a digit after the point."""
+    return f"{volume:.0f} mL" if volume >= 100 else f"{volume:.1f} mL"
+
+
+def _shorten(text: str, room: int) -> str:
+    """`text` within `room` characters, cut in the middle, since names differ at both ends."""
+    text = " ".join(text.split())
+    if len(text) <= room:
+        return text
+    return f"{text[: room // 2 - 1]}…{text[-(room - room // 2) :]}"

@@ -1,0 +1,128 @@
+"""Matplotlib drawing of single panels: a slice with its outlines, a rendered tile, letters and scale bar.
+
+Only the object interface is used: pyplot keeps global state that threads would share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.patheffects import withStroke
+
+from LiverSegLib.pictures.scene import AXIS_LETTERS, Plane, Scene
+
+INK = "#e8e8e8"
+DIM = "#9a9a9a"
+_HALO = [withStroke(linewidth=2.5, foreground="black")]
+_BAR_LENGTHS_MM = (100, 50, 20, 10, 5, 2, 1)
+
+
+def empty_panel(axes: Axes, extent_mm: float) -> None:
+    """Make `axes` a black square of `extent_mm` with the origin in its middle."""
+    axes.set_facecolor("black")
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.set(xlim=(-extent_mm / 2, extent_mm / 2), ylim=(-extent_mm / 2, extent_mm / 2))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fill: float = 0.22) -> None:
+    """Draw the image, each segment's translucent fill and its outline of `line` points, in mm."""
+    empty_panel(axes, plane.extent_mm)
+    edges = plane.edges_mm(scene.image.shape, scene.spacing)
+    low, high = scene.window
+    grey = np.nan_to_num(plane.cut(scene.image).astype(np.float32), nan=low, posinf=high, neginf=low)
+    kwargs: dict[str, Any] = {"extent": edges, "origin": "upper", "aspect": "equal"}
+    smooth = "bicubic" if min(grey.shape) > 1 else "nearest"
+    axes.imshow(np.clip(grey, low, high), cmap="gray", vmin=low, vmax=high, interpolation=smooth, **kwargs)
+    labels = plane.cut(scene.labelmap)
+    for overlay in scene.overlays:
+        mask = overlay.mask(labels)
+        if not mask.any():
+            continue
+        color = np.array(overlay.color) / 255
+        shown = np.ma.masked_where(~mask, mask)
+        axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
+        _outline(axes, mask, edges, color, line)
+    axes.set(
+        xlim=(-plane.extent_mm / 2, plane.extent_mm / 2), ylim=(-plane.extent_mm / 2, plane.extent_mm / 2)
+    )
+
+
+def _outline(
+    axes: Axes,
+    mask: npt.NDArray[np.bool_],
+    edges: tuple[float, float, float, float],
+    color: npt.NDArray[np.float64],
+    width: float,
+) -> None:
+    """Contour half-way between voxel centres; a margin of one voxel closes outlines at the image's border."""
+    left, right, bottom, top = edges
+    rows, columns = mask.shape
+    dx, dy = (right - left) / columns, (top - bottom) / rows
+    x = left + dx * (np.arange(columns + 2) - 0.5)
+    y = top - dy * (np.arange(rows + 2) - 0.5)
+    axes.contour(x, y, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[color], linewidths=width)
+
+
+def draw_tile(axes: Axes, tile: npt.NDArray[np.uint8] | npt.NDArray[np.float32], extent_mm: float) -> None:
+    """Show an RGB picture, shape [rows, columns, 3], that fills the panel of `extent_mm`."""
+    empty_panel(axes, extent_mm)
+    half = extent_mm / 2
+    axes.imshow(tile, extent=(-half, half, -half, half), interpolation="bilinear", aspect="equal")
+
+
+def annotate(axes: Axes, plane: Plane, position: str) -> None:
+    """Write the plane's name and position, the orientation letters and a scale bar."""
+    _write(axes, 0.02, 0.98, f"{plane.name}   {position}", ha="left", va="top", size=11)
+    draw_letters(axes, plane.letters)
+    fitting = [length for length in _BAR_LENGTHS_MM if length <= plane.extent_mm / 4]
+    if fitting:
+        right, y = 0.46 * plane.extent_mm, -0.46 * plane.extent_mm
+        axes.plot([right - fitting[0], right], [y, y], color=INK, linewidth=2, path_effects=_HALO)
+        text = f"{fitting[0] // 10} cm" if fitting[0] >= 10 else f"{fitting[0]} mm"
+        middle = 0.96 - fitting[0] / plane.extent_mm / 2
+        _write(axes, middle, 0.05, text, ha="center", va="bottom", size=9)
+
+
+def draw_letters(axes: Axes, letters: tuple[str, str, str, str]) -> None:
+    """Write orientation letters at the left, right, top and bottom."""
+    places = ((0.015, 0.5), (0.985, 0.5), (0.5, 0.985), (0.5, 0.015))
+    for letter, (x, y), ha, va in zip(
+        letters,
+        places,
+        ("left", "right", "center", "center"),
+        ("center", "center", "top", "bottom"),
+        strict=True,
+    ):
+        _write(axes, x, y, letter, ha=ha, va=va, size=13, weight="bold")
+
+
+def title(axes: Axes, text: str, *, right: bool = False) -> None:
+    """Write the panel's title in its upper left, or right, corner."""
+    _write(axes, 0.98 if right else 0.02, 0.98, text, ha="right" if right else "left", va="top", size=11)
+
+
+def notice(axes: Axes, text: str) -> None:
+    """Write a sentence in the middle of a panel."""
+    _write(axes, 0.5, 0.5, text, ha="center", va="center", size=15, color="#ffb74d")
+
+
+def position_text(scene: Scene, plane: Plane) -> str:
+    """Where the plane lies in RAS mm along its axis, and its number: "S 91.2 mm, slice 57 of 129"."""
+    point = scene.affine @ np.array([*plane.center, 1.0])
+    column = np.abs(scene.affine[:3, plane.axis])
+    value = round(float(point[int(column.argmax())]), 1)
+    letter = AXIS_LETTERS[int(column.argmax())][int(value >= 0)]
+    return f"{letter} {abs(value):.1f} mm, slice {plane.index + 1} of {scene.image.shape[plane.axis]}"
+
+
+def _write(axes: Axes, x: float, y: float, text: str, *, color: str = INK, **kwargs: Any) -> None:
+    """Text at a fraction of the panel, legible on any grey."""
+    axes.text(
+        x, y, text, color=color, transform=axes.transAxes, path_effects=_HALO, parse_math=False, **kwargs
+    )

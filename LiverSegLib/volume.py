@@ -1,0 +1,171 @@
+"""What goes in and what comes out: `Volume`, `Label`, `Result`.
+
+Arrays are in ijk order (first axis i), as nibabel and `slicer.util.arrayFromVolume(...).transpose(2, 1, 0)`
+give them. An affine is the 4x4 matrix that takes homogeneous voxel indices (i, j, k, 1) to RAS millimetres,
+which is exactly what `vtkMRMLVolumeNode.GetIJKToRASMatrix` and `nibabel`'s `affine` hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.measure import Measurements
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One scalar 3D image.
+
+    Args:
+        array: voxel values, shape [i, j, k], any integer or floating type; never modified by us.
+        affine: 4x4, voxel index -> RAS mm.
+        name: how messages call it, usually the file or node name.
+        modality: "CT", "MR" or None where the source does not tell.
+
+    Raises:
+        InputError: the array is not 3D or is empty, or the affine does not span a volume.
+    """
+
+    array: npt.NDArray[Any]
+    affine: npt.NDArray[np.float64]
+    name: str = "the image"
+    modality: str | None = None
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        object.__setattr__(self, "affine", affine)
+        check_array(self.array, self.name)
+        check_affine(affine, self.name)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along i, j, k in mm."""
+        return spacing_of(self.affine)
+
+
+def spacing_of(affine: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Lengths of the affine's three columns: voxel distances along i, j, k in mm."""
+    i, j, k = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(i), float(j), float(k)
+
+
+def check_array(array: npt.NDArray[Any], name: str) -> None:
+    """Refuse what is not one scalar 3D image, saying what it is instead."""
+    shape = "x".join(str(n) for n in array.shape)
+    if array.dtype.names is not None:
+        raise InputError(f"{name} is a colour image; segment a scalar volume such as the original CT.")
+    if array.ndim == 4 and array.shape[-1] in (3, 4) and array.dtype == np.uint8:
+        raise InputError(f"{name} is a colour image ({shape}); segment a scalar volume such as the original CT.")
+    if array.ndim == 4:
+        raise InputError(f"{name} is a 4D series ({shape}); extract one 3D volume of it first.")
+    if array.ndim != 3:
+        raise InputError(f"{name} is a {array.ndim}D image ({shape}); a 3D volume is needed.")
+    if array.size == 0:
+        raise InputError(f"{name} is empty ({shape}); load it again or choose another volume.")
+    if array.dtype.kind not in "iufb":
+        raise InputError(f"{name} holds {array.dtype} values; a volume of real numbers is needed.")
+
+
+def check_affine(affine: npt.NDArray[np.float64], name: str) -> None:
+    """Refuse an affine that does not place the voxels in space."""
+    if affine.shape != (4, 4):
+        raise InputError(f"{name} has an affine of shape {affine.shape}; a 4x4 matrix is needed.")
+    if not np.isfinite(affine).all():
+        raise InputError(f"{name} has an affine that is not finite; repair its header.")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if (lengths <= 0).any():
+        raise InputError(f"{name} has a voxel spacing of zero; repair its header.")
+    if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
+        raise InputError(f"{name} has a singular affine (its axes do not span a volume); repair its header.")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One value of a label map and what it means.
+
+    Args:
+        value: the voxel value, 1 to 255.
+        name: lower-case name, for example "liver".
+        color: red, green, blue, 0 to 255.
+        terminology: Slicer's serialised terminology entry (SNOMED CT codes), or "" where none is known.
+    """
+
+    value: int
+    name: str
+    color: tuple[int, int, int]
+    terminology: str = ""
+
+    @property
+    def segment_id(self) -> str:
+        """ID of our segment in a Slicer segmentation; only segments of this name are ever replaced."""
+        return f"LiverSeg_{self.name}"
+
+
+_CATEGORY = "Segmentation category and type - "
+_ANATOMY = "~^^~Anatomic codes - DICOM master list~"
+KNOWN_LABELS: dict[str, tuple[tuple[int, int, int], str]] = {
+    "liver": (
+        (221, 130, 101),
+        f"{_CATEGORY}3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+        f"~SCT^10200004^Liver{_ANATOMY}^^~^^",
+    ),
+    "tumor": (
+        (255, 214, 0),
+        f"{_CATEGORY}DICOM master list~SCT^49755003^Morphologically Altered Structure"
+        f"~SCT^108369006^Neoplasm{_ANATOMY}SCT^10200004^Liver~^^",
+    ),
+}
+# Spellings that bundles use for the same thing.
+_SYNONYMS = {"tumour": "tumor", "liver tumor": "tumor", "liver_tumor": "tumor", "lesion": "tumor", "cancer": "tumor"}
+_PALETTE = ((128, 174, 128), (241, 214, 145), (144, 238, 144), (111, 184, 210), (216, 101, 79), (192, 104, 88))
+
+
+def label_for(value: int, name: str) -> Label:
+    """A `Label` with the colour and terminology that belong to `name`, or a plain one for other names."""
+    key = name.strip().lower()
+    key = _SYNONYMS.get(key, key)
+    color, terminology = KNOWN_LABELS.get(key, (_PALETTE[value % len(_PALETTE)], ""))
+    return Label(value, key, color, terminology)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a segmentation gives.
+
+    Args:
+        labelmap: uint8, shape [i, j, k] of the input; 0 is background.
+        affine: the input's affine, bit for bit.
+        labels: what the values mean, in rising order of value.
+        measurements: volumes in mL and lesions.
+        timings: seconds per stage, in order.
+        warnings: sentences that the user should read (modality, device fallback, empty result).
+        device: where the network ran, for example "cpu (fp32)".
+        model: name and version of the package.
+    """
+
+    labelmap: npt.NDArray[np.uint8]
+    affine: npt.NDArray[np.float64]
+    labels: tuple[Label, ...]
+    measurements: Measurements
+    timings: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    device: str = "cpu"
+    model: str = ""
+
+    def mask(self, name: str) -> npt.NDArray[np.bool_]:
+        """Boolean [i, j, k] mask of the label called `name`; lesions count as liver.
+
+        Raises:
+            KeyError: the model does not segment `name`.
+        """
+        wanted = [label.value for label in self.labels if label.name == name]
+        if not wanted:
+            raise KeyError(f"{name} is not among {[label.name for label in self.labels]}")
+        if name == "liver":
+            wanted += [label.value for label in self.labels if label.name == "tumor"]
+        return np.isin(self.labelmap, wanted)

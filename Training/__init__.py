@@ -1,0 +1,1 @@
+"""The standalone package that makes liver segmentation models."""

@@ -1,0 +1,231 @@
+"""Augmentation that CT livers need and MONAI does not have, as MONAI dictionary transforms.
+
+All work in HU on `image` [1, ...] and `label` [1, ...] (2D or 3D) before the window is applied. They imitate
+what breaks networks in the clinic: contrast phases and fatty livers, lesions, masses beside the liver,
+ascites, arms in the field, cropped fields of view, noise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from monai.transforms import Randomizable, Transform
+from scipy import ndimage
+
+Array = npt.NDArray[np.float32]
+Case = dict[str, Any]
+FAT, FLUID, MUSCLE, BONE, AIR = -100.0, 10.0, 55.0, 500.0, -1000.0
+
+
+def body_mask(image: Array) -> npt.NDArray[np.bool_]:
+    """The patient: the largest thing denser than fat, closed and filled."""
+    solid = ndimage.binary_opening(image > -60)
+    parts, count = ndimage.label(ndimage.binary_dilation(solid, iterations=4))
+    if count == 0:
+        return np.zeros(image.shape, bool)
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return ndimage.binary_erosion(ndimage.binary_fill_holes(largest), iterations=4)
+
+
+class _RandHU(Randomizable, Transform):
+    """Base: with `prob`, change the image (and perhaps the label) of a case in place of a copy."""
+
+    def __init__(self, prob: float) -> None:
+        self.prob = prob
+
+    def __call__(self, case: Case) -> Case:
+        if self.R.random() >= self.prob:
+            return case
+        image, label = np.asarray(case["image"]), np.asarray(case["label"])
+        changed, mask = self.change(image[0].astype(np.float32), label[0])
+        return {**case, "image": changed[None].astype(np.float32), "label": mask[None]}
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.R.uniform(low, high))
+
+    def texture(self, shape: tuple[int, ...], smooth: float, hu: float) -> Array:
+        """Correlated noise of standard deviation `hu`, grain size `smooth` pixels."""
+        grain = ndimage.gaussian_filter(self.R.standard_normal(shape).astype(np.float32), smooth)
+        return grain * (hu / max(float(grain.std()), 1e-6))
+
+    def blob(self, shape: tuple[int, ...], center: Array, radius: float) -> Array:
+        """Soft membership (0 to 1) of an irregular ellipsoid of mean `radius` pixels around `center`."""
+        grid = np.indices(shape, dtype=np.float32)
+        offset = grid - center.reshape(-1, *([1] * len(shape)))
+        angle = self.uniform(0, np.pi)
+        c, s = np.cos(angle), np.sin(angle)
+        first, second = c * offset[0] + s * offset[1], c * offset[1] - s * offset[0]
+        stretch = self.uniform(0.65, 1.0)
+        rest = (offset[2:] ** 2).sum(0) if len(shape) == 3 else 0.0
+        distance = np.sqrt(first**2 * stretch + second**2 / stretch + rest)
+        ripple = self.texture(shape, max(radius / 3, 1.5), 0.12 * radius)
+        return np.clip(radius + ripple - distance + 0.5, 0, 1)
+
+
+class RandContrastd(_RandHU):
+    """Soft-tissue contrast and level of the whole image (tube voltage, phase, calibration)."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        gain, shift = self.uniform(0.7, 1.35), self.uniform(-15, 20)
+        soft = image > -60  # fat and air keep their values: their contrast to tissue is physical
+        return np.where(soft, (image - 60) * gain + 60 + shift, image), label
+
+
+class RandOrganContrastd(_RandHU):
+    """The liver alone darker or brighter: fatty, native, arterial or iron-laden liver."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        edge = ndimage.gaussian_filter((label > 0).astype(np.float32), self.uniform(0.6, 1.2))
+        shift = self.uniform(-70, 45) if self.R.random() < 0.7 else self.uniform(-25, 25)
+        return image + edge * shift, label
+
+
+class RandLesiond(_RandHU):
+    """One to four lesions inside the liver; they stay liver (or become label 2 where the model has it)."""
+
+    def __init__(self, prob: float, tumor_label: int | None = None) -> None:
+        super().__init__(prob)
+        self.tumor_label = tumor_label
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        inside = np.argwhere(label > 0)
+        if len(inside) < 60:
+            return image, label
+        level = float(np.median(image[label > 0]))
+        liver = label > 0
+        label = label.copy()
+        for _ in range(self.R.randint(1, 5)):
+            center = inside[self.R.randint(len(inside))].astype(np.float32)
+            radius = min(np.exp(self.uniform(np.log(3), np.log(32))), 0.8 * len(inside) ** 0.5)
+            soft = self.blob(image.shape, center, radius) * liver
+            value = self._value(level)
+            if self.R.random() < 0.25:  # enhancing rim, necrotic core
+                core = self.blob(image.shape, center, radius * 0.7)
+                image = image * (1 - soft) + (value + self.uniform(10, 60)) * soft
+                soft = soft * core
+            grain = self.texture(image.shape, self.uniform(0.6, 3), self.uniform(3, 14))
+            image = image * (1 - soft) + (value + grain) * soft
+            if self.tumor_label is not None:
+                label[soft > 0.5] = self.tumor_label
+        return image.astype(np.float32), label
+
+    def _value(self, level: float) -> float:
+        kind = self.R.random()
+        if kind < 0.15:
+            return self.uniform(0, 20)  # cyst
+        if kind < 0.22:
+            return self.uniform(150, 350)  # calcified or iodised oil
+        return level + (self.uniform(-70, -10) if kind < 0.8 else self.uniform(10, 60))
+
+
+class RandMassd(_RandHU):
+    """A big mass that touches the liver from outside; it is background."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        liver = label > 0
+        if liver.sum() < 60:
+            return image, label
+        edge = liver & ~ndimage.binary_erosion(liver)
+        points = np.argwhere(edge)
+        anchor = points[self.R.randint(len(points))].astype(np.float32)
+        out = anchor - np.argwhere(liver).mean(0)
+        out /= max(float(np.linalg.norm(out)), 1e-6)
+        radius = self.uniform(14, 48)
+        center = anchor + out * radius * self.uniform(0.5, 0.95)
+        # Air outside the patient stays air; a mass may well fill what was lung or bowel gas.
+        inside = body_mask(image) & ~liver
+        soft = self.blob(image.shape, center.astype(np.float32), radius) * inside
+        level = float(np.median(image[liver]))
+        value = level + self.uniform(-80, 25) if self.R.random() < 0.8 else self.uniform(0, 20)
+        grain = self.texture(image.shape, self.uniform(0.7, 6), self.uniform(3, 18))
+        image = image * (1 - soft) + (value + grain) * soft
+        if self.R.random() < 0.5:  # a capsule or fat plane between the two
+            rim = ndimage.binary_dilation(liver, iterations=self.R.randint(1, 3)) & ~liver & (soft > 0.5)
+            image[rim] = value + self.uniform(-60, 40)
+        return image.astype(np.float32), label
+
+
+class RandFluidd(_RandHU):
+    """Ascites or effusion: a rim of fluid around the liver where fat, lung or gas was."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        liver = label > 0
+        if not liver.any():
+            return image, label
+        distance = ndimage.distance_transform_edt(~liver)
+        width = self.uniform(3, 22) * (1 + self.texture(image.shape, 12, 0.4))
+        rim = (distance < width) & ~liver & body_mask(image) & (image < 15)
+        soft = ndimage.gaussian_filter(rim.astype(np.float32), 0.7) * ~liver
+        fluid = self.uniform(0, 25) + self.texture(image.shape, 0.8, self.uniform(3, 10))
+        return (image * (1 - soft) + fluid * soft).astype(np.float32), label
+
+
+class RandArmsd(_RandHU):
+    """One or two arms (skin, muscle, bone) beside or in front of the body."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        rows, columns = image.shape[:2]
+        outside = ~body_mask(image) & (label == 0)
+        for side in self.R.choice([0, 1], size=self.R.randint(1, 3), replace=False):
+            x = self.uniform(0.0, 0.12) * rows
+            center = [x if side else rows - x, self.uniform(0.2, 0.8) * columns]
+            center += [n / 2 for n in image.shape[2:]]
+            radius = self.uniform(0.07, 0.12) * rows
+            at = np.asarray(center, dtype=np.float32)
+            flesh = self.blob(image.shape, at, radius) * outside
+            bone = self.blob(image.shape, at, radius * self.uniform(0.2, 0.35)) * (flesh > 0)
+            image = image * (1 - flesh) + (MUSCLE + self.texture(image.shape, 1, 8)) * flesh
+            image = image * (1 - bone) + self.uniform(250, 900) * bone
+        return image.astype(np.float32), label
+
+
+class RandCropFieldd(_RandHU):
+    """A smaller field of view: everything outside a box or circle is air, and background."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        shape = image.shape
+        if self.R.random() < 0.5:
+            keep = np.zeros(shape, bool)
+            box = []
+            for size in shape:
+                length = int(size * self.uniform(0.45, 0.9))
+                start = self.R.randint(0, size - length + 1)
+                box.append(slice(start, start + length))
+            keep[tuple(box)] = True
+        else:
+            grid = np.indices(shape[:2], dtype=np.float32)
+            middle = [n / 2 + self.uniform(-0.1, 0.1) * n for n in shape[:2]]
+            radius = self.uniform(0.3, 0.48) * min(shape[:2])
+            circle = np.hypot(grid[0] - middle[0], grid[1] - middle[1]) < radius
+            keep = np.broadcast_to(circle.reshape(circle.shape + (1,) * (len(shape) - 2)), shape)
+        return np.where(keep, image, AIR), np.where(keep, label, 0)
+
+
+class RandBlurd(_RandHU):
+    """A soft kernel or a thick slice."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        return ndimage.gaussian_filter(image, self.uniform(0.4, 1.3)), label
+
+
+class RandLowResolutiond(_RandHU):
+    """Coarser voxels, interpolated back."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        factor = self.uniform(0.4, 0.9)
+        small = ndimage.zoom(image, factor, order=1)
+        zoom = [n / m for n, m in zip(image.shape, small.shape, strict=True)]
+        return ndimage.zoom(small, zoom, order=1), label
+
+
+class RandNoised(_RandHU):
+    """CT noise, white or correlated, up to that of a low-dose scan."""
+
+    def change(self, image: Array, label: Array) -> tuple[Array, Array]:
+        hu = self.uniform(2, 14) if self.R.random() < 0.6 else self.uniform(10, 40)
+        return image + self.texture(image.shape, self.uniform(0.01, 1.1), hu), label

@@ -1,0 +1,90 @@
+"""From a trained run to the package that the module, the command line and MONAI consume."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from LiverSegLib.models.write import PackageSpec, write_package
+from Training.recipe import Recipe, RecipeError, parse_recipe
+from Training.train import BEST
+
+_NETWORK = "network."
+
+
+def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch.Tensor]]:
+    """The recipe and the network's weights of a run folder.
+
+    Raises:
+        RecipeError: the run has no recipe or no such checkpoint.
+    """
+    try:
+        recipe = parse_recipe(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), str(run))
+        data: dict[str, Any] = torch.load(
+            run / "checkpoints" / checkpoint, map_location="cpu", weights_only=True
+        )
+    except FileNotFoundError as error:
+        raise RecipeError(f"{run} holds no trained model ({error.filename} is missing); train first.") from error
+    except pickle.UnpicklingError as error:
+        raise RecipeError(f"{run / 'checkpoints' / checkpoint} holds more than weights; it is not loaded.") from error
+    weights = data["state_dict"]
+    return recipe, {k.removeprefix(_NETWORK): v for k, v in weights.items() if k.startswith(_NETWORK)}
+
+
+def export(run: Path, folder: Path, *, metrics: dict[str, float] | None = None, results: str = "") -> None:
+    """Write the best model of `run` as a package.
+
+    Args:
+        run: run folder of `train`.
+        folder: package folder, replaced file by file.
+        metrics: numbers for metadata.json.
+        results: Markdown for the card's "Results" section.
+
+    Raises:
+        RecipeError: nothing was trained there.
+    """
+    recipe, weights = load_run(run)
+    dims = recipe.spatial_dims
+    license_file = Path(__file__).parent / "licenses" / f"{recipe.card.license.replace(' ', '-')}.txt"
+    text = license_file.read_text(encoding="utf-8") if license_file.is_file() else recipe.card.license + "\n"
+    halvings = 32
+    spec = PackageSpec(
+        name=recipe.name, title=recipe.card.title, version=recipe.card.version, license=recipe.card.license,
+        license_text=text, data_source=recipe.card.data_source, intended_use=recipe.card.intended_use,
+        labels=recipe.labels, network=recipe.network.name, arguments=recipe.network_arguments(),
+        axcodes=recipe.preprocess.axcodes, pixdim=recipe.preprocess.pixdim, window=recipe.preprocess.window,
+        roi_size=recipe.inference.roi_size, overlap=recipe.inference.overlap,
+        batch_size=recipe.inference.batch_size,
+        divisible=(halvings, halvings, 1 if dims == 2 else halvings) if -1 in recipe.inference.roi_size
+        else (1, 1, 1),
+        card=model_card(recipe, results), metrics=metrics or {}, changelog=recipe.card.changelog,
+    )  # fmt: skip
+    write_package(folder, spec, weights, half=True)
+
+
+def model_card(recipe: Recipe, results: str) -> str:
+    """The model card in Markdown."""
+    card, low, high = recipe.card, *recipe.preprocess.window
+    sizes = " x ".join("as in the image" if n <= 0 else f"{n:g}" for n in recipe.preprocess.pixdim)
+    return f"""# {card.title}
+
+Version {card.version}. **Not for clinical use.**
+
+| | |
+|---|---|
+| Segments | {", ".join(recipe.labels.values())} |
+| Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
+| Input | one channel, axes {recipe.preprocess.axcodes}, voxels {sizes} mm, HU {low:g} to {high:g} mapped to 0 to 1 |
+| Training data | {card.data_source} |
+| Licence of the weights | {card.license} |
+| Intended use | {card.intended_use} |
+| Limits | {card.limits} |
+
+## Results
+
+{results or "Not evaluated yet."}
+"""

@@ -1,0 +1,186 @@
+"""A random patient, scanned: `make_phantom`."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.volume import Volume
+from Training.phantom.anatomy import PHASES, Anatomy, Phase, draw_tissue
+from Training.phantom.canvas import Canvas
+from Training.phantom.compose import empty_canvas, paint_patient, plan_patient
+from Training.phantom.imaging import axis_codes, expose, orient, resample, store
+from Training.phantom.space import Array, Grid, even_axis, turn
+
+Coverage = Literal["liver", "abdomen", "trunk"]
+# Highest and lowest z in mm, relative to the top of the liver.
+_COVERAGE: dict[Coverage, tuple[float, float]] = {
+    "liver": (35.0, -235.0), "abdomen": (60.0, -360.0), "trunk": (190.0, -460.0),
+}  # fmt: skip
+# Anatomy is not drawn finer than this (mm); finer voxels are interpolated from it.
+_FINEST = 1.2
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A made-up CT and what is in it.
+
+    Args:
+        volume: int16 HU [i, j, k] with its affine.
+        labelmap: uint8 [i, j, k]; 1 liver, 2 tumour.
+        seed: what it was made from.
+        phase: contrast phase.
+    """
+
+    volume: Volume
+    labelmap: npt.NDArray[np.uint8]
+    seed: int
+    phase: Phase
+
+
+def make_phantom(
+    seed: int,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    spacing: tuple[float, float, float] | None = None,
+    orientation: str | None = "LPS",
+    oblique_degrees: float = 0.0,
+    coverage: Coverage = "liver",
+    phase: Phase | None = None,
+    fatty: bool | None = None,
+    lesions: int | None = None,
+    mass: bool = False,
+    arms: bool = False,
+    ascites: bool = False,
+    noise: float | None = None,
+    streaks: bool | None = None,
+) -> Phantom:
+    """Draw a random patient and scan it. The same arguments give the same phantom, bit for bit.
+
+    Args:
+        seed: the patient; the same seed is the same anatomy whatever the grid, orientation and scanner.
+        shape: voxels along right-left, back-front, feet-head; None takes what covers the body.
+        spacing: mm along the same axes; None draws 2.0-2.5 in plane and 3 through plane.
+        orientation: one of the 48 axis codes for i, j, k; None draws one.
+        oblique_degrees: rotate the sampling grid about a random axis by up to this angle.
+        coverage: "liver" (dome to kidneys), "abdomen" (to the pelvis) or "trunk" (chest to thighs).
+        phase: contrast phase; None draws one, portal venous most often.
+        fatty: fatty liver; None makes one patient in eight fatty.
+        lesions: how many; None draws 0-6.
+        mass: add a mass of 60-140 mm beside the liver (background in the label map).
+        arms: put the arms beside the body.
+        ascites: add fluid around liver and spleen.
+        noise: standard deviation in HU; None draws 5-30.
+        streaks: add streaks of photon starvation; None adds them with arms down.
+
+    Raises:
+        ValueError: `orientation`, `coverage`, `shape` or `spacing` makes no sense.
+    """
+    _check(shape, spacing, coverage, orientation)
+    choice = np.random.default_rng([seed, 0])
+    spacing = spacing or (*(float(choice.uniform(2.0, 2.5)),) * 2, 3.0)
+    drawn_phase: Phase = PHASES[choice.choice(4, p=(0.25, 0.15, 0.5, 0.1))]
+    drawn_fatty = bool(choice.uniform() < 0.125)
+    drawn_lesions, drawn_noise = int(choice.integers(0, 7)), float(5 * 6 ** choice.uniform())
+    code = orientation or axis_codes()[choice.integers(48)]
+    phase = phase or drawn_phase
+    anatomy = Anatomy.draw(np.random.default_rng([seed, 1]), ascites=ascites)
+    affine, size = _sampling(
+        anatomy, shape, spacing, coverage, arms, oblique_degrees, np.random.default_rng([seed, 2])
+    )
+    grid = _working_grid(affine, size)
+    rng = np.random.default_rng([seed, 3])
+    tissue = draw_tissue(rng, phase, drawn_fatty if fatty is None else fatty)
+    plan = plan_patient(
+        anatomy, tissue, seed, lesions=drawn_lesions if lesions is None else lesions, mass=mass
+    )
+    canvas = empty_canvas(grid, plan.anatomy, tissue, seed)
+    labels = paint_patient(canvas, plan, seed, mass=mass, arms=arms)
+    hu, labelmap = _sample(canvas, labels, affine, size)
+    scanner = np.random.default_rng([seed, 4])
+    straight = Grid(*(even_axis(o, s, n) for o, s, n in zip(affine[:3, 3], spacing, size, strict=True)))
+    expose(
+        hu,
+        straight,
+        scanner,
+        noise=drawn_noise if noise is None else noise,
+        streaks=arms if streaks is None else streaks,
+    )
+    stored, final = orient(store(hu, straight, scanner), affine, code)
+    turned, _ = orient(labelmap, affine, code)
+    return Phantom(Volume(stored, final, f"phantom {seed}", "CT"), turned.astype(np.uint8), seed, phase)
+
+
+def _check(
+    shape: tuple[int, int, int] | None,
+    spacing: tuple[float, float, float] | None,
+    coverage: str,
+    orientation: str | None,
+) -> None:
+    """Refuse what makes no sense before any work is done."""
+    if orientation is not None and orientation not in axis_codes():
+        raise ValueError(f"orientation is {orientation!r}; use three letters such as 'LPS' or 'RAS'.")
+    if coverage not in _COVERAGE:
+        raise ValueError(f"coverage is {coverage!r}; use one of {', '.join(_COVERAGE)}.")
+    if shape is not None and (len(shape) != 3 or min(shape) < 1):
+        raise ValueError(f"shape is {shape}; three positive numbers are needed.")
+    if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
+        raise ValueError(f"spacing is {spacing}; three positive numbers of mm are needed.")
+
+
+def _sampling(
+    anatomy: Anatomy,
+    shape: tuple[int, int, int] | None,
+    spacing: tuple[float, float, float],
+    coverage: Coverage,
+    arms: bool,
+    oblique_degrees: float,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.float64], tuple[int, int, int]]:
+    """RAS affine and shape of the scan: the body in the middle, with a random margin."""
+    high, low = (limit * anatomy.scale[2] for limit in _COVERAGE[coverage])
+    wide = 2 * (132 * anatomy.scale[0] + anatomy.wall + 1.15 * anatomy.fat) + rng.uniform(10, 40)
+    deep = wide
+    if arms:
+        wide = deep = wide + 120
+    middle = np.array([rng.uniform(-8, 8), -8 + rng.uniform(-8, 8), (high + low) / 2])
+    extent = (wide, deep, high - low)
+    size = shape or tuple(round(e / s) for e, s in zip(extent, spacing, strict=True))
+    if shape is not None:
+        # A stack too short for the patient still starts above the dome.
+        middle[2] = max(middle[2], high - shape[2] * spacing[2] / 2)
+    affine = np.eye(4)
+    affine[:3, :3] = turn(rng, oblique_degrees) @ np.diag(spacing)
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(size) - 1) / 2)
+    return affine, (int(size[0]), int(size[1]), int(size[2]))
+
+
+def _working_grid(affine: npt.NDArray[np.float64], size: tuple[int, int, int]) -> Grid:
+    """The axis-aligned grid on which the anatomy is painted: the scan's own where that is possible."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    corners = np.array([*itertools.product(*((0, n - 1) for n in size), (1,))], float)
+    world = (corners @ affine.T)[:, :3]
+    axes = []
+    for axis in range(3):
+        low, high = world[:, axis].min(), world[:, axis].max()
+        step = max(float(spacing[axis]), _FINEST)
+        count = max(2, int(np.ceil((high - low) / step - 1e-6)) + 1)
+        axes.append(even_axis(low, step, count))
+    return Grid(*axes)
+
+
+def _sample(
+    canvas: Canvas, labels: Array, affine: npt.NDArray[np.float64], size: tuple[int, int, int]
+) -> tuple[Array, npt.NDArray[np.uint8]]:
+    """HU and label map at the voxels of the scan."""
+    home = np.diag([*canvas.grid.spacing, 1.0])
+    home[:3, 3] = canvas.grid.x[0], canvas.grid.y[0], canvas.grid.z[0]
+    hu = canvas.hu
+    if hu.shape != size or not np.allclose(home, affine, atol=1e-3):
+        hu = resample(hu, canvas.grid, affine, size, -1000.0)
+        labels = resample(labels, canvas.grid, affine, size, 0.0)
+    return hu, ((labels >= 0.5).astype(np.uint8) + (labels >= 1.5)).astype(np.uint8)

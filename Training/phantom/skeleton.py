@@ -1,0 +1,146 @@
+"""Bones: spine, ribs, sternum, pelvis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from Training.phantom.canvas import Canvas
+from Training.phantom.space import Array, Point, ellipsoid, is_empty, moved, smooth_max, tube, tube_box
+
+_MARROW, _CORTEX = 150.0, 560.0
+
+
+def spine_distance(canvas: Canvas) -> Array:
+    """Distance (mm) to the vertebral bodies, discs included."""
+    x, y, z = canvas.grid.coordinates()
+    sx = np.float32(canvas.anatomy.scale[0])
+    wide = 19 + np.clip(-z - 60, 0, 160) * 0.045
+    across = np.sqrt((x / (wide * sx)) ** 2 + ((y - canvas.anatomy.spine_at(z)) / (wide * 0.78 * sx)) ** 2)
+    return np.maximum((across - 1) * 15 * sx, -262 * canvas.anatomy.scale[2] - z).astype(np.float32)
+
+
+def paint_spine(canvas: Canvas, bodies: Array, rng: np.random.Generator) -> None:
+    """Vertebrae with discs, canal, arches and processes, from the skull side down to the sacrum."""
+    x, y, z = canvas.grid.coordinates()
+    pitch = np.float32(29 * canvas.anatomy.scale[2])
+    phase = (z + rng.uniform(0, 30)) / pitch
+    level = (phase - np.floor(phase) - 0.5) * pitch
+    density = float(rng.uniform(130, 240))
+    spine = canvas.anatomy.spine_at(z)
+    back = y - (spine - 27)
+    canal = np.sqrt((x / 11) ** 2 + (back / 8.5) ** 2) * 9 - 9
+    arch = np.maximum(np.abs(canal - 3) - 3, np.abs(level + 4) - 9)
+    pedicle = np.maximum(
+        np.abs(np.abs(x) - 12) - 3.5, np.maximum(np.abs(back - 6) - 8, np.abs(level - 4) - 6)
+    )
+    spinous = np.maximum(np.abs(x) - 3.2, np.maximum(np.abs(back + 23) - 15, np.abs(level + 7) - 9))
+    wing = np.abs(back + 1 + 0.12 * np.abs(x)) - 4
+    transverse = np.maximum(wing, np.maximum(np.abs(np.abs(x) - 24) - 13, np.abs(level - 3) - 6))
+    bones = np.minimum(np.minimum(arch, pedicle), np.minimum(spinous, transverse))
+    # Below the last lumbar vertebra there is the sacrum, which belongs to the pelvis.
+    lowest = -258 * canvas.anatomy.scale[2] - z
+    bones = smooth_max(np.maximum(bones, lowest).astype(np.float32), -canal, 3)
+    canal = np.maximum(canal, lowest - 40)
+    canvas.paint(bones, density + 60)
+    canvas.paint(np.abs(bones + 0.8) - 0.9, _CORTEX)
+    grain = canvas.grain(canvas.grid)
+    waist = 1.5 * np.cos(level / pitch * 2 * np.pi)
+    canvas.paint(bodies, 85.0)
+    vertebra = np.maximum(bodies + waist, np.abs(level) - 0.5 * pitch + 3.5).astype(np.float32)
+    canvas.paint(vertebra, density + 45 * grain)
+    canvas.paint(np.abs(vertebra + 0.6) - 0.9, _CORTEX - 60)
+    canvas.paint(np.broadcast_to(canal + 1, bodies.shape), 22.0)
+
+
+def paint_ribs(canvas: Canvas, cavity: Array, rng: np.random.Generator) -> None:
+    """Ribs as slanted rings in the chest wall, cartilage in front, and the sternum."""
+    anatomy = canvas.anatomy
+    x, y, z = canvas.grid.coordinates()
+    forward = (np.arctan2(y, np.abs(x)) / np.pi + 0.5).astype(np.float32)
+    pitch = 25 * anatomy.scale[2]
+    phase = (z + (175 + rng.uniform(-15, 15)) * forward + rng.uniform(0, 25)) / pitch
+    level = (phase - np.floor(phase) - 0.5) * pitch
+    end = np.interp(forward, (0, 0.45, 0.62, 0.85, 1), (-100, -140, -150, -75, -25)).astype(np.float32)
+    end *= np.float32(anatomy.scale[2])
+    middle = cavity - 0.45 * anatomy.wall
+    rib = np.sqrt((level / 6.5) ** 2 + (middle / 3.6) ** 2) * 3.6 - 3.6
+    stop = np.maximum(end - z, (forward - 0.94) * 200)
+    rib = np.maximum(np.maximum(rib, stop), (0.09 - forward) * 300).astype(np.float32)
+    bone = forward < 0.74 + np.clip(z, -100, 100) * 0.0008
+    inside = np.where(bone, _MARROW, 95.0).astype(np.float32)
+    canvas.paint(rib, inside)
+    canvas.paint(np.abs(rib + 0.9) - 1.0 + 50 * ~bone, _CORTEX)
+    sternum = np.maximum(np.maximum(np.abs(x) - 15, np.abs(middle) - 5.5), -15 - z).astype(np.float32)
+    sternum = sternum + 500 * (y < 0)
+    canvas.paint(sternum, 150.0)
+    canvas.paint(np.abs(sternum + 0.8) - 1.0, 380.0)
+
+
+def paint_pelvis(canvas: Canvas, cavity: Array, rng: np.random.Generator) -> None:
+    """Iliac wings, sacrum, hip joints and pubis, far below the liver."""
+    grid = canvas.grid
+    if grid.z[0] > -225:
+        return
+    top = -rng.uniform(228, 250)
+    chains: list[list[Point]] = []
+    floor = np.maximum(cavity, grid.z[None, None] + 392 + 8 * canvas.anatomy.bumps(grid))
+    canvas.paint(floor, canvas.tissue.muscle + np.clip(canvas.grain(grid) - 1, 0, 1.2) * -45)
+    between = np.maximum(np.abs(grid.x[:, None, None]) - 7 - 4 * canvas.anatomy.bumps(grid), floor + 20)
+    canvas.paint(between, canvas.tissue.fat)
+    canvas.occupy(floor)
+    for side in (-1.0, 1.0):
+        for k in np.arange(0, 8.5, 0.4):
+            z = top - 4 - 13.0 * k
+            back = np.array([side * (42 + 1.5 * k), -62 + 2.0 * k, z])
+            out = np.array([side * (126 - 3.2 * k), 28 - 2.0 * k, z])
+            bend = (back + out) / 2 + np.array([side * 14, -12, 0])
+            _flesh(
+                canvas,
+                [moved(back, 0, -20, 0), moved(bend, side * 16, -14, 0), moved(out, side * 4, -8, 0)],
+                cavity,
+            )
+            _flesh(canvas, [moved(back, 0, 6, 0), moved(bend, -side * 6, 8, 0), out], cavity)
+            chains.append([back, bend, out])
+        for k, chain in enumerate(chains):
+            _bone(canvas, chain, [7.0, 3.6 + 0.08 * k, 6.0])
+        chains.clear()
+        hip = canvas.anatomy.at(0, 0, 0) + np.array([side * 92, -2, top - 135])
+        _bone(canvas, [moved(hip, 0, 0, 40), moved(hip, 0, -4, 18)], [14.0, 30.0])
+        _bone(
+            canvas,
+            [moved(hip, -side * 6, 0, 0), moved(hip, -side * 70, 40, -30), moved(hip, -side * 88, 42, -42)],
+            [22.0, 7, 9],
+        )
+        _bone(canvas, [hip, moved(hip, side * 2, 1, 1)], [23.0, 23.0])
+        _bone(canvas, [hip, moved(hip, side * 28, -6, -30), moved(hip, side * 12, 4, -150)], [15.0, 17, 14])
+    sacrum = [np.array([0.0, canvas.anatomy.spine - 4 - 2.2 * k, top - 24 - 12.0 * k]) for k in range(8)]
+    _bone(canvas, sacrum, [30.0, 30, 28, 25, 21, 17, 13, 9])
+    bladder = np.array([0.0, 18, top - 120])
+    box = grid.box(bladder - 60, bladder + 60)
+    if not is_empty(box):
+        distance = ellipsoid(grid, box, bladder, np.array([42, 34, 36]) * rng.uniform(0.7, 1.2), np.eye(3))
+        distance = np.maximum(distance, cavity[box] + 6)
+        canvas.paint(distance - 3, canvas.tissue.gut_wall, box)
+        canvas.paint(distance, float(rng.uniform(0, 12)), box)
+        canvas.occupy(distance - 4, box)
+
+
+def _flesh(canvas: Canvas, points: Sequence[Point], cavity: Array) -> None:
+    """Muscle along the iliac bone."""
+    box = tube_box(canvas.grid, points, 18)
+    if not is_empty(box):
+        distance = np.maximum(tube(canvas.grid, box, points, [14.0, 13, 9]), cavity[box])
+        canvas.paint(distance, canvas.tissue.muscle, box)
+        canvas.occupy(distance, box)
+
+
+def _bone(canvas: Canvas, points: Sequence[Point], radii: list[float]) -> None:
+    box = tube_box(canvas.grid, points, max(radii) + 3)
+    if is_empty(box):
+        return
+    distance = tube(canvas.grid, box, points, radii)
+    canvas.paint(distance, 170 + 60 * canvas.grain(canvas.grid, box), box)
+    canvas.paint(np.abs(distance + 1) - 1.2, _CORTEX, box)
+    canvas.occupy(distance - 3, box)

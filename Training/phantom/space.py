@@ -1,0 +1,172 @@
+"""The drawing board: a grid in patient millimetres, smooth noise, soft edges and distance functions.
+
+All coordinates are RAS millimetres (x to the right, y to the front, z to the head). A distance is negative
+inside a body and positive outside of it, so bodies are cut and joined with `smooth_max` and `np.minimum`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Field = npt.NDArray[np.floating]  # distances while they are being computed
+Box = tuple[slice, slice, slice]
+Point = Sequence[float] | npt.NDArray[np.floating]
+
+# Where noise lives; the same for every grid, so that the anatomy does not depend on the sampling.
+DOMAIN = ((-260.0, 260.0), (-220.0, 220.0), (-560.0, 320.0))
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxel centres of an axis-aligned RAS grid.
+
+    Args:
+        x, y, z: rising, equidistant coordinates in mm, one per plane.
+    """
+
+    x: Array
+    y: Array
+    z: Array
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along x, y, z."""
+        return self.x.size, self.y.size, self.z.size
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel distances along x, y, z in mm."""
+        steps = [float(axis[1] - axis[0]) if axis.size > 1 else 1.0 for axis in (self.x, self.y, self.z)]
+        return steps[0], steps[1], steps[2]
+
+    @property
+    def edge(self) -> float:
+        """Width in mm over which a surface fades: about one voxel."""
+        return float(np.mean(self.spacing))
+
+    def box(self, low: Point, high: Point) -> Box:
+        """Slices of the voxels between the corners `low` and `high` (mm); may be empty."""
+        return (
+            slice(int(np.searchsorted(self.x, low[0])), int(np.searchsorted(self.x, high[0]))),
+            slice(int(np.searchsorted(self.y, low[1])), int(np.searchsorted(self.y, high[1]))),
+            slice(int(np.searchsorted(self.z, low[2])), int(np.searchsorted(self.z, high[2]))),
+        )
+
+    def coordinates(self, box: Box = EVERYWHERE) -> tuple[Array, Array, Array]:
+        """x, y, z of the voxels in `box`, shaped so that they broadcast to its shape."""
+        return self.x[box[0], None, None], self.y[None, box[1], None], self.z[None, None, box[2]]
+
+    def cover(self, distance: Field) -> Array:
+        """Share of each voxel inside of the body (0 to 1): the partial volume at its surface."""
+        return np.clip(0.5 - distance.astype(np.float32, copy=False) / np.float32(self.edge), 0, 1)
+
+
+class Noise:
+    """Smooth random field with mean 0 and standard deviation 1, defined on all of the patient.
+
+    Args:
+        rng: source of randomness.
+        wavelength: distance in mm of the cubic B-spline's knots.
+    """
+
+    def __init__(self, rng: np.random.Generator, wavelength: float) -> None:
+        self._step = wavelength
+        size = [int((high - low) / wavelength) + 5 for low, high in DOMAIN]
+        # A cubic B-spline keeps 0.479 of white noise's variance along every axis.
+        self._knots = rng.standard_normal(size, dtype=np.float32) / np.float32(0.479**1.5)
+
+    def __call__(self, grid: Grid, box: Box = EVERYWHERE) -> Array:
+        """Values at the voxels of `box`."""
+        first, weights = zip(
+            *(
+                self._weights(axis[side], low, knots)
+                for axis, side, (low, _), knots in zip(
+                    (grid.x, grid.y, grid.z), box, DOMAIN, self._knots.shape, strict=True
+                )
+            ),
+            strict=True,
+        )
+        near = tuple(slice(f, f + w.shape[1]) for f, w in zip(first, weights, strict=True))
+        values = self._knots[near]
+        for axis in range(3):
+            values = np.moveaxis(np.tensordot(weights[axis], values, axes=(1, axis)), 0, axis)
+        return np.ascontiguousarray(values)
+
+    def _weights(self, coordinates: Array, low: float, knots: int) -> tuple[int, Array]:
+        """First knot that matters and a dense [coordinate, knot] matrix of B-spline weights from there on."""
+        at = np.clip((coordinates - low) / self._step + 1, 1, knots - 3)
+        first, last = (int(at.min()) - 1, int(at.max()) + 3) if at.size else (0, 1)
+        t = np.abs(at[:, None] - np.arange(first, last)[None])
+        near, far = 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6
+        return first, np.where(t < 1, near, far).astype(np.float32)
+
+
+def even_axis(first: float, step: float, count: int) -> Array:
+    """`count` coordinates (mm) from `first` on, `step` apart."""
+    return (first + step * np.arange(count)).astype(np.float32)
+
+
+def smooth_max(a: Array, b: Array, rounding: float) -> Array:
+    """max(a, b) with the crease rounded over `rounding` mm: the intersection of two bodies."""
+    overlap = np.clip(1 - np.abs(a - b) / np.float32(rounding), 0, None)
+    return np.maximum(a, b) + np.float32(rounding / 4) * overlap**2
+
+
+def ellipsoid(grid: Grid, box: Box, centre: Point, radii: Point, rotation: npt.NDArray[np.floating]) -> Array:
+    """Approximate distance to an ellipsoid whose axes are the columns of `rotation` (3x3)."""
+    x, y, z = grid.coordinates(box)
+    offset = (x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2]))
+    total: Array = np.zeros((1, 1, 1), np.float32)
+    for axis, radius in enumerate(radii):
+        across = sum(offset[i] * np.float32(rotation[i, axis] / radius) for i in range(3))
+        total = total + np.square(across)
+    return ((np.sqrt(total) - 1) * np.float32(min(radii))).astype(np.float32)
+
+
+def tube(grid: Grid, box: Box, points: Point | Sequence[Point], radii: Sequence[float]) -> Array:
+    """Distance to a chain of round cones through `points` ([n, 3], mm) with the given radii (mm)."""
+    x, y, z = grid.coordinates(box)
+    line = np.asarray(points, np.float32)
+    best: Array | None = None
+    for start, stop, first, last in zip(line[:-1], line[1:], radii[:-1], radii[1:], strict=True):
+        way = stop - start
+        length = max(float(way @ way), 1e-6)
+        dx, dy, dz = x - start[0], y - start[1], z - start[2]
+        t = np.clip((dx * way[0] + dy * way[1] + dz * way[2]) / np.float32(length), 0, 1)
+        away = np.sqrt((dx - t * way[0]) ** 2 + (dy - t * way[1]) ** 2 + (dz - t * way[2]) ** 2)
+        distance = away - (np.float32(first) + t * np.float32(last - first))
+        best = distance if best is None else np.minimum(best, distance)
+    if best is None:
+        raise ValueError(f"A tube needs at least two points, got {len(line)}.")
+    return best
+
+
+def tube_box(grid: Grid, points: Point | Sequence[Point], margin: float) -> Box:
+    """Box around a chain of points with `margin` mm on every side."""
+    line = np.asarray(points, float)
+    return grid.box(line.min(axis=0) - margin, line.max(axis=0) + margin)
+
+
+def moved(point: Point, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
+    """The point x, y, z mm further on."""
+    return np.asarray(point, np.float64) + np.array([x, y, z])
+
+
+def is_empty(box: Box) -> bool:
+    """Whether a box of `Grid.box` holds no voxel."""
+    return any(side.stop is not None and side.stop <= (side.start or 0) for side in box)
+
+
+def turn(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float64]:
+    """3x3 rotation about a random axis by up to `degrees`."""
+    axis = rng.standard_normal(3)
+    axis /= np.linalg.norm(axis)
+    angle = np.deg2rad(rng.uniform(-degrees, degrees))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -1,0 +1,87 @@
+"""One training run: a folder with checkpoints, TensorBoard and CSV logs, and the recipe that made it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import (
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from Training.data import CaseData
+from Training.module import SegmentationModule
+from Training.recipe import Recipe, RecipeError
+
+log = logging.getLogger(__name__)
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def train(
+    recipe: Recipe, data: Path, run: Path, *, resume: bool = False, workers: int = 2, accelerator: str = "auto"
+) -> Path:
+    """Train `recipe` on the prepared folder `data`; return the best checkpoint.
+
+    Args:
+        recipe: what to train.
+        data: prepared folder.
+        run: run folder; gets recipe.yaml, checkpoints/, logs/.
+        resume: go on from run/checkpoints/last.ckpt.
+        workers: loader processes.
+        accelerator: Lightning's word: auto, cpu, gpu, mps.
+
+    Raises:
+        RecipeError: `resume` without a checkpoint.
+        DataError: the data was not prepared for this recipe.
+    """
+    torch.set_flush_denormal(True)
+    # Lightning's advice on loader counts does not fit small machines; MONAI's come from its own calls.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    checkpoints = run / "checkpoints"
+    last = checkpoints / LAST
+    if resume and not last.is_file():
+        raise RecipeError(f"{run} holds no {LAST} to resume from; train without --resume.")
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), "utf-8")
+    best = ModelCheckpoint(
+        checkpoints, "best", monitor="val_dice", mode="max", enable_version_counter=False
+    )
+    latest = ModelCheckpoint(checkpoints, "last", enable_version_counter=False)
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        max_epochs=recipe.optimization.max_epochs,
+        precision=recipe.optimization.precision,
+        gradient_clip_val=recipe.optimization.gradient_clip,
+        callbacks=[
+            best, latest, LearningRateMonitor(), RichProgressBar(), moving_average(recipe.optimization.ema_decay),
+        ],
+        logger=[CSVLogger(run, "logs", "csv"), TensorBoardLogger(run, "logs", "tensorboard")],
+        log_every_n_steps=10, num_sanity_val_steps=0, check_val_every_n_epoch=recipe.optimization.validate_every, enable_model_summary=True,
+    )  # fmt: skip
+    module = SegmentationModule(recipe)
+    # Our own file of a moment ago; still only tensors and plain data are read from it.
+    trainer.fit(module, CaseData(recipe, data, workers), ckpt_path=str(last) if resume else None)
+    return checkpoints / BEST
+
+
+def moving_average(decay: float) -> WeightAveraging:
+    """Exponential moving average of weights and norm statistics, which validation and checkpoints use.
+
+    It starts with a short memory (decay (1 + n) / (10 + n) at update n), else the random initial weights would
+    stay in it for thousands of steps.
+    """
+
+    def average(averaged: torch.Tensor, current: torch.Tensor, count: int | torch.Tensor) -> torch.Tensor:
+        n = float(count)
+        return averaged.lerp(current.to(averaged.dtype), 1 - min(decay, (1 + n) / (10 + n)))
+
+    return WeightAveraging(use_buffers=True, avg_fn=average)
