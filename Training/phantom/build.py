@@ -82,11 +82,14 @@ def make_phantom(
     """
     _check(shape, spacing, coverage, orientation)
     choice = np.random.default_rng([seed, 0])
-    spacing = spacing or (*(float(choice.uniform(2.0, 2.5)),) * 2, 3.0)
+    # Everything is drawn even where it is given, so that what is not given stays the same.
+    in_plane = float(choice.uniform(2.0, 2.5))
+    spacing = spacing or (in_plane, in_plane, 3.0)
     drawn_phase: Phase = PHASES[choice.choice(4, p=(0.25, 0.15, 0.5, 0.1))]
     drawn_fatty = bool(choice.uniform() < 0.125)
     drawn_lesions, drawn_noise = int(choice.integers(0, 7)), float(5 * 6 ** choice.uniform())
-    code = orientation or axis_codes()[choice.integers(48)]
+    drawn_code = axis_codes()[choice.integers(48)]
+    code = orientation or drawn_code
     phase = phase or drawn_phase
     anatomy = Anatomy.draw(np.random.default_rng([seed, 1]), ascites=ascites)
     affine, size = _sampling(

@@ -79,52 +79,53 @@ def paint_ribs(canvas: Canvas, cavity: Array, rng: np.random.Generator) -> None:
 
 
 def paint_pelvis(canvas: Canvas, cavity: Array, rng: np.random.Generator) -> None:
-    """Iliac wings, sacrum, hip joints and pubis, far below the liver."""
-    grid = canvas.grid
-    if grid.z[0] > -225:
+    """Iliac wings, sacrum, hip joints, pubis, bladder and thighs, far below the liver."""
+    if canvas.grid.z[0] > -225:
         return
-    top = -rng.uniform(228, 250)
-    chains: list[list[Point]] = []
-    floor = np.maximum(cavity, grid.z[None, None] + 392 + 8 * canvas.anatomy.bumps(grid))
-    canvas.paint(floor, canvas.tissue.muscle + np.clip(canvas.grain(grid) - 1, 0, 1.2) * -45)
-    between = np.maximum(np.abs(grid.x[:, None, None]) - 7 - 4 * canvas.anatomy.bumps(grid), floor + 20)
-    canvas.paint(between, canvas.tissue.fat)
-    canvas.occupy(floor)
+    top = -float(rng.uniform(228, 250))
+    _paint_thighs(canvas, cavity)
     for side in (-1.0, 1.0):
-        for k in np.arange(0, 8.5, 0.4):
-            z = top - 4 - 13.0 * k
-            back = np.array([side * (42 + 1.5 * k), -62 + 2.0 * k, z])
-            out = np.array([side * (126 - 3.2 * k), 28 - 2.0 * k, z])
-            bend = (back + out) / 2 + np.array([side * 14, -12, 0])
-            _flesh(
-                canvas,
-                [moved(back, 0, -20, 0), moved(bend, side * 16, -14, 0), moved(out, side * 4, -8, 0)],
-                cavity,
-            )
-            _flesh(canvas, [moved(back, 0, 6, 0), moved(bend, -side * 6, 8, 0), out], cavity)
-            chains.append([back, bend, out])
-        for k, chain in enumerate(chains):
-            _bone(canvas, chain, [7.0, 3.6 + 0.08 * k, 6.0])
-        chains.clear()
-        hip = canvas.anatomy.at(0, 0, 0) + np.array([side * 92, -2, top - 135])
-        _bone(canvas, [moved(hip, 0, 0, 40), moved(hip, 0, -4, 18)], [14.0, 30.0])
-        _bone(
-            canvas,
-            [moved(hip, -side * 6, 0, 0), moved(hip, -side * 70, 40, -30), moved(hip, -side * 88, 42, -42)],
-            [22.0, 7, 9],
-        )
-        _bone(canvas, [hip, moved(hip, side * 2, 1, 1)], [23.0, 23.0])
-        _bone(canvas, [hip, moved(hip, side * 28, -6, -30), moved(hip, side * 12, 4, -150)], [15.0, 17, 14])
+        _paint_hip(canvas, cavity, side, top)
     sacrum = [np.array([0.0, canvas.anatomy.spine - 4 - 2.2 * k, top - 24 - 12.0 * k]) for k in range(8)]
     _bone(canvas, sacrum, [30.0, 30, 28, 25, 21, 17, 13, 9])
     bladder = np.array([0.0, 18, top - 120])
-    box = grid.box(bladder - 60, bladder + 60)
+    box = canvas.grid.box(bladder - 60, bladder + 60)
     if not is_empty(box):
-        distance = ellipsoid(grid, box, bladder, np.array([42, 34, 36]) * rng.uniform(0.7, 1.2), np.eye(3))
-        distance = np.maximum(distance, cavity[box] + 6)
+        radii = np.array([42, 34, 36]) * rng.uniform(0.7, 1.2)
+        distance = np.maximum(ellipsoid(canvas.grid, box, bladder, radii, np.eye(3)), cavity[box] + 6)
         canvas.paint(distance - 3, canvas.tissue.gut_wall, box)
         canvas.paint(distance, float(rng.uniform(0, 12)), box)
         canvas.occupy(distance - 4, box)
+
+
+def _paint_thighs(canvas: Canvas, cavity: Array) -> None:
+    """Muscle below the pelvic floor, and the fat between the legs."""
+    grid, bumps = canvas.grid, canvas.anatomy.bumps(canvas.grid)
+    floor = np.maximum(cavity, grid.z[None, None] + 392 + 8 * bumps)
+    canvas.paint(floor, canvas.tissue.muscle + np.clip(canvas.grain(grid) - 1, 0, 1.2) * -45)
+    canvas.paint(np.maximum(np.abs(grid.x[:, None, None]) - 7 - 4 * bumps, floor + 20), canvas.tissue.fat)
+    canvas.occupy(floor)
+
+
+def _paint_hip(canvas: Canvas, cavity: Array, side: float, top: float) -> None:
+    """One iliac wing between its muscles, hip joint, pubis and femur; `top` is the crest's z (mm)."""
+    wing: list[list[Point]] = []
+    for k in np.arange(0, 8.5, 0.4):
+        back = np.array([side * (42 + 1.5 * k), -62 + 2.0 * k, top - 4 - 13.0 * k])
+        out = np.array([side * (126 - 3.2 * k), 28 - 2.0 * k, top - 4 - 13.0 * k])
+        bend = (back + out) / 2 + np.array([side * 14, -12, 0])
+        gluteal = [moved(back, 0, -20, 0), moved(bend, side * 16, -14, 0), moved(out, side * 4, -8, 0)]
+        _flesh(canvas, gluteal, cavity)
+        _flesh(canvas, [moved(back, 0, 6, 0), moved(bend, -side * 6, 8, 0), out], cavity)
+        wing.append([back, bend, out])
+    for k, line in enumerate(wing):
+        _bone(canvas, line, [7.0, 3.6 + 0.08 * k, 6.0])
+    hip = np.array([side * 92, -2, top - 135])
+    _bone(canvas, [moved(hip, 0, 0, 40), moved(hip, 0, -4, 18)], [14.0, 30.0])
+    pubis = [moved(hip, -side * 6, 0, 0), moved(hip, -side * 70, 40, -30), moved(hip, -side * 88, 42, -42)]
+    _bone(canvas, pubis, [22.0, 7, 9])
+    _bone(canvas, [hip, moved(hip, side * 2, 1, 1)], [23.0, 23.0])
+    _bone(canvas, [hip, moved(hip, side * 28, -6, -30), moved(hip, side * 12, 4, -150)], [15.0, 17, 14])
 
 
 def _flesh(canvas: Canvas, points: Sequence[Point], cavity: Array) -> None:
