@@ -25,5 +25,5 @@ class DeviceError(LiverSegError):
     """The requested device is not there or has too little memory."""
 
 
-class SegmentationCancelled(LiverSegError):
+class SegmentationCancelled(LiverSegError):  # noqa: N818  (an event, not a fault)
     """The caller asked to stop; nothing was written."""

@@ -53,9 +53,7 @@ class Measurements:
         raise KeyError(name)
 
 
-def measure(
-    labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], names: Mapping[int, str]
-) -> Measurements:
+def measure(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], names: Mapping[int, str]) -> Measurements:
     """Measure a label map.
 
     Args:

@@ -121,8 +121,21 @@ KNOWN_LABELS: dict[str, tuple[tuple[int, int, int], str]] = {
     ),
 }
 # Spellings that bundles use for the same thing.
-_SYNONYMS = {"tumour": "tumor", "liver tumor": "tumor", "liver_tumor": "tumor", "lesion": "tumor", "cancer": "tumor"}
-_PALETTE = ((128, 174, 128), (241, 214, 145), (144, 238, 144), (111, 184, 210), (216, 101, 79), (192, 104, 88))
+_SYNONYMS = {
+    "tumour": "tumor",
+    "liver tumor": "tumor",
+    "liver_tumor": "tumor",
+    "lesion": "tumor",
+    "cancer": "tumor",
+}
+_PALETTE = (
+    (128, 174, 128),
+    (241, 214, 145),
+    (144, 238, 144),
+    (111, 184, 210),
+    (216, 101, 79),
+    (192, 104, 88),
+)
 
 
 def label_for(value: int, name: str) -> Label:

@@ -32,6 +32,13 @@ class LoadCase(mt.Transform):
         return {"image": image[None], "label": np.load(f"{base}_label.npy")[None], "patient": case["patient"]}
 
 
+class TakeFirst(mt.Transform):
+    """The only sample of a crop that gives a list."""
+
+    def __call__(self, cases: list[dict[str, Any]]) -> dict[str, Any]:
+        return cases[0]
+
+
 def window(recipe: Recipe) -> list[mt.Transform]:
     """HU window to [0, 1], the last step of every pipeline."""
     low, high = recipe.preprocess.window
@@ -47,10 +54,10 @@ def training_transforms(recipe: Recipe, folder: Path) -> mt.Compose:
     steps: list[Any] = [LoadCase(folder)]
     if recipe.spatial_dims == 3:
         steps += [
-            mt.SpatialPadd(KEYS, patch, value=-AIR_SHIFT),
-            mt.LambdaD(["label"], lambda x: (x > 0) * x if int(x.max()) < 128 else x * 0),
+            mt.SpatialPadd(["image"], patch, value=-AIR_SHIFT),
+            mt.SpatialPadd(["label"], patch),
             mt.RandCropByPosNegLabeld(KEYS, "label", patch, pos=2, neg=1, num_samples=1),
-            mt.Lambda(lambda found: found[0]),
+            TakeFirst(),
         ]
     steps += _organ_transforms(recipe.augment, recipe)
     steps += _spatial_transforms(recipe.augment, recipe)
@@ -96,10 +103,9 @@ def _spatial_transforms(a: Augment, recipe: Recipe) -> list[Any]:
         )  # fmt: skip
     steps += [
         mt.RandAffined(KEYS, prob=a.affine, rotate_range=in_plane, spatial_size=recipe.patch_size, **common),
-        mt.RandRotated(KEYS, *full[::-1], prob=a.any_rotation, mode=("bilinear", "nearest"),
-                       padding_mode="zeros") if dims == 2
-        else mt.RandAffined(KEYS, prob=a.any_rotation, rotate_range=full, mode=("bilinear", "nearest"),
-                            padding_mode="zeros"),
+        mt.RandAffined(
+            KEYS, prob=a.any_rotation, rotate_range=full, mode=("bilinear", "nearest"), padding_mode="zeros"
+        ),
         mt.ShiftIntensityd(["image"], -AIR_SHIFT),
         mt.ResizeWithPadOrCropd(KEYS, recipe.patch_size),
     ]  # fmt: skip
@@ -108,7 +114,7 @@ def _spatial_transforms(a: Augment, recipe: Recipe) -> list[Any]:
 
 def validation_transforms(recipe: Recipe, folder: Path) -> mt.Compose:
     """Load whole, pad to what the network can halve, window."""
-    return mt.Compose([LoadCase(folder), mt.DivisiblePadd(KEYS, 32), *window(recipe)])
+    return mt.Compose([LoadCase(folder), mt.DivisiblePadd(KEYS, max(recipe.divisible())), *window(recipe)])
 
 
 class CaseData(pl.LightningDataModule):
@@ -124,7 +130,8 @@ class CaseData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         items = [{"id": case.id, "patient": case.patient} for case in self.train_cases]
         sampler = WeightedRandomSampler(
-            sampling_weights(self.train_cases, self.recipe).tolist(), self.recipe.optimization.samples_per_epoch
+            sampling_weights(self.train_cases, self.recipe).tolist(),
+            self.recipe.optimization.samples_per_epoch,
         )
         dataset = Dataset(items, training_transforms(self.recipe, self.folder))
         return DataLoader(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import yaml
 
 from LiverSegLib.models.write import PackageSpec, write_package
+from Training.evaluate import Score, markdown
 from Training.recipe import Recipe, RecipeError, parse_recipe
 from Training.train import BEST
 
@@ -24,9 +26,7 @@ def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch
     """
     try:
         recipe = parse_recipe(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), str(run))
-        data: dict[str, Any] = torch.load(
-            run / "checkpoints" / checkpoint, map_location="cpu", weights_only=True
-        )
+        data: dict[str, Any] = torch.load(run / "checkpoints" / checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RecipeError(f"{run} holds no trained model ({error.filename} is missing); train first.") from error
     except pickle.UnpicklingError as error:
@@ -35,23 +35,21 @@ def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch
     return recipe, {k.removeprefix(_NETWORK): v for k, v in weights.items() if k.startswith(_NETWORK)}
 
 
-def export(run: Path, folder: Path, *, metrics: dict[str, float] | None = None, results: str = "") -> None:
+def export(run: Path, folder: Path, *, results: Path | None = None) -> None:
     """Write the best model of `run` as a package.
 
     Args:
         run: run folder of `train`.
         folder: package folder, replaced file by file.
-        metrics: numbers for metadata.json.
-        results: Markdown for the card's "Results" section.
+        results: folder that `evaluate` wrote; its scores go into metadata and card.
 
     Raises:
-        RecipeError: nothing was trained there.
+        RecipeError: nothing was trained or evaluated there.
     """
     recipe, weights = load_run(run)
-    dims = recipe.spatial_dims
     license_file = Path(__file__).parent / "licenses" / f"{recipe.card.license.replace(' ', '-')}.txt"
     text = license_file.read_text(encoding="utf-8") if license_file.is_file() else recipe.card.license + "\n"
-    halvings = 32
+    metrics, table = _results(results)
     spec = PackageSpec(
         name=recipe.name, title=recipe.card.title, version=recipe.card.version, license=recipe.card.license,
         license_text=text, data_source=recipe.card.data_source, intended_use=recipe.card.intended_use,
@@ -59,11 +57,21 @@ def export(run: Path, folder: Path, *, metrics: dict[str, float] | None = None, 
         axcodes=recipe.preprocess.axcodes, pixdim=recipe.preprocess.pixdim, window=recipe.preprocess.window,
         roi_size=recipe.inference.roi_size, overlap=recipe.inference.overlap,
         batch_size=recipe.inference.batch_size,
-        divisible=(halvings, halvings, 1 if dims == 2 else halvings) if -1 in recipe.inference.roi_size
-        else (1, 1, 1),
-        card=model_card(recipe, results), metrics=metrics or {}, changelog=recipe.card.changelog,
+        divisible=recipe.divisible(),
+        card=model_card(recipe, table), metrics=metrics, changelog=recipe.card.changelog,
     )  # fmt: skip
     write_package(folder, spec, weights, half=True)
+
+
+def _results(folder: Path | None) -> tuple[dict[str, float], str]:
+    if folder is None:
+        return {}, ""
+    try:
+        found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        scores = [Score(**row) for row in found["cases"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{folder} holds no scores.json of `python -m Training evaluate`.") from error
+    return {k: round(v, 4) for k, v in found["summary"].items()}, markdown(scores)
 
 
 def model_card(recipe: Recipe, results: str) -> str:

@@ -49,7 +49,9 @@ class SegmentationModule(pl.LightningModule):
         self._overlaps = {}
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        labels = self.inferer(batch["image"], self.network).argmax(1, keepdim=True)
+        logits = self.inferer(batch["image"], self.network)
+        assert isinstance(logits, torch.Tensor)
+        labels = logits.argmax(1, keepdim=True)
         sums = torch.zeros(len(self.recipe.labels), 2, dtype=torch.float64)
         for row, value in enumerate(self.recipe.labels):
             found, true = labels == value, batch["label"] == value
@@ -84,6 +86,9 @@ class SegmentationModule(pl.LightningModule):
         o = self.recipe.optimization
         optimizer = torch.optim.AdamW(self.parameters(), o.learning_rate, weight_decay=o.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, o.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches), pct_start=0.1
+            optimizer,
+            o.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.1,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

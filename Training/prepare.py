@@ -61,9 +61,7 @@ class Case:
     foreground: int
 
 
-def prepare(
-    recipe: Recipe, data: Path, out: Path, progress: Callable[[str, int], None] | None = None
-) -> list[Case]:
+def prepare(recipe: Recipe, data: Path, out: Path, progress: Callable[[str, int], None] | None = None) -> list[Case]:
     """Read every source of `recipe` below `data` and write the prepared folder `out`.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -194,6 +195,14 @@ class Recipe(_Part):
         """The network's keyword arguments with dimensions and channels filled in."""
         fixed = {"spatial_dims": self.spatial_dims, "in_channels": 1, "out_channels": len(self.labels) + 1}
         return {**self.network.arguments, **fixed}
+
+    def divisible(self) -> tuple[int, int, int]:
+        """What the grid is padded to multiples of when whole slices or volumes go through the network at once."""
+        if -1 not in self.inference.roi_size:
+            return 1, 1, 1
+        strides = self.network.arguments.get("strides", [2] * 5)
+        factor = math.prod(max(s) if isinstance(s, list) else s for s in strides)
+        return factor, factor, factor if self.spatial_dims == 3 else 1
 
 
 def load_recipe(path_or_name: str | Path, overrides: list[str] | None = None) -> Recipe:

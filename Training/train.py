@@ -26,7 +26,13 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 def train(
-    recipe: Recipe, data: Path, run: Path, *, resume: bool = False, workers: int = 2, accelerator: str = "auto"
+    recipe: Recipe,
+    data: Path,
+    run: Path,
+    *,
+    resume: bool = False,
+    workers: int = 2,
+    accelerator: str = "auto",
 ) -> Path:
     """Train `recipe` on the prepared folder `data`; return the best checkpoint.
 
@@ -52,9 +58,7 @@ def train(
         raise RecipeError(f"{run} holds no {LAST} to resume from; train without --resume.")
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), "utf-8")
-    best = ModelCheckpoint(
-        checkpoints, "best", monitor="val_dice", mode="max", enable_version_counter=False
-    )
+    best = ModelCheckpoint(checkpoints, "best", monitor="val_dice", mode="max", enable_version_counter=False)
     latest = ModelCheckpoint(checkpoints, "last", enable_version_counter=False)
     trainer = pl.Trainer(
         accelerator=accelerator,
@@ -62,11 +66,17 @@ def train(
         precision=recipe.optimization.precision,
         gradient_clip_val=recipe.optimization.gradient_clip,
         callbacks=[
-            best, latest, LearningRateMonitor(), RichProgressBar(), moving_average(recipe.optimization.ema_decay),
+            best,
+            latest,
+            LearningRateMonitor(),
+            RichProgressBar(),
+            moving_average(recipe.optimization.ema_decay),
         ],
         logger=[CSVLogger(run, "logs", "csv"), TensorBoardLogger(run, "logs", "tensorboard")],
-        log_every_n_steps=10, num_sanity_val_steps=0, check_val_every_n_epoch=recipe.optimization.validate_every, enable_model_summary=True,
-    )  # fmt: skip
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=recipe.optimization.validate_every,
+    )
     module = SegmentationModule(recipe)
     # Our own file of a moment ago; still only tensors and plain data are read from it.
     trainer.fit(module, CaseData(recipe, data, workers), ckpt_path=str(last) if resume else None)
@@ -81,6 +91,8 @@ def moving_average(decay: float) -> WeightAveraging:
     """
 
     def average(averaged: torch.Tensor, current: torch.Tensor, count: int | torch.Tensor) -> torch.Tensor:
+        if not averaged.is_floating_point():  # counters of norms
+            return current
         n = float(count)
         return averaged.lerp(current.to(averaged.dtype), 1 - min(decay, (1 + n) / (10 + n)))
 

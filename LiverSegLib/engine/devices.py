@@ -16,19 +16,19 @@ from LiverSegLib.errors import DeviceError
 class Device:
     """A torch device and the type that the network computes in (None: float32)."""
 
-    torch: torch.device
+    device: torch.device
     half: torch.dtype | None = None
 
     @property
     def text(self) -> str:
         """For people: "cpu (float32)", "cuda:0 (float16)"."""
-        return f"{self.torch} ({str(self.half or torch.float32).removeprefix('torch.')})"
+        return f"{self.device} ({str(self.half or torch.float32).removeprefix('torch.')})"
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which the network computes in the chosen type."""
         if self.half is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.torch.type, dtype=self.half)
+        return torch.autocast(self.device.type, dtype=self.half)
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -7,8 +7,8 @@ round((n - 1) * spacing / new_spacing) + 1), so that a package gives the same la
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +54,14 @@ def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
     # The nearest orthogonal matrix decides, so that shear does not make two axes claim one direction.
     u, _, vt = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
     cosines = u @ vt
-    # best[w] is the array axis that runs along world axis w.
-    best = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[w, axes[w]]) for w in range(3)))
+    # Near 45 degrees there is more than one answer. As in nibabel, and so in MONAI: the axis that lies
+    # closest to a direction takes it, then the next takes the best of those left.
+    best = {}
+    left = [0, 1, 2]
+    for axis in np.argsort(-np.abs(cosines).max(axis=0), kind="stable"):
+        world = max(left, key=lambda w, axis=axis: abs(cosines[w, axis]))  # type: ignore[misc]
+        best[world] = int(axis)
+        left.remove(world)
     targets = [_DIRECTIONS[code] for code in axcodes]
     order = tuple(best[world] for world, _ in targets)
     flip = tuple(bool(cosines[world, best[world]] * sign < 0) for world, sign in targets)
@@ -149,23 +155,33 @@ def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
         array = array.astype(np.float32)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(array)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # read-only arrays are welcome: nobody writes here
+        return torch.from_numpy(array)
 
 
 def to_model_grid(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch.device) -> torch.Tensor:
-    """Resample the input [i, j, k] array onto the model grid: float32 tensor of `grid.shape` on `device`."""
+    """Resample the input [i, j, k] array onto the model grid.
+
+    Returns:
+        float32 tensor of `grid.shape` on `device`, in memory of its own: it may be written to.
+    """
     # torch has no negative strides: walk the array as it lies in memory and reverse positions instead.
     lying = array.transpose(grid.axes.order)
     by_stride = np.argsort([-abs(s) for s in lying.strides], kind="stable")
-    x = as_tensor(_positive_strides(lying.transpose(by_stride))).to(device)
+    source = as_tensor(_plain_strides(lying.transpose(by_stride)))
+    x = source.to(device)
     for place, axis in enumerate(by_stride):
         positions = grid.positions(int(axis))
         if grid.axes.flip[axis]:
             positions = grid.input_shape[axis] - 1 - positions
         x = resample_axis(x, place, positions)
     back = [int(n) for n in np.argsort(by_stride)]
-    return x.permute(back).float()
+    x = x.permute(back).float()
+    return x.clone() if x.data_ptr() == source.data_ptr() else x
 
 
-def _positive_strides(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    return array if all(s > 0 for s in array.strides) else np.ascontiguousarray(array)
+def _plain_strides(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """`array`, copied where torch cannot view it: strides that are negative or not of whole voxels."""
+    plain = all(s > 0 and s % array.itemsize == 0 for s in array.strides)
+    return array if plain else np.ascontiguousarray(array)

@@ -158,8 +158,6 @@ class Segmenter:
 
     def _input(self, array: npt.NDArray[Any], grid: geometry.ModelGrid, device: torch.device) -> torch.Tensor:
         x = geometry.to_model_grid(array, grid, device)
-        if x.data_ptr() == geometry.as_tensor(array).data_ptr():
-            x = x.clone()  # nothing moved and nothing was converted: do not scale the user's voxels
         for step in self.package.intensity:
             x = step(x)
         return x
@@ -185,7 +183,7 @@ class Segmenter:
     def _on(self, device: torch.device, roi: tuple[int, ...]) -> window.Network:
         """The network on `device`, its arithmetic chosen once by a trial of one window."""
         self._network = self._network.to(device)
-        if self._device is None or self._device.torch != device:
+        if self._device is None or self._device.device != device:
             # A small window is enough for the trial and keeps it short.
             sample = torch.zeros((1, 1, *(min(r, 96) if r % 32 == 0 else r for r in roi)), device=device)
             self._device = with_precision(device, self._network, sample)
@@ -221,7 +219,7 @@ def _prepared(package: ModelPackage) -> torch.nn.Module:
     load_weights(package, network)
     network.eval().requires_grad_(False)
     layout = torch.channels_last if package.spatial_dims == 2 else torch.channels_last_3d
-    return network.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def _attempts(wanted: torch.device) -> list[tuple[torch.device, int]]:
@@ -236,9 +234,7 @@ def _free(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _pad_divisible(
-    x: torch.Tensor, multiples: tuple[int, int, int]
-) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+def _pad_divisible(x: torch.Tensor, multiples: tuple[int, int, int]) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
     """Zero-pad [X, Y, Z] to multiples, half on each side (MONAI's DivisiblePad), and how to cut it out again."""
     missing = [-n % k for n, k in zip(x.shape, multiples, strict=True)]
     inner = [slice(m // 2, m // 2 + n) for m, n in zip(missing, x.shape, strict=True)]

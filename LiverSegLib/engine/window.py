@@ -41,9 +41,7 @@ def importance(shape: tuple[int, ...], gaussian: bool, device: torch.device) -> 
     return weight.clamp_(min=max(float(weight.min()), 1e-3))
 
 
-def pad_to(
-    x: torch.Tensor, roi: tuple[int, ...], mode: str
-) -> tuple[torch.Tensor, tuple[int, ...]]:
+def pad_to(x: torch.Tensor, roi: tuple[int, ...], mode: str) -> tuple[torch.Tensor, tuple[int, ...]]:
     """Pad the last axes of `x` [N, C, ...] to at least `roi`, half on each side; give the leading widths."""
     missing = [max(want - have, 0) for want, have in zip(roi, x.shape[2:], strict=True)]
     leading = tuple(n // 2 for n in missing)

@@ -89,9 +89,7 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
     total = sum(member.file_size for member in members)
     packed = max(sum(member.compress_size for member in members), 1)
     if total > MAX_BYTES or total / packed > MAX_RATIO:
-        raise ModelError(
-            f"{path} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB; it is not unpacked."
-        )
+        raise ModelError(f"{path} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB; it is not unpacked.")
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, path: Path) -> None:

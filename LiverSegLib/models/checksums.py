@@ -35,9 +35,10 @@ def verify(folder: Path, path: Path) -> None:
     listing = folder / FILE
     if not listing.is_file():
         return
-    wanted = dict(
-        reversed(line.split(maxsplit=1)) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
-    )
+    wanted: dict[str, str] = {}
+    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+        value, _, name = line.partition("  ")
+        wanted[name.strip()] = value
     expected = wanted.get(path.relative_to(folder).as_posix())
     if expected is not None and digest(path) != expected:
         raise ModelError(f"{path} has a wrong checksum: it is damaged or was changed; get the package again.")

@@ -114,7 +114,13 @@ def read_inferer(config: BundleConfig) -> Inferer:
         raise ModelError(f"{config.source}: the inferer has a missing or wrong argument: {error}.") from error
     dims = 2 if name == "SliceInferer" else 3
     # -1 means the whole image along that axis.
-    if len(roi) != dims or any(n < 1 and n != -1 for n in roi) or max(roi) > 1024 or not 0 <= overlap < 1 or not 1 <= batch <= 256:
+    if (
+        len(roi) != dims
+        or any(n < 1 and n != -1 for n in roi)
+        or max(roi) > 1024
+        or not 0 <= overlap < 1
+        or not 1 <= batch <= 256
+    ):
         raise ModelError(f"{config.source}: the inferer's window {roi} or overlap {overlap} is impossible.")
     if dims == 2 and dim != 2:
         raise ModelError(f"{config.source} slices along axis {dim}; only the last axis (2) is supported.")
@@ -185,7 +191,9 @@ def _scale_range(a: dict[str, Any]) -> Intensity:
 def _normalize(a: dict[str, Any]) -> Intensity:
     mean, std = a.get("subtrahend"), a.get("divisor")
     return Normalize(
-        None if mean is None else float(mean), None if std is None else float(std), bool(a.get("nonzero", False))
+        None if mean is None else float(mean),
+        None if std is None else float(std),
+        bool(a.get("nonzero", False)),
     )
 
 

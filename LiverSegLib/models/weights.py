@@ -54,8 +54,7 @@ def _check_fit(state: dict[str, torch.Tensor], network: torch.nn.Module, path: P
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise ModelError(
-                f"The weights {path} do not fit their network: the file {what} {keys[0]}{more}; "
-                "get the package again."
+                f"The weights {path} do not fit their network: the file {what} {keys[0]}{more}; get the package again."
             )
     broken = next((k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()), None)
     if broken:

@@ -14,9 +14,7 @@ from LiverSegLib.models.weights import write_safetensors
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,11 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
     dims = len(spec.roi_size)
     channels = {"0": "background", **{str(k): v for k, v in sorted(spec.labels.items())}}
     shape = [n if n > 0 else f"{spec.divisible[axis]}*n" for axis, n in enumerate(spec.roi_size)]
-    image: dict[str, Any] = {"dtype": "float32", "spatial_shape": shape, "is_patch_data": -1 not in spec.roi_size}
+    image: dict[str, Any] = {
+        "dtype": "float32",
+        "spatial_shape": shape,
+        "is_patch_data": -1 not in spec.roi_size,
+    }
     return {
         "schema": SCHEMA,
         "version": spec.version,

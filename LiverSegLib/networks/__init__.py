@@ -55,9 +55,7 @@ def canonical_name(name: str) -> str:
     trusted = not module or module == "monai.networks.nets" or module.startswith("monai.networks.nets.")
     found = _BY_LOWER_NAME.get(short.lower()) if trusted else None
     if found is None:
-        raise ModelError(
-            f"The network {name!r} is not supported; use one of {', '.join(sorted(NETWORKS))}."
-        )
+        raise ModelError(f"The network {name!r} is not supported; use one of {', '.join(sorted(NETWORKS))}.")
     return found
 
 

@@ -70,12 +70,8 @@ def _curve(knots: dict[float, float]) -> PchipInterpolator:
     return PchipInterpolator(positions, [knots[p] for p in positions], extrapolate=True)
 
 
-_WIDTH = _curve(
-    {-600: 0.9, -430: 0.9, -350: 0.92, -280: 0.94, -200: 0.96, -100: 1, 0: 1, 90: 0.94, 180: 0.8, 330: 0.5}
-)
-_DEPTH = _curve(
-    {-600: 0.8, -430: 0.8, -350: 0.86, -280: 0.9, -200: 0.96, -100: 1, 0: 1, 90: 0.93, 180: 0.78, 330: 0.5}
-)
+_WIDTH = _curve({-600: 0.9, -430: 0.9, -350: 0.92, -280: 0.94, -200: 0.96, -100: 1, 0: 1, 90: 0.94, 180: 0.8, 330: 0.5})
+_DEPTH = _curve({-600: 0.8, -430: 0.8, -350: 0.86, -280: 0.9, -200: 0.96, -100: 1, 0: 1, 90: 0.93, 180: 0.78, 330: 0.5})
 
 
 @dataclass(frozen=True)
@@ -161,10 +157,7 @@ class Anatomy:
         height = height + 4 * self.bumps(level)[:, :, 0]
         floor = ((-100 + 0.5 * y - 30 * (x / 130) ** 2 + 8 * np.sin(y / 19)) * sz).astype(np.float32)
         height = smooth_max(height, floor, 10.0)
-        slope = [
-            np.gradient(height, axis, axis=i) if axis.size > 1 else 0
-            for i, axis in enumerate((grid.x, grid.y))
-        ]
+        slope = [np.gradient(height, axis, axis=i) if axis.size > 1 else 0 for i, axis in enumerate((grid.x, grid.y))]
         return height, (1 / np.sqrt(1 + slope[0] ** 2 + slope[1] ** 2)).astype(np.float32)
 
     def visceral_face(self, grid: Grid) -> Array:

@@ -92,15 +92,11 @@ def make_phantom(
     code = orientation or drawn_code
     phase = phase or drawn_phase
     anatomy = Anatomy.draw(np.random.default_rng([seed, 1]), ascites=ascites)
-    affine, size = _sampling(
-        anatomy, shape, spacing, coverage, arms, oblique_degrees, np.random.default_rng([seed, 2])
-    )
+    affine, size = _sampling(anatomy, shape, spacing, coverage, arms, oblique_degrees, np.random.default_rng([seed, 2]))
     grid = _working_grid(affine, size)
     rng = np.random.default_rng([seed, 3])
     tissue = draw_tissue(rng, phase, drawn_fatty if fatty is None else fatty)
-    plan = plan_patient(
-        anatomy, tissue, seed, lesions=drawn_lesions if lesions is None else lesions, mass=mass
-    )
+    plan = plan_patient(anatomy, tissue, seed, lesions=drawn_lesions if lesions is None else lesions, mass=mass)
     canvas = empty_canvas(grid, plan.anatomy, tissue, seed)
     labels = paint_patient(canvas, plan, seed, mass=mass, arms=arms)
     hu, labelmap = _sample(canvas, labels, affine, size)

@@ -36,9 +36,7 @@ def paint_lesions(canvas: Canvas, liver: Array, plan: LiverPlan, rng: np.random.
     return everything
 
 
-def _paint_lesion(
-    canvas: Canvas, shape: Array, box: Box, radius: float, kind: int, a: float, b: float
-) -> None:
+def _paint_lesion(canvas: Canvas, shape: Array, box: Box, radius: float, kind: int, a: float, b: float) -> None:
     """Kinds: hypodense, cyst, hyperdense, ring with necrosis, calcified; `a` and `b` are shades, 0 to 1."""
     liver, grain = canvas.tissue.liver, canvas.grain(canvas.grid, box)
     dark = max(liver - 22 - 38 * a, 5.0)

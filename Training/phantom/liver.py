@@ -43,9 +43,7 @@ def liver_distance(canvas: Canvas, box: Box) -> Array:
     """Distance (mm) to the liver on `box`: right of its visceral face, cut to the room that is free."""
     grid = Grid(canvas.grid.x[box[0]], canvas.grid.y[box[1]], canvas.grid.z[box[2]])
     face = canvas.anatomy.visceral_face(grid)
-    slope = [
-        np.gradient(face, axis, axis=i) if axis.size > 1 else 0 for i, axis in enumerate((grid.y, grid.z))
-    ]
+    slope = [np.gradient(face, axis, axis=i) if axis.size > 1 else 0 for i, axis in enumerate((grid.y, grid.z))]
     steep = np.sqrt(1 + np.square(slope[0]) + np.square(slope[1])).astype(np.float32)
     bumps = canvas.anatomy.bumps(canvas.grid, box)
     distance = (face[None] - grid.x[:, None, None]) / steep[None] + 4 * bumps
@@ -60,9 +58,7 @@ def _fissure(grid: Grid, anatomy: Anatomy, bumps: Array) -> Array:
     sx, sy, sz = anatomy.scale
     below = np.clip(-(z / sz + 85 * anatomy.stretch) / 40, 0, 1)
     wedge = np.abs(x - 4 * sx - 0.15 * y + 5 * bumps) - 4.5 * below
-    return np.maximum(wedge, np.maximum(z + 85 * anatomy.stretch * sz, 38 * sy - y + 4 * bumps)).astype(
-        np.float32
-    )
+    return np.maximum(wedge, np.maximum(z + 85 * anatomy.stretch * sz, 38 * sy - y + 4 * bumps)).astype(np.float32)
 
 
 def _largest(distance: Array) -> Array:

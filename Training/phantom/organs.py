@@ -25,8 +25,7 @@ def paint_great_vessels(canvas: Canvas) -> None:
     """Aorta and vena cava along the spine, and the psoas muscles beside it."""
     anatomy, tissue = canvas.anatomy, canvas.tissue
     spine = {
-        z: float(anatomy.spine_at(np.array([z], np.float32))[0])
-        for z in (-400, -230, -150, -90, -30, 20, 120, 300)
+        z: float(anatomy.spine_at(np.array([z], np.float32))[0]) for z in (-400, -230, -150, -90, -30, 20, 120, 300)
     }
     sx = anatomy.scale[0]
     for side in (-1.0, 1.0):
@@ -116,9 +115,7 @@ def paint_spleen(canvas: Canvas, rng: np.random.Generator) -> None:
     if is_empty(box):
         return
     turned = np.deg2rad(-28)
-    rotation = np.array(
-        [[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]]
-    )
+    rotation = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
     distance = ellipsoid(grid, box, centre, radii, rotation @ turn(rng, 10))
     distance = distance + 3 * canvas.anatomy.bumps(grid, box)
     distance = canvas.fit(np.maximum(distance, canvas.shell[box] + canvas.ascites(box)), box, 1.5, 8.0)

@@ -32,9 +32,7 @@ def paint_spine(canvas: Canvas, bodies: Array, rng: np.random.Generator) -> None
     back = y - (spine - 27)
     canal = np.sqrt((x / 11) ** 2 + (back / 8.5) ** 2) * 9 - 9
     arch = np.maximum(np.abs(canal - 3) - 3, np.abs(level + 4) - 9)
-    pedicle = np.maximum(
-        np.abs(np.abs(x) - 12) - 3.5, np.maximum(np.abs(back - 6) - 8, np.abs(level - 4) - 6)
-    )
+    pedicle = np.maximum(np.abs(np.abs(x) - 12) - 3.5, np.maximum(np.abs(back - 6) - 8, np.abs(level - 4) - 6))
     spinous = np.maximum(np.abs(x) - 3.2, np.maximum(np.abs(back + 23) - 15, np.abs(level + 7) - 9))
     wing = np.abs(back + 1 + 0.12 * np.abs(x)) - 4
     transverse = np.maximum(wing, np.maximum(np.abs(np.abs(x) - 24) - 13, np.abs(level - 3) - 6))

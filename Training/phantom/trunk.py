@@ -33,10 +33,7 @@ def paint_wall(canvas: Canvas, cavity: Array) -> Array:
     muscle = cavity - thick - 20 * behind * np.exp(-(((np.abs(x) - 32) / 30) ** 4))
     # The skin bridges the groove between the back muscles, with a shallow one of its own.
     outline = cavity - thick - behind * (20 * np.exp(-((x / 62) ** 4)) - 6 * np.exp(-((x / 10) ** 2)))
-    fat = (
-        anatomy.fat * (1 + 0.12 * anatomy.bumps(canvas.grid)) * (0.75 + 0.35 * np.clip(front - back, 0, 1))
-        + 3
-    )
+    fat = anatomy.fat * (1 + 0.12 * anatomy.bumps(canvas.grid)) * (0.75 + 0.35 * np.clip(front - back, 0, 1)) + 3
     skin = outline - fat * (1 + 0.6 * lower)
     canvas.paint(skin, _SKIN)
     canvas.paint(skin + 2.2, tissue.fat + 6 * canvas.grain(canvas.grid))
@@ -59,9 +56,7 @@ def paint_chest(canvas: Canvas, cavity: Array, above: Array, rng: np.random.Gene
     middle = np.sqrt((x / (30 * sx)) ** 2 + ((y - 25 * sy) / (85 * sy)) ** 2) * 30 - 30
     radii = np.array([58, 50, 58]) * anatomy.scale * rng.uniform(0.9, 1.1)
     heart = ellipsoid(grid, EVERYWHERE, anatomy.at(-22, 30, 32), radii, turn(rng, 15))
-    lung = np.maximum(smooth_max(above, cavity + 1.5, 5), 4 - np.minimum(middle, heart - 3)).astype(
-        np.float32
-    )
+    lung = np.maximum(smooth_max(above, cavity + 1.5, 5), 4 - np.minimum(middle, heart - 3)).astype(np.float32)
     grain = canvas.grain(grid)
     vessels = np.clip(grain - 1.75, 0, 1) * 700
     canvas.paint(lung, np.float32(_LUNG) + 18 * grain + 0.12 * (-y) + vessels)

@@ -12,9 +12,7 @@ from Training.phantom.space import Array, Box, is_empty, tube, tube_box
 Points = npt.NDArray[np.float64]
 
 
-def branch(
-    rng: np.random.Generator, root: Points, ends: Points, tip: float, trunk: float
-) -> tuple[Points, Points]:
+def branch(rng: np.random.Generator, root: Points, ends: Points, tip: float, trunk: float) -> tuple[Points, Points]:
     """Grow a vessel tree from the polyline `root` ([m, 3], mm) to all `ends` ([n, 3], mm).
 
     Every end joins the nearest point of the tree so far. Radii follow Murray's law (1926,

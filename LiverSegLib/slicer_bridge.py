@@ -1,0 +1,357 @@
+"""The bridge to 3D Slicer: volume node -> `Volume`, `Result` -> segmentation node and table node.
+
+With the picture views, the only file of this library that imports slicer and vtk. It runs in Slicer's main
+thread and never waits for anything.
+
+Places in space: a node's voxels lie in the node's own coordinates, and parent transforms take those to the
+world. We segment in the node's own coordinates and put the segmentation under the volume's parent transform,
+so that it overlays the volume under every transform, non-linear ones included.
+
+Copies: a volume goes out as a view on the node's voxels and a result comes in as one copy of the box that
+holds its segments. Whoever lets the view leave Slicer's main thread or process copies it (the worker client
+writes it to a file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from LiverSegLib.errors import InputError, OutputError
+from LiverSegLib.io import display_name
+from LiverSegLib.measure import Measurements
+from LiverSegLib.volume import Label, Result, Volume
+
+Box = tuple[slice, slice, slice]
+
+_BINARY_LABELMAP = "Binary labelmap"
+_CLOSED_SURFACE = "Closed surface"
+_RIGID_TOLERANCE = 1e-4
+# Points per side of a ROI: under a non-linear transform its extremes need not be its corners.
+_ROI_SAMPLES = np.linspace(-0.5, 0.5, 9)
+_NOT_SCALAR = {
+    "vtkMRMLLabelMapVolumeNode": "is a label map; choose the image that it was drawn on.",
+    "vtkMRMLVectorVolumeNode": "is a colour or vector volume; segment a scalar volume such as the original CT.",
+    "vtkMRMLTensorVolumeNode": "is a tensor volume; segment a scalar volume such as the original CT.",
+    "vtkMRMLDiffusionWeightedVolumeNode": "is a diffusion series; extract one scalar volume of it first.",
+    "vtkMRMLMultiVolumeNode": "is a time series; extract one of its volumes first.",
+    "vtkMRMLSequenceNode": "is a time series; choose the volume that its sequence browser shows.",
+}
+
+
+@dataclass(frozen=True)
+class SegmentsWritten:
+    """What `write_segments` did.
+
+    Args:
+        node: the segmentation node.
+        segment_ids: IDs of our segments in it that were written.
+        missing: names of labels without a single voxel; they have no segment.
+    """
+
+    node: Any
+    segment_ids: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def read_volume_node(node: Any) -> Volume:
+    """A scalar volume node as a `Volume`: a view on its voxels and its own affine.
+
+    Args:
+        node: vtkMRMLScalarVolumeNode.
+
+    Raises:
+        InputError: no volume, not one scalar 3D image, or no voxels.
+    """
+    if node is None:
+        raise InputError("There is no volume; choose one.")
+    name = node.GetName() or "The volume"
+    for class_name, reason in _NOT_SCALAR.items():
+        if node.IsA(class_name):
+            raise InputError(f"{name} {reason}")
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
+        raise InputError(f"{name} is not a volume; choose a scalar volume such as a CT.")
+    image = node.GetImageData()
+    size = image.GetDimensions() if image is not None else (0, 0, 0)
+    if min(size) == 0 or image.GetPointData().GetScalars() is None:
+        raise InputError(f"{name} holds no voxels; load it again or choose another volume.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise InputError(f"{name} is a colour or vector volume; segment a scalar volume such as the original CT.")
+    if min(size) == 1:
+        raise InputError(f"{name} is a 2D image ({'x'.join(map(str, size))}); a 3D volume is needed.")
+    array = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
+    return Volume(array, ijk_to_ras(node), name, guess_modality(node))
+
+
+def ijk_to_ras(node: Any) -> npt.NDArray[np.float64]:
+    """4x4, voxel index -> the volume node's own RAS mm; parent transforms are not in it."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return np.array(slicer.util.arrayFromVTKMatrix(matrix), dtype=np.float64)
+
+
+def guess_modality(node: Any) -> str | None:
+    """Say "CT" or "MR" where the node came from DICOM or carries Hounsfield units, else None."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    if item:
+        key = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+        modality = hierarchy.GetItemAttribute(item, key)
+        if modality in ("CT", "MR"):
+            return str(modality)
+    units = node.GetVoxelValueUnits()
+    return "CT" if units is not None and units.GetCodeValue() == "[hnsf'U]" else None
+
+
+def transform_warnings(node: Any) -> list[str]:
+    """What to tell of a parent transform that changes shapes: nothing of ours is measured through it."""
+    name, parent = node.GetName(), node.GetParentTransformNode()
+    if parent is None:
+        return []
+    before = "volumes in mL and diameters are those before the transform."
+    if not parent.IsTransformToWorldLinear():
+        return [f"{name} is under the non-linear transform {parent.GetName()}; {before}"]
+    matrix = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _RIGID_TOLERANCE:
+        return [f"{name} is under the transform {parent.GetName()}, which scales or shears it; {before}"]
+    return []
+
+
+def roi_box(roi: Any, volume_node: Any) -> Box:
+    """The voxels [i, j, k] of a volume that a region of interest touches, as a box along the volume's axes.
+
+    Args:
+        roi: vtkMRMLMarkupsROINode, rotated or not, under any parent transforms.
+        volume_node: the volume, under any parent transforms.
+
+    Raises:
+        InputError: the region has no size, or lies outside the volume.
+    """
+    name = roi.GetName() or "The region of interest"
+    size = np.array(roi.GetSize())
+    if roi.GetNumberOfDefinedControlPoints() == 0 or size.min() <= 0:
+        raise InputError(f"{name} has no size; place it in the views or choose no region.")
+    to_world = np.array(slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix()))
+    to_volume = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volume_node.GetParentTransformNode(), to_volume)
+    to_index = np.linalg.inv(ijk_to_ras(volume_node))
+    points = []
+    for step in product(_ROI_SAMPLES, repeat=3):
+        world = to_world @ [*(np.array(step) * size), 1.0]
+        points.append((to_index @ [*to_volume.TransformPoint(world[:3]), 1.0])[:3])
+    # A voxel reaches half its size to each side of its centre.
+    low = np.ceil(np.min(points, axis=0) - 0.5 - 1e-6).astype(int)
+    high = np.floor(np.max(points, axis=0) + 0.5 + 1e-6).astype(int) + 1
+    shape = volume_node.GetImageData().GetDimensions()
+    i, j, k = (slice(max(0, int(a)), min(n, int(b))) for a, b, n in zip(low, high, shape, strict=True))
+    if min(i.stop - i.start, j.stop - j.start, k.stop - k.start) < 2:
+        raise InputError(f"{name} lies outside {volume_node.GetName()}; move it onto the volume.")
+    return i, j, k
+
+
+def write_segments(
+    result: Result, volume_node: Any, segmentation_node: Any = None, show_3d: bool = False
+) -> SegmentsWritten:
+    """Put a result's labels into a segmentation node as segments.
+
+    Segments with our IDs (`Label.segment_id`) are replaced in place and keep the name, colour and terms that
+    the user may have given them; all other segments are left as they are. Our segment of a label that was not
+    found is removed rather than left empty. A liver that was segmented with its lesions has a hole where a
+    lesion lies, as in the label map.
+
+    Args:
+        result: what the segmenter gave for `volume_node`.
+        volume_node: the segmented volume; decides on place, transform and subject hierarchy.
+        segmentation_node: where to; None makes a new one.
+        show_3d: make and show closed surfaces; those that are there are made anew in any case.
+
+    Raises:
+        OutputError: the segmentation cannot take a label map.
+    """
+    is_new = segmentation_node is None
+    node = _new_segmentation(volume_node) if is_new else segmentation_node
+    try:
+        with slicer.util.NodeModify(node):
+            had_surface = node.GetSegmentation().ContainsRepresentation(_CLOSED_SURFACE)
+            affine = _same_place(node, volume_node) @ ijk_to_ras(volume_node)
+            _remember_source(node, volume_node)
+            found = _import(node, _image(result.labelmap, affine), result.labels)
+        _place_beside(node, volume_node, is_new)
+    except OutputError:
+        if is_new:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+    if had_surface or show_3d:
+        show_surfaces(node)
+    missing = tuple(label.name for label in result.labels if label not in found)
+    return SegmentsWritten(node, tuple(label.segment_id for label in found), missing)
+
+
+def show_surfaces(node: Any) -> None:
+    """Make the closed surfaces of a segmentation node and show them in the 3D views."""
+    node.CreateClosedSurfaceRepresentation()
+    if node.GetDisplayNode() is not None:
+        node.GetDisplayNode().SetVisibility3D(True)
+
+
+def write_table(measurements: Measurements, table_node: Any = None, name: str = "Liver measurements") -> Any:
+    """Put measurements into a table node: a row for each segment and for each lesion, largest first.
+
+    Args:
+        measurements: volumes in mL, longest diameters in mm, lesion centres in RAS mm.
+        table_node: vtkMRMLTableNode whose contents are replaced; None makes one.
+        name: of the new node.
+    """
+    scene = slicer.mrmlScene
+    node = table_node or scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    rows: list[tuple[str, float, float | None]] = [
+        (display_name(segment.name), segment.volume_ml, None) for segment in measurements.segments
+    ]
+    for number, lesion in enumerate(measurements.lesions, start=1):
+        rows.append((f"{display_name('tumor')} {number}", lesion.volume_ml, lesion.longest_diameter_mm))
+    columns: list[tuple[str, str, list[Any]]] = [
+        ("Structure", "", [row[0] for row in rows]),
+        ("Volume", "mL", [row[1] for row in rows]),
+        ("Longest diameter", "mm", [np.nan if row[2] is None else row[2] for row in rows]),
+    ]
+    nowhere = [np.nan] * len(measurements.segments)
+    for axis, letter in enumerate("RAS"):
+        columns.append((f"Center {letter}", "mm", nowhere + [x.center_ras[axis] for x in measurements.lesions]))
+    with slicer.util.NodeModify(node):
+        node.RemoveAllColumns()
+        for title, unit, values in columns:
+            array = vtk.vtkStringArray() if not unit else vtk.vtkDoubleArray()
+            array.SetName(f"{title} [{unit}]" if unit else title)
+            for value in values:
+                array.InsertNextValue(value)
+            node.AddColumn(array)
+    return node
+
+
+def _new_segmentation(volume_node: Any) -> Any:
+    scene = slicer.mrmlScene
+    name = scene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
+    """Bring the segmentation under the volume's transform; returns 4x4, volume's coordinates -> its own.
+
+    Where a user's segments are in it already, it is the label map that moves and not they.
+
+    Raises:
+        OutputError: surfaces are its source, or a non-linear transform lies between the two.
+    """
+    name, segmentation = node.GetName(), node.GetSegmentation()
+    count = segmentation.GetNumberOfSegments()
+    if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
+        if count:
+            raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
+        segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
+    parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
+    others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith("LiverSeg_")]
+    if parent is mine or not others:
+        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        return np.eye(4)
+    between = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, mine, between)
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between):
+        raise OutputError(
+            f"{name} and {volume_node.GetName()} are under different non-linear transforms; "
+            "choose a new segmentation as output."
+        )
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, mine, matrix)
+    return np.array(slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def _import(node: Any, image: Any, labels: Sequence[Label]) -> list[Label]:
+    """Replace our segments by the labels of an image, in one import; returns the labels that it holds."""
+    segmentation = node.GetSegmentation()
+    values = set(np.unique(vtk_to_numpy(image.GetPointData().GetScalars())).tolist())
+    found = [label for label in labels if label.value in values]
+    for label in labels:
+        if label not in found and segmentation.GetSegment(label.segment_id) is not None:
+            segmentation.RemoveSegment(label.segment_id)
+    known = [label for label in found if segmentation.GetSegment(label.segment_id) is not None]
+    names = {label.value: label.segment_id for label in found}
+    ids = vtk.vtkStringArray()
+    for value in range(1, max(names, default=0) + 1):
+        ids.InsertNextValue(names.get(value, ""))  # the import passes over an empty ID
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if found and not logic.ImportLabelmapToSegmentationNode(image, node, ids):
+        raise OutputError(f"Slicer could not import into {node.GetName()}; choose a new segmentation as output.")
+    for label in found:
+        if label not in known:
+            _describe(segmentation.GetSegment(label.segment_id), label)
+    return found
+
+
+def _describe(segment: Any, label: Label) -> None:
+    segment.SetName(display_name(label.name))
+    segment.SetColor(*(channel / 255 for channel in label.color))
+    if label.terminology:
+        segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)
+
+
+def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> Any:
+    """The box of a label map [i, j, k] that holds its labels, as vtkOrientedImageData on the whole grid.
+
+    Slicer stores segments cropped in the same way, and the closed surfaces are made faster of less.
+    """
+    box = _filled(labelmap)
+    part = labelmap[box]
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent([n for side in box for n in (side.start, side.stop - 1)])
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    # VTK owns the voxels: shared numpy memory would have to outlive the segmentation.
+    voxels = vtk_to_numpy(image.GetPointData().GetScalars())
+    voxels.reshape(part.shape[::-1])[:] = part.transpose(2, 1, 0)
+    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
+    return image
+
+
+def _filled(labelmap: npt.NDArray[np.uint8]) -> Box:
+    """Smallest box that holds all labels, plus a voxel on each side; one voxel if there are none."""
+    box: list[slice] = [slice(0, n) for n in labelmap.shape]
+    for axis in (2, 1, 0):
+        others = tuple(a for a in range(3) if a != axis)
+        inside = np.flatnonzero(labelmap[tuple(box)].any(axis=others))
+        if not inside.size:
+            return slice(0, 1), slice(0, 1), slice(0, 1)
+        box[axis] = slice(max(0, int(inside[0]) - 1), min(labelmap.shape[axis], int(inside[-1]) + 2))
+    return box[0], box[1], box[2]
+
+
+def _remember_source(node: Any, volume_node: Any) -> None:
+    """The volume's grid is the one that Slicer's editor goes on with, unless the user has chosen another."""
+    role = node.GetReferenceImageGeometryReferenceRole()
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+    if node.GetNodeReference(role) is None or all(i.startswith("LiverSeg_") for i in ids):
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+
+
+def _place_beside(node: Any, volume_node: Any, is_new: bool) -> None:
+    """The segmentation beside the volume in the subject hierarchy (same study: DICOM export needs it)."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is None:
+        return
+    item, volume_item = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(volume_node)
+    if not item or not volume_item:
+        return
+    if is_new or hierarchy.GetItemParent(item) == hierarchy.GetSceneItemID():
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(volume_item))

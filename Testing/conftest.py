@@ -1,0 +1,116 @@
+"""Shared parts: packages made on the spot, a case drawn on any grid, and the place of the real data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from LiverSegLib.engine import devices
+from LiverSegLib.models.write import PackageSpec, write_package
+from LiverSegLib.networks import build_network
+from LiverSegLib.volume import Volume
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+MakePackage = Callable[..., Path]
+DrawCase = Callable[..., Volume]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real images, which are no part of this repository."""
+    if not DATA.is_dir():
+        pytest.skip(f"the real images are not at {DATA}")
+    return DATA
+
+
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in float32 also where the processor has a faster half precision, for exact comparisons."""
+    monkeypatch.setattr(devices, "has_bf16_matrix_unit", lambda: False)
+
+
+@pytest.fixture
+def threshold_package(tmp_path: Path) -> MakePackage:
+    """Makes a package whose network calls everything above 100 HU liver and above 200 HU tumour."""
+
+    def make(dims: int = 3, name: str = "threshold", labels: int = 2, **changes: Any) -> Path:
+        arguments = {
+            "spatial_dims": dims, "in_channels": 1, "out_channels": labels + 1, "features": [2] * 6,
+            "norm": "batch",
+        }  # fmt: skip
+        spec = _spec("BasicUNet", arguments, dims, labels)
+        write_package(tmp_path / name, replace(spec, **changes), _threshold_weights(arguments))
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def random_package(tmp_path: Path) -> MakePackage:
+    """Makes a package of a small UNet with random but always the same weights."""
+
+    def make(dims: int = 3, name: str = "random", labels: int = 1, **changes: Any) -> Path:
+        arguments = {
+            "spatial_dims": dims, "in_channels": 1, "out_channels": labels + 1, "channels": [4, 8, 16],
+            "strides": [2, 2], "num_res_units": 1,
+        }  # fmt: skip
+        torch.manual_seed(5)
+        state = build_network("UNet", arguments).state_dict()
+        write_package(tmp_path / name, replace(_spec("UNet", arguments, dims, labels), **changes), state)
+        return tmp_path / name
+
+    return make
+
+
+def _spec(network: str, arguments: dict[str, Any], dims: int, labels: int) -> PackageSpec:
+    return PackageSpec(
+        name="toy", title="Toy model", version="1.2.3", license="CC0-1.0", license_text="Public domain\n",
+        data_source="made up", intended_use="tests", labels=dict(list({1: "liver", 2: "tumor"}.items())[:labels]),
+        network=network, arguments=arguments, axcodes="RAS", pixdim=(2.0, 2.0, 2.0), window=(-100.0, 300.0),
+        roi_size=(32, 32, 32) if dims == 3 else (-1, -1), overlap=0.25, batch_size=4,
+        divisible=(1, 1, 1) if dims == 3 else (16, 16, 1), card="# Toy\n",
+    )  # fmt: skip
+
+
+def _threshold_weights(arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Weights that lead the scaled intensity x past all the layers: logits 0, x - 0.5 and 2 x - 1.25."""
+    state = build_network("BasicUNet", arguments).state_dict()
+    for name, tensor in state.items():
+        if "running" not in name and "adn" not in name:
+            tensor.zero_()
+    middle = (1,) * arguments["spatial_dims"]
+    for block in ("conv_0", "upcat_1.convs"):
+        for conv in ("conv_0", "conv_1"):
+            state[f"{block}.{conv}.conv.weight"][(0, 0, *middle)] = 1.0
+    for label, (slope, offset) in enumerate([(10.0, -5.0), (20.0, -12.5)][: arguments["out_channels"] - 1], 1):
+        state["final_conv.weight"][label, 0] = slope
+        state["final_conv.bias"][label] = offset
+    return state
+
+
+@pytest.fixture(scope="session")
+def draw_case() -> DrawCase:
+    """Draws one and the same liver of 150 HU with a lesion of 250 HU (RAS mm) on any grid, as a CT would."""
+    return _draw
+
+
+def _draw(affine: npt.NDArray[np.float64], shape: tuple[int, ...], dtype: Any = np.float32) -> Volume:
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    world = index @ affine[:3, :3].T + affine[:3, 3]
+    # Unequal axes and an off-centre lesion: no mirror image looks the same.
+    liver = 1 - np.linalg.norm((world - [6, -4, 2]) / [34, 26, 20], axis=-1)
+    lesion = 1 - np.linalg.norm((world - [16, 4, 6]) / 9, axis=-1)
+    values = np.clip(100 + 1000 * liver, -80, 150) + np.clip(100 + 500 * lesion, 0, 100)
+    return Volume(values.astype(dtype), affine, "the drawn case", "CT")
+
+
+def dice(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """Dice overlap of two masks."""
+    return float(2 * (one & other).sum() / max(int(one.sum()) + int(other.sum()), 1))
