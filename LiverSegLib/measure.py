@@ -65,7 +65,7 @@ def measure(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], na
         Volumes in mL of every named label (0 where it is absent), the lesions, and tumour volume in percent
         of liver volume where the model has both.
     """
-    counts = np.bincount(labelmap.ravel(order="K"), minlength=256)
+    counts = _count_values(labelmap)
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0
     values = {name: value for value, name in names.items()}
     segments = []
@@ -81,6 +81,23 @@ def measure(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], na
         whole = next((s.voxels for s in segments if s.name == "liver"), 0)
         burden = 100.0 * int(counts[values["tumor"]]) / whole if whole else None
     return Measurements(tuple(segments), lesions, burden)
+
+
+def _count_values(labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each of the values 0 to 255 occurs."""
+    flat = labelmap.ravel(order="K")
+    counts = np.zeros(256, np.int64)
+    for first in range(0, flat.size, 1 << 20):  # in blocks: bincount turns every voxel into eight bytes
+        counts += np.bincount(flat[first : first + (1 << 20)], minlength=256)
+    return counts
+
+
+def _counts(labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each value 0 to 255 occurs; by slices, since bincount makes int64 of all that it is given."""
+    total = np.zeros(256, np.int64)
+    for index in range(labelmap.shape[2]):
+        total += np.bincount(labelmap[:, :, index].ravel(order="K"), minlength=256)
+    return total
 
 
 def find_lesions(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]) -> tuple[Lesion, ...]:

@@ -85,7 +85,9 @@ def read_volume_node(node: Any) -> Volume:
     if min(size) == 0 or image.GetPointData().GetScalars() is None:
         raise InputError(f"{name} holds no voxels; load it again or choose another volume.")
     if image.GetNumberOfScalarComponents() != 1:
-        raise InputError(f"{name} is a colour or vector volume; segment a scalar volume such as the original CT.")
+        raise InputError(
+            f"{name} is a colour or vector volume; segment a scalar volume such as the original CT."
+        )
     if min(size) == 1:
         raise InputError(f"{name} is a 2D image ({'x'.join(map(str, size))}); a 3D volume is needed.")
     array = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
@@ -142,14 +144,13 @@ def roi_box(roi: Any, volume_node: Any) -> Box:
     size = np.array(roi.GetSize())
     if roi.GetNumberOfDefinedControlPoints() == 0 or size.min() <= 0:
         raise InputError(f"{name} has no size; place it in the views or choose no region.")
-    to_world = np.array(slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix()))
-    to_volume = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volume_node.GetParentTransformNode(), to_volume)
+    place = np.array(slicer.util.arrayFromVTKMatrix(roi.GetObjectToNodeMatrix()))
+    between = _transform_between(roi, volume_node)
     to_index = np.linalg.inv(ijk_to_ras(volume_node))
     points = []
     for step in product(_ROI_SAMPLES, repeat=3):
-        world = to_world @ [*(np.array(step) * size), 1.0]
-        points.append((to_index @ [*to_volume.TransformPoint(world[:3]), 1.0])[:3])
+        local = place @ [*(np.array(step) * size), 1.0]
+        points.append((to_index @ [*between.TransformPoint(local[:3]), 1.0])[:3])
     # A voxel reaches half its size to each side of its centre.
     low = np.ceil(np.min(points, axis=0) - 0.5 - 1e-6).astype(int)
     high = np.floor(np.max(points, axis=0) + 0.5 + 1e-6).astype(int) + 1
@@ -183,7 +184,7 @@ def write_segments(
     node = _new_segmentation(volume_node) if is_new else segmentation_node
     try:
         with slicer.util.NodeModify(node):
-            had_surface = node.GetSegmentation().ContainsRepresentation(_CLOSED_SURFACE)
+            had_surface = has_surfaces(node)
             affine = _same_place(node, volume_node) @ ijk_to_ras(volume_node)
             _remember_source(node, volume_node)
             found = _import(node, _image(result.labelmap, affine), result.labels)
@@ -196,6 +197,11 @@ def write_segments(
         show_surfaces(node)
     missing = tuple(label.name for label in result.labels if label not in found)
     return SegmentsWritten(node, tuple(label.segment_id for label in found), missing)
+
+
+def has_surfaces(node: Any) -> bool:
+    """Whether a segmentation node has closed surfaces."""
+    return bool(node.GetSegmentation().ContainsRepresentation(_CLOSED_SURFACE))
 
 
 def show_surfaces(node: Any) -> None:
@@ -227,7 +233,9 @@ def write_table(measurements: Measurements, table_node: Any = None, name: str = 
     ]
     nowhere = [np.nan] * len(measurements.segments)
     for axis, letter in enumerate("RAS"):
-        columns.append((f"Center {letter}", "mm", nowhere + [x.center_ras[axis] for x in measurements.lesions]))
+        columns.append(
+            (f"Center {letter}", "mm", nowhere + [x.center_ras[axis] for x in measurements.lesions])
+        )
     with slicer.util.NodeModify(node):
         node.RemoveAllColumns()
         for title, unit, values in columns:
@@ -259,15 +267,16 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
     count = segmentation.GetNumberOfSegments()
     if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
         if count:
-            raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
+            raise OutputError(
+                f"{name} is not made of binary label maps; choose a new segmentation as output."
+            )
         segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
     parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
     others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith("LiverSeg_")]
     if parent is mine or not others:
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         return np.eye(4)
-    between = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, mine, between)
+    between = _transform_between(volume_node, node)
     if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between):
         raise OutputError(
             f"{name} and {volume_node.GetName()} are under different non-linear transforms; "
@@ -276,6 +285,15 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
     matrix = vtk.vtkMatrix4x4()
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, mine, matrix)
     return np.array(slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def _transform_between(source: Any, target: Any) -> Any:
+    """vtkGeneralTransform from the own coordinates of one node to those of another, through the world."""
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+        source.GetParentTransformNode(), target.GetParentTransformNode(), transform
+    )
+    return transform
 
 
 def _import(node: Any, image: Any, labels: Sequence[Label]) -> list[Label]:
@@ -293,7 +311,9 @@ def _import(node: Any, image: Any, labels: Sequence[Label]) -> list[Label]:
         ids.InsertNextValue(names.get(value, ""))  # the import passes over an empty ID
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if found and not logic.ImportLabelmapToSegmentationNode(image, node, ids):
-        raise OutputError(f"Slicer could not import into {node.GetName()}; choose a new segmentation as output.")
+        raise OutputError(
+            f"Slicer could not import into {node.GetName()}; choose a new segmentation as output."
+        )
     for label in found:
         if label not in known:
             _describe(segmentation.GetSegment(label.segment_id), label)

@@ -107,7 +107,7 @@ def _draw(affine: npt.NDArray[np.float64], shape: tuple[int, ...], dtype: Any = 
     # Unequal axes and an off-centre lesion: no mirror image looks the same.
     liver = 1 - np.linalg.norm((world - [6, -4, 2]) / [34, 26, 20], axis=-1)
     lesion = 1 - np.linalg.norm((world - [16, 4, 6]) / 9, axis=-1)
-    values = np.clip(100 + 1000 * liver, -80, 150) + np.clip(100 + 500 * lesion, 0, 100)
+    values = np.clip(100 + 300 * liver, -80, 150) + np.clip(100 + 300 * lesion, 0, 100)
     return Volume(values.astype(dtype), affine, "the drawn case", "CT")
 
 

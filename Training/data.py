@@ -32,11 +32,14 @@ class LoadCase(mt.Transform):
         return {"image": image[None], "label": np.load(f"{base}_label.npy")[None], "patient": case["patient"]}
 
 
-class TakeFirst(mt.Transform):
-    """The only sample of a crop that gives a list."""
+class RandPatchd(mt.RandCropByPosNegLabeld):
+    """One patch of a case, two thirds of them around a voxel of a label."""
 
-    def __call__(self, cases: list[dict[str, Any]]) -> dict[str, Any]:
-        return cases[0]
+    def __init__(self, patch: tuple[int, ...]) -> None:
+        super().__init__(KEYS, "label", patch, pos=2, neg=1, num_samples=1)
+
+    def __call__(self, data: Any, lazy: bool | None = None) -> Any:
+        return super().__call__(data, lazy)[0]
 
 
 def window(recipe: Recipe) -> list[mt.Transform]:
@@ -56,8 +59,7 @@ def training_transforms(recipe: Recipe, folder: Path) -> mt.Compose:
         steps += [
             mt.SpatialPadd(["image"], patch, value=-AIR_SHIFT),
             mt.SpatialPadd(["label"], patch),
-            mt.RandCropByPosNegLabeld(KEYS, "label", patch, pos=2, neg=1, num_samples=1),
-            TakeFirst(),
+            RandPatchd(patch),
         ]
     steps += _organ_transforms(recipe.augment, recipe)
     steps += _spatial_transforms(recipe.augment, recipe)

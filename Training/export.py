@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from LiverSegLib.models.write import PackageSpec, write_package
 from Training.evaluate import Score, markdown
-from Training.recipe import Recipe, RecipeError, parse_recipe
-from Training.train import BEST
+from Training.recipe import Recipe, RecipeError
+from Training.train import BEST, read_run_recipe
 
 _NETWORK = "network."
 
@@ -24,8 +23,8 @@ def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch
     Raises:
         RecipeError: the run has no recipe or no such checkpoint.
     """
+    recipe = read_run_recipe(run)
     try:
-        recipe = parse_recipe(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), str(run))
         data: dict[str, Any] = torch.load(run / "checkpoints" / checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RecipeError(f"{run} holds no trained model ({error.filename} is missing); train first.") from error

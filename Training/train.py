@@ -19,10 +19,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from Training.data import CaseData
 from Training.module import SegmentationModule
-from Training.recipe import Recipe, RecipeError
+from Training.recipe import Recipe, RecipeError, parse_recipe
 
 log = logging.getLogger(__name__)
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, RECIPE = "best.ckpt", "last.ckpt", "recipe.yaml"
 
 
 def train(
@@ -54,10 +54,10 @@ def train(
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     checkpoints = run / "checkpoints"
     last = checkpoints / LAST
-    if resume and not last.is_file():
-        raise RecipeError(f"{run} holds no {LAST} to resume from; train without --resume.")
+    if resume:
+        _check_resumable(recipe, run, last)
     run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), "utf-8")
+    (run / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), "utf-8")
     best = ModelCheckpoint(checkpoints, "best", monitor="val_dice", mode="max", enable_version_counter=False)
     latest = ModelCheckpoint(checkpoints, "last", enable_version_counter=False)
     trainer = pl.Trainer(
@@ -72,7 +72,8 @@ def train(
             RichProgressBar(),
             moving_average(recipe.optimization.ema_decay),
         ],
-        logger=[CSVLogger(run, "logs", "csv"), TensorBoardLogger(run, "logs", "tensorboard")],
+        # A new version folder at each resume: the CSV logger would delete what it finds.
+        logger=[CSVLogger(run / "logs", "csv"), TensorBoardLogger(run / "logs", "tensorboard")],
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         check_val_every_n_epoch=recipe.optimization.validate_every,
@@ -81,6 +82,26 @@ def train(
     # Our own file of a moment ago; still only tensors and plain data are read from it.
     trainer.fit(module, CaseData(recipe, data, workers), ckpt_path=str(last) if resume else None)
     return checkpoints / BEST
+
+
+def _check_resumable(recipe: Recipe, run: Path, last: Path) -> None:
+    """The learning rate depends on the length of the run, so only the same recipe can go on."""
+    if not last.is_file():
+        raise RecipeError(f"{run} holds no {LAST} to resume from; train without --resume.")
+    if read_run_recipe(run) != recipe:
+        raise RecipeError(f"{run} was started with another recipe; resume with {run / RECIPE} or start a new run.")
+
+
+def read_run_recipe(run: Path) -> Recipe:
+    """The recipe that a run folder was started with.
+
+    Raises:
+        RecipeError: the folder holds none.
+    """
+    try:
+        return parse_recipe(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8")), str(run / RECIPE))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{run} holds no {RECIPE}; it is not a run, train first.") from error
 
 
 def moving_average(decay: float) -> WeightAveraging:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Normalize:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise a float tensor of any shape in place and return it."""
+        import torch  # not above: reading a package's configuration needs no torch
+
         chosen = x != 0 if self.nonzero else torch.ones_like(x, dtype=torch.bool)
         if not bool(chosen.any()):
             return x

@@ -29,6 +29,7 @@ from LiverSegLib.networks import build_network
 from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
+_NO_MEMORY = ("not enough memory", "can't allocate", "out of memory", "ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Segmenter:
         notes += repaired
         monitor.report("prepare", 0, 1)
         grid = geometry.model_grid(volume, self.package.axcodes, self.package.pixdim)
+        monitor.report("prepare", 1, 1)
         clock.lap("prepare")
         decisions, fallback = self._decide(array, grid, monitor, clock)
         notes += fallback
@@ -116,9 +118,11 @@ class Segmenter:
             labelmap, values.get("liver"), values.get("tumor"), largest=self.settings.largest_component,
             holes=self.settings.fill_holes, inside=self.settings.lesions_inside,
         )  # fmt: skip
+        monitor.report("postprocess", 1, 1)
         clock.lap("postprocess")
         monitor.report("measure", 0, 1)
         measurements = measure(labelmap, volume.affine, {v: n for n, v in values.items()})
+        monitor.report("measure", 1, 1)
         clock.lap("measure")
         if not labelmap.any():
             notes.append(f"{' and '.join(values)} not found in {volume.name}; check that it shows the abdomen.")
@@ -148,10 +152,11 @@ class Segmenter:
                 log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
                 _free(device)
             except RuntimeError as error:
-                # torch raises no class of its own where the CPU allocator fails
-                if "not enough memory" not in str(error) and "can't allocate" not in str(error):
+                # torch raises no class of its own for the allocators of CPU and MPS, drivers and cuDNN
+                if not any(words in str(error) for words in _NO_MEMORY):
                     raise
                 log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
+                _free(device)
         raise DeviceError(
             "There is not enough memory for this volume, even with small windows; close other programs or crop it."
         )
@@ -170,9 +175,9 @@ class Segmenter:
         roi = tuple(n if r == -1 else r for r, n in zip(inferer.roi_size[:dims], size, strict=True))
         roi = tuple(max(r // shrink // 32 * 32, min(r, 32)) for r in roi) if shrink > 1 else roi
         overlap = inferer.overlap if self.settings.overlap is None else self.settings.overlap
-        network = self._on(device, roi)
         infer = window.infer_slices if dims == 2 else window.infer_windows
         with self._stoppable(monitor):
+            network = self._on(device, roi)
             decisions = infer(
                 padded, network, roi, overlap, inferer.gaussian,
                 1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size,

@@ -42,11 +42,18 @@ def importance(shape: tuple[int, ...], gaussian: bool, device: torch.device) -> 
 
 
 def pad_to(x: torch.Tensor, roi: tuple[int, ...], mode: str) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Pad the last axes of `x` [N, C, ...] to at least `roi`, half on each side; give the leading widths."""
+    """Pad the last axes of `x` [N, C, ...] to at least `roi`, half on each side; give the leading widths.
+
+    An image that is too small to be mirrored or wound so far has its border voxels repeated instead.
+    """
     missing = [max(want - have, 0) for want, have in zip(roi, x.shape[2:], strict=True)]
     leading = tuple(n // 2 for n in missing)
     if any(missing):
         widths = [w for n, lead in zip(reversed(missing), reversed(leading), strict=True) for w in (lead, n - lead)]
+        if mode in ("reflect", "circular") and any(
+            n - lead >= have for n, lead, have in zip(missing, leading, x.shape[2:], strict=True)
+        ):
+            mode = "replicate"
         x = F.pad(x, widths, mode=mode) if mode != "constant" else F.pad(x, widths)
     return x, leading
 

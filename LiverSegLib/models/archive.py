@@ -66,12 +66,15 @@ def _unpack(path: Path, target: Path) -> None:
             _check(members, path)
             for member in members:
                 _extract(archive, member, partial, path)
+        _package_root(partial, path)
         partial.rename(target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ModelError(f"{path} is a damaged zip ({error}); get the package again.") from error
+    except ModelError:
+        raise
     except OSError as error:
         if not target.is_dir():  # else another process was first with the same content
             raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
+    except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
+        raise ModelError(f"{path} is a damaged zip ({error}); get the package again.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -87,7 +90,7 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ModelError(f"{path} holds the link {member.filename!r}; it is not unpacked.")
     total = sum(member.file_size for member in members)
-    packed = max(sum(member.compress_size for member in members), 1)
+    packed = path.stat().st_size  # the sizes that the members declare may be lies
     if total > MAX_BYTES or total / packed > MAX_RATIO:
         raise ModelError(f"{path} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB; it is not unpacked.")
 
@@ -103,5 +106,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, pa
         while block := source.read(1 << 20):
             left -= len(block)
             if left < 0:
-                raise ModelError(f"{path}: {member.filename} is larger than it declares; it is not unpacked.")
+                break
             sink.write(block)
+    if left:
+        raise ModelError(f"{path}: {member.filename} does not have the size that it declares; it is not unpacked.")

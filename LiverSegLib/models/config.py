@@ -17,6 +17,7 @@ from LiverSegLib.errors import ModelError
 
 _CONDITIONAL = re.compile(r"^\$(?P<yes>.+?) if (?P<flag>@[\w#]+) else (?P<no>.+)$", re.DOTALL)
 _MAX_DEPTH = 32
+_MAX_VALUES = 100_000
 _MAX_BYTES = 8_000_000
 
 
@@ -31,6 +32,7 @@ class BundleConfig:
     def __init__(self, data: dict[str, Any], source: str) -> None:
         self.data = data
         self.source = source
+        self._values = 0
 
     def __contains__(self, key: str) -> bool:
         return key in self.data
@@ -48,7 +50,10 @@ class BundleConfig:
     def resolve(self, value: Any, where: str, depth: int = 0) -> Any:
         """`value` with references replaced; `where` names it in errors."""
         if depth > _MAX_DEPTH:
-            raise ModelError(f"{self.source}: {where} refers to itself; repair the package.")
+            raise ModelError(f"{self.source}: {where} refers to itself or is nested too deep; repair it.")
+        self._values += 1
+        if self._values > _MAX_VALUES:  # lists of references to lists of references grow without end
+            raise ModelError(f"{self.source}: the references of {where} grow too large; repair the package.")
         if isinstance(value, dict):
             return {k: self.resolve(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
         if isinstance(value, list):

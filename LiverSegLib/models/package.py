@@ -86,6 +86,13 @@ def read_package(path: Path | str) -> ModelPackage:
     labels, modality = _read_channels(metadata, folder.name)
     grid = read_preprocessing(config)
     softmax, nearest = read_postprocessing(config)
+    spatial_dims = _spatial_dims(arguments, folder.name)
+    inferer = read_inferer(config)
+    if len(inferer.roi_size) != spatial_dims:
+        raise ModelError(
+            f"The package {folder.name} has a {spatial_dims}D network but a window of {len(inferer.roi_size)} "
+            "sizes; repair the package."
+        )
     declared = arguments.get("out_channels")
     if declared != len(labels) + 1:
         raise ModelError(
@@ -98,14 +105,14 @@ def read_package(path: Path | str) -> ModelPackage:
         version=str(metadata.get("version", "")),
         modality=modality,
         labels=labels,
-        spatial_dims=_spatial_dims(arguments, folder.name),
+        spatial_dims=spatial_dims,
         network=network,
         arguments=arguments,
         axcodes=grid.axcodes,
         pixdim=grid.pixdim,
         intensity=grid.intensity,
         divisible=grid.divisible,
-        inferer=read_inferer(config),
+        inferer=inferer,
         softmax=softmax,
         nearest=nearest,
         license=str(metadata.get("license") or _license_line(folder)),
@@ -149,7 +156,12 @@ def _read_channels(metadata: dict[str, Any], name: str) -> tuple[tuple[Label, ..
         raise ModelError(f"The package {name} does not say in metadata.json what its channels are.") from error
     if sorted(named) != list(range(len(named))) or not 2 <= len(named) <= _ANY_DTYPE_MAX_LABELS + 1:
         raise ModelError(f"The package {name} numbers its channels with gaps; repair its channel_def.")
-    return tuple(label_for(value, named[value]) for value in sorted(named) if value), modality
+    labels = tuple(label_for(value, named[value]) for value in sorted(named) if value)
+    names = [label.name for label in labels]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise ModelError(f"The package {name} has two channels that mean {twice}; repair its channel_def.")
+    return labels, modality
 
 
 def _license_line(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from LiverSegLib.models.config import BundleConfig
 # These load, reshape or type; our engine does so anyway.
 _PLUMBING = {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "CastToTyped", "ToTensord", "ToDeviced"}
 _POST_PLUMBING = {"EnsureTyped", "SaveImaged", "ToTensord", "CastToTyped"}
+# Arguments that would change the numbers; without them the transforms are those that we have.
+_UNSUPPORTED = ("as_closest_canonical", "diagonal", "scale_extent", "min_pixdim", "max_pixdim", "relative", "factor")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ def read_preprocessing(config: BundleConfig) -> Preprocessing:
     intensity: list[Intensity] = []
     divisible = (1, 1, 1)
     for name, arguments in _steps(config, "preprocessing"):
+        unsupported = next((a for a in _UNSUPPORTED if arguments.get(a)), None)
+        if unsupported:
+            raise ModelError(f"{config.source} asks for {unsupported} of {name}, which is not supported.")
         try:
             if name in _PLUMBING:
                 continue
@@ -59,7 +65,7 @@ def read_preprocessing(config: BundleConfig) -> Preprocessing:
                 intensity.append(_INTENSITY[name](arguments))
             else:
                 raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{config.source}: {name} has a missing or wrong argument: {error}.") from error
     return Preprocessing(axcodes, pixdim, tuple(intensity), divisible)
 
@@ -84,6 +90,8 @@ def read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
             nearest = nearest or not inverted
         elif name == "Invertd":
             inverted = True
+            interpolation = arguments.get("nearest_interp", True)  # MONAI's default
+            nearest = nearest or bool(interpolation[0] if isinstance(interpolation, list) else interpolation)
         elif name not in _POST_PLUMBING and name != "KeepLargestConnectedComponentd":
             raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
     return softmax, nearest and inverted
@@ -97,11 +105,12 @@ def read_inferer(config: BundleConfig) -> Inferer:
     """
     found = config.data.get("inferer")
     # The window's device and progress are ours to choose; their expressions are never looked at.
-    wanted = ("_target_", "roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "spatial_dim")
+    wanted = ("_target_", "roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "spatial_dim",
+              "sigma_scale", "cval")  # fmt: skip
     if not isinstance(found, dict):
         raise ModelError(f"{config.source} has no inferer; it is not a package that can be run.")
     arguments = config.resolve({k: v for k, v in found.items() if k in wanted}, "inferer")
-    name = str(arguments.get("_target_", "")).rpartition(".")[2]
+    name = _short_name(str(arguments.get("_target_", "")), config)
     if name not in ("SlidingWindowInferer", "SliceInferer"):
         raise ModelError(f"{config.source} asks for the inferer {name or 'nothing'}, which is not supported.")
     try:
@@ -109,8 +118,12 @@ def read_inferer(config: BundleConfig) -> Inferer:
         overlap = arguments.get("overlap", 0.25)
         overlap = float(max(overlap) if isinstance(overlap, list) else overlap)
         batch = int(arguments.get("sw_batch_size", 1))
-        dim = int(arguments.get("spatial_dim", 2))
-    except (KeyError, TypeError, ValueError) as error:
+        dim = int(arguments.get("spatial_dim", 0))  # MONAI's default
+        blending = _one_of(arguments, "mode", ("constant", "gaussian"))
+        padding = _one_of(arguments, "padding_mode", ("constant", "replicate", "reflect", "circular"))
+        if arguments.get("sigma_scale", 0.125) != 0.125 or arguments.get("cval", 0) != 0:
+            raise ValueError("only a sigma_scale of 0.125 and a cval of 0 are supported")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{config.source}: the inferer has a missing or wrong argument: {error}.") from error
     dims = 2 if name == "SliceInferer" else 3
     # -1 means the whole image along that axis.
@@ -124,24 +137,44 @@ def read_inferer(config: BundleConfig) -> Inferer:
         raise ModelError(f"{config.source}: the inferer's window {roi} or overlap {overlap} is impossible.")
     if dims == 2 and dim != 2:
         raise ModelError(f"{config.source} slices along axis {dim}; only the last axis (2) is supported.")
-    gaussian = str(arguments.get("mode", "constant")).lower() == "gaussian"
-    return Inferer(roi, overlap, gaussian, batch, str(arguments.get("padding_mode", "constant")).lower())
+    return Inferer(roi, overlap, blending == "gaussian", batch, padding)
+
+
+def _one_of(arguments: dict[str, Any], key: str, known: tuple[str, ...]) -> str:
+    """The argument `key`, one of `known`, of which the first is MONAI's default."""
+    value = str(arguments.get(key, known[0])).lower()
+    if value not in known:
+        raise ValueError(f"{key} {value!r} is none of {', '.join(known)}")
+    return value
+
+
+def _short_name(target: str, config: BundleConfig) -> str:
+    """The class name of a _target_, which must be MONAI's own."""
+    module, _, name = target.rpartition(".")
+    if module and module.partition(".")[0] != "monai":
+        raise ModelError(f"{config.source} asks for {target}, which is not supported.")
+    return name
 
 
 def _steps(config: BundleConfig, key: str) -> list[tuple[str, dict[str, Any]]]:
     found = config.data.get(key)
     if not isinstance(found, dict) or not isinstance(found.get("transforms"), list):
         raise ModelError(f"{config.source} has no list of transforms in {key}; it cannot be run.")
-    steps = []
+    steps: list[tuple[str, dict[str, Any]]] = []
     for step in found["transforms"]:
         if not isinstance(step, dict) or not isinstance(step.get("_target_"), str):
             raise ModelError(f"{config.source}: a step of {key} names no transform by _target_.")
-        if step.get("_disabled_") is True:
-            continue
-        name = step["_target_"].rpartition(".")[2]
+        name = _short_name(step["_target_"], config)
         # Arguments of what we do ourselves (output folders and such) may hold expressions; they stay unread.
-        needed = {} if name in _PLUMBING | _POST_PLUMBING | {"Invertd"} else step
-        arguments = {k: config.resolve(v, f"{key}.{name}.{k}") for k, v in needed.items() if k not in _IGNORED}
+        if name in _PLUMBING | _POST_PLUMBING:
+            steps.append((name, {}))
+            continue
+        where = f"{key}.{name}"
+        # MONAI takes the text "true" for true here.
+        if str(config.resolve(step.get("_disabled_", False), f"{where}._disabled_")).strip().lower() == "true":
+            continue
+        needed = {"nearest_interp"} & step.keys() if name == "Invertd" else step.keys() - _IGNORED
+        arguments = {k: config.resolve(step[k], f"{where}.{k}") for k in sorted(needed)}
         steps.append((name, arguments))
     return steps
 
@@ -177,7 +210,7 @@ def _divisible(arguments: dict[str, Any]) -> tuple[int, int, int]:
 
 def _scale_range(a: dict[str, Any]) -> Intensity:
     low, high = float(a["a_min"]), float(a["a_max"])
-    if low >= high:
+    if not -math.inf < low < high < math.inf:
         raise ValueError(f"a_min {low} is not below a_max {high}")
     out_low, out_high = a.get("b_min"), a.get("b_max")
     return ScaleRange(

@@ -40,8 +40,11 @@ def load_weights(package: ModelPackage, network: torch.nn.Module) -> None:
         raise ModelError(f"The package {package.name} holds no weights; expected {safe}.")
     verify(package.path, path)
     state = read_safetensors(path) if path == safe else read_torch(path)
-    _check_fit(state, network, path)
-    network.load_state_dict(state, strict=False)
+    try:
+        _check_fit(state, network, path)
+        network.load_state_dict(state, strict=False)
+    except (RuntimeError, TypeError, AttributeError) as error:  # sparse, quantised and other odd tensors
+        raise ModelError(f"The weights {path} are of a kind that cannot be used ({error}).") from error
 
 
 def _check_fit(state: dict[str, torch.Tensor], network: torch.nn.Module, path: Path) -> None:
@@ -79,14 +82,23 @@ def read_torch(path: Path) -> dict[str, torch.Tensor]:
             f"{path} holds something other than weights (perhaps code) and was not loaded; "
             "ask its author for a safetensors file."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged or hostile file makes the reader fail in any way
         raise ModelError(f"{path} cannot be read as weights ({type(error).__name__}); get it again.") from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(data, dict) and isinstance(data.get(key), dict):
             data = data[key]
-    if not isinstance(data, dict) or not all(isinstance(v, torch.Tensor) for v in data.values()):
+    if not isinstance(data, dict) or not all(_is_plain(v) for v in data.values()):
         raise ModelError(f"{path} does not hold a state dict of tensors; export the package again.")
     return data
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an ordinary tensor of real numbers: not sparse, quantised, complex or without data."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or value.is_complex() or value.is_quantized or value.is_nested:
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu"
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -101,16 +113,21 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             header, start = _header(data)
             found = {}
-            for name, entry in header.items():
+            taken = 0
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
                 dtype = getattr(torch, _DTYPES[entry["dtype"]])
                 shape = [int(n) for n in entry["shape"]]
                 begin, end = (int(n) for n in entry["data_offsets"])
                 size = math.prod(shape) * dtype.itemsize
-                if min([0, *shape]) < 0 or begin < 0 or end - begin != size or start + end > len(data):
+                if min([0, *shape]) < 0 or begin != taken or end - begin != size or start + end > len(data):
                     raise ValueError(f"{name} has impossible sizes")
                 raw = bytearray(data[start + begin : start + end])
-                found[name] = torch.frombuffer(raw, dtype=dtype).reshape(shape) if size else torch.empty(shape)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                block = torch.frombuffer(raw, dtype=dtype) if size else torch.empty(0, dtype=dtype)
+                found[name] = block.reshape(shape)
+                taken = end
+            if start + taken != len(data):
+                raise ValueError("it holds bytes that belong to no tensor")
+    except (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(f"{path} is a damaged safetensors file ({error}); get the package again.") from error
     return found
 

@@ -42,6 +42,7 @@ NETWORKS: dict[str, frozenset[str]] = {
         }
     ),
 }  # fmt: skip
+_LARGEST = 4096
 _BY_LOWER_NAME = {name.lower(): name for name in NETWORKS}
 
 
@@ -65,9 +66,24 @@ def check_arguments(name: str, arguments: dict[str, Any]) -> None:
     Raises:
         ModelError: names the argument.
     """
-    for key in arguments:
+    for key, value in arguments.items():
         if key not in NETWORKS[name]:
             raise ModelError(f"The network {name} does not take {key!r}; remove it from the package.")
+        if not _is_plain(value):
+            raise ModelError(f"The network {name} cannot be built with {key} = {str(value)[:60]}; repair the package.")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is data of a sensible size; a network of a million layers would fill the memory."""
+    if isinstance(value, str):
+        return len(value) <= 100
+    if isinstance(value, int | float):
+        return abs(value) <= _LARGEST
+    if isinstance(value, list | tuple):
+        return len(value) <= 32 and all(_is_plain(v) for v in value)
+    if isinstance(value, dict):
+        return len(value) <= 32 and all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return value is None
 
 
 def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
@@ -86,6 +102,6 @@ def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     check_arguments(name, arguments)
     try:
         network: torch.nn.Module = getattr(nets, name)(**arguments)
-    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, IndexError) as error:
+    except Exception as error:  # MONAI's networks check little of what they are given
         raise ModelError(f"The network {name} cannot be built from {arguments}: {error}") from error
     return network

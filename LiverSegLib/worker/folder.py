@@ -149,5 +149,3 @@ def remove_stale(base: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             continue
-
-

@@ -12,17 +12,11 @@ from dataclasses import dataclass, field
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.measure import Measurements
 from LiverSegLib.volume import Label
-from LiverSegLib.worker.values import (
-    DeviceInfo,
-    Matrix,
-    Roi,
-    SegmentSettings,
-    check_file,
-    check_id,
-)
+from LiverSegLib.worker.values import DeviceInfo, Matrix, Roi, SegmentSettings, check_file, check_id
 
 PROTOCOL = 1
 """Version of the protocol; both ends must have the same."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -10,9 +10,9 @@ import json
 import math
 import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from LiverSegLib.errors import InputError
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.errors import ProtocolError
 from LiverSegLib.worker.messages import PROTOCOL, Hello, Message, Open
@@ -116,9 +116,14 @@ class LineBuffer:
         return lines
 
 
-@cache
+_found_hints: dict[type[Any], dict[str, Any]] = {}
+
+
 def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
+    """Types of a dataclass's fields, worked out once: a result may hold thousands of lesions."""
+    if kind not in _found_hints:
+        _found_hints[kind] = get_type_hints(kind)
+    return _found_hints[kind]
 
 
 def _build(kind: type[Any], data: Any, where: str) -> Any:
@@ -135,7 +140,10 @@ def _build(kind: type[Any], data: Any, where: str) -> Any:
             values[item.name] = _value(hints[item.name], data[item.name], f"{where}.{item.name}")
         elif item.default is MISSING and item.default_factory is MISSING:
             raise ProtocolError(f"{where} lacks the field {item.name!r}.")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except InputError as error:  # a value of the right type that makes no sense
+        raise ProtocolError(str(error)) from error
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

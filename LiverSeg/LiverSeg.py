@@ -1,0 +1,380 @@
+"""LiverSeg: liver and liver tumours from CT in 3D Slicer, by a click or a line of Python."""
+
+# The self test is unittest's, as Slicer wants it.
+# ruff: noqa: PT009, PT027
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+try:
+    import LiverSegLib
+except ModuleNotFoundError:
+    # Developer mode: Slicer knows only the module's own folder, and the library lies beside it.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    import LiverSegLib
+from LiverSegUI.choices import storedSetting, workerEnvironment
+from LiverSegUI.install import missingPackages
+from LiverSegUI.job import JobOptions, SegmentationJob
+from LiverSegUI.panel import Panel
+from LiverSegUI.runner import JobRunner
+from LiverSegUI.sample_data import addSampleVolume, registerSampleData
+
+from LiverSegLib import slicer_bridge
+from LiverSegLib.errors import LiverSegError
+
+
+class LiverSeg(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Liver Segmentation")
+        parent.categories = [_("Segmentation")]
+        parent.dependencies = []
+        parent.contributors = ["The LiverSeg contributors"]
+        parent.helpText = _(
+            "Segments the liver and its tumours in CT and measures them. Choose a volume and click Segment; you "
+            "can go on working meanwhile. For research only, not for diagnosis or treatment."
+        )
+        parent.acknowledgementText = (
+            _("Built on MONAI and PyTorch.") + f" LiverSeg {LiverSegLib.__version__}."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+@parameterNodeWrapper
+class LiverSegParameterNode:
+    """What the user chose for the scene; it is saved with it.
+
+    Args:
+        inputVolume: the volume to segment.
+        outputSegmentation: where to; empty for a new one.
+        roi: box that limits the work; empty for the whole volume.
+        resultsTable: table that receives the measurements; empty for none.
+        model: name or path of the model package; "" for the default.
+        segmentLiver, segmentTumor: the targets.
+        show3D: show surfaces after segmenting.
+    """
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    outputSegmentation: slicer.vtkMRMLSegmentationNode
+    roi: slicer.vtkMRMLMarkupsROINode
+    resultsTable: slicer.vtkMRMLTableNode
+    model: str = ""
+    segmentLiver: bool = True
+    segmentTumor: bool = True
+    show3D: bool = False
+
+
+class LiverSegLogic(ScriptedLoadableModuleLogic):
+    """Segmentation from Python; the same as the panel does.
+
+    Example::
+
+        logic = slicer.util.getModuleLogic("LiverSeg")
+        segmentationNode = logic.segment(volumeNode)
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.onChange: Any = None
+        self.runner = JobRunner(self._onChange, workerEnvironment())
+        scene = slicer.mrmlScene
+        self._closeTag = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
+        self._scene = scene
+
+    def getParameterNode(self) -> LiverSegParameterNode:
+        """The module's parameter node in the scene."""
+        return LiverSegParameterNode(super().getParameterNode())
+
+    def segment(self, volumeNode: Any, **options: Any) -> Any:
+        """Segment a volume and wait for the result; Slicer stays responsive meanwhile.
+
+        Args:
+            volumeNode: vtkMRMLScalarVolumeNode.
+            **options: as for `start`.
+
+        Returns:
+            The vtkMRMLSegmentationNode.
+
+        Raises:
+            LiverSegError: the volume cannot be segmented; the text says why and what to do.
+        """
+        job = self.start(volumeNode, **options)
+        self.wait([job])
+        if job.state != "finished":
+            raise LiverSegError(job.message)
+        return job.segmentationNode
+
+    def segmentAll(self, volumeNodes: list[Any], **options: Any) -> list[SegmentationJob]:
+        """Segment several volumes one after the other, each into a segmentation of its own, and wait for all.
+
+        A volume that fails does not stop the others: look at each job's `state`, `message`,
+        `segmentationNode` and `measurements`.
+
+        Args:
+            volumeNodes: the volumes.
+            **options: as for `start`, without outputSegmentation.
+        """
+        jobs = self.startAll(volumeNodes, **options)
+        self.wait(jobs)
+        return jobs
+
+    def start(
+        self,
+        volumeNode: Any,
+        *,
+        model: Any = None,
+        device: str | None = None,
+        targets: Any = None,
+        outputSegmentation: Any = None,
+        roi: Any = None,
+        table: Any = None,
+        show3D: bool = False,
+        progress: Any = None,
+        finished: Any = None,
+        failed: Any = None,
+    ) -> SegmentationJob:
+        """Begin to segment a volume and return at once; the callbacks are called from Qt's event loop.
+
+        Args:
+            volumeNode: vtkMRMLScalarVolumeNode.
+            model: name or path of a model package; None for the default.
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None for what is chosen in the panel.
+            targets: for example ["liver"] or "liver"; None for all that the model segments.
+            outputSegmentation: vtkMRMLSegmentationNode in which our segments are replaced; None for a new one.
+            roi: vtkMRMLMarkupsROINode that limits the work to its box.
+            table: vtkMRMLTableNode for the measurements, or True for a new one.
+            show3D: make and show closed surfaces.
+            progress, finished, failed: called with the job; `failed` also after `job.cancel()`.
+
+        Raises:
+            LiverSegError: the volume or the region cannot be segmented.
+        """
+        slicer_bridge.read_volume_node(volumeNode)
+        options = JobOptions(
+            model=model,
+            device=device or storedSetting("device", "auto"),
+            targets=None if targets is None else (targets,) if isinstance(targets, str) else tuple(targets),
+            segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
+            roiID=roi.GetID() if roi else None,
+            tableID=table.GetID() if table and table is not True else None,
+            newTable=table is True,
+            show3D=show3D,
+        )
+        job = SegmentationJob(volumeNode, options, progress, finished, failed)
+        self.runner.start(job)
+        return job
+
+    def startAll(self, volumeNodes: list[Any], **options: Any) -> list[SegmentationJob]:
+        """Begin to segment several volumes; one that cannot be gives a job that has failed already."""
+        jobs = []
+        for volumeNode in volumeNodes:
+            try:
+                jobs.append(self.start(volumeNode, **options))
+            except LiverSegError as error:
+                job = SegmentationJob(volumeNode, JobOptions(), failed=options.get("failed"))
+                job.fail(str(error))
+                jobs.append(job)
+        return jobs
+
+    def wait(self, jobs: list[SegmentationJob]) -> None:
+        """Run Qt's event loop until all jobs are over."""
+        loop = qt.QEventLoop()
+        timer = qt.QTimer()
+        timer.timeout.connect(lambda: loop.quit() if all(job.isOver for job in jobs) else None)
+        timer.start(20)
+        if not all(job.isOver for job in jobs):
+            loop.exec_()
+        timer.stop()
+
+    def cancel(self) -> None:
+        """Stop all jobs."""
+        for job in self.runner.jobs[::-1]:
+            job.cancel()
+
+    def close(self) -> None:
+        """End the worker process; the logic cannot be used any more."""
+        self._scene.RemoveObserver(self._closeTag)
+        self.runner.close()
+
+    def _onChange(self) -> None:
+        if self.onChange is not None:
+            self.onChange()
+
+    def _onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
+        if self.runner.jobs:
+            self.runner.cancelAll(_("The scene was closed, so the segmentation was stopped."))
+
+
+class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel in the application: its life, and its parameter node."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: Any = None
+        self.panel: Any = None
+        self._parameterNode: Any = None
+        self._guiTag: Any = None
+        self._entered = False
+
+    def setup(self) -> None:
+        """Build the panel, once."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LiverSeg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = LiverSegLogic()
+        self.panel = Panel(self.ui, self.logic)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeAddedEvent, self._onNodesChanged)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._onNodesChanged)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The application closes, or the module is loaded anew."""
+        self.removeObservers()
+        self._disconnect()
+        if self.panel is not None:
+            self.panel.close()
+            self.logic.close()
+
+    def enter(self) -> None:
+        """The user opens the module."""
+        self._entered = True
+        self.initializeParameterNode()
+        self.panel.enter()
+
+    def exit(self) -> None:
+        """The user opens another module; a job goes on."""
+        self._entered = False
+        self._disconnect()
+
+    def onReload(self) -> None:
+        """Developer mode: load the library anew as well."""
+        for name in list(sys.modules):
+            if name.split(".")[0] in ("LiverSegLib", "LiverSegUI"):
+                del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
+        """The parameter node is about to go; the logic stops its jobs by itself."""
+        self._disconnect()
+        self.panel.clear()
+
+    def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
+        """Begin anew in the empty scene."""
+        if self._entered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Use the scene's parameter node; select the first volume where none is chosen."""
+        self._disconnect()
+        parameterNode = self.logic.getParameterNode()
+        if parameterNode.inputVolume is None:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first is not None:
+                parameterNode.inputVolume = first
+        self._parameterNode = parameterNode
+        self._guiTag = parameterNode.connectGui(self.ui)
+        self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+        self.panel.setParameterNode(parameterNode)
+
+    def _disconnect(self) -> None:
+        """Let the parameter node go."""
+        parameterNode, self._parameterNode = self._parameterNode, None
+        if parameterNode is not None:
+            parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+        if self.panel is not None:
+            self.panel.setParameterNode(None)
+
+    def _onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
+        self.panel.onParametersChanged()
+
+    def _onNodesChanged(self, _caller: Any = None, _event: Any = None) -> None:
+        if self._entered:
+            self.panel.onNodesChanged()
+
+
+class LiverSegTest(ScriptedLoadableModuleTest):
+    """Self test for a real Slicer: `Slicer --testing --python-code ...` or Reload and Test."""
+
+    def setUp(self) -> None:
+        """Begin with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        """Run all tests."""
+        for name in ("test_panel", "test_refusals", "test_segment_phantom", "test_cancel"):
+            self.setUp()
+            getattr(self, name)()
+        self.delayDisplay("LiverSeg: all tests passed")
+
+    def test_panel(self) -> None:
+        """The panel follows the parameter node."""
+        widget = slicer.util.getModuleWidget("LiverSeg")
+        node = addSampleVolume()
+        slicer.util.selectModule("LiverSeg")
+        parameterNode = widget.logic.getParameterNode()
+        parameterNode.inputVolume = node
+        self.assertEqual(widget.ui.inputSelector.currentNode(), node)
+        parameterNode.segmentTumor = False
+        self.assertFalse(widget.ui.tumorBox.isChecked())
+        parameterNode.segmentTumor = True
+
+    def test_refusals(self) -> None:
+        """What cannot be segmented is refused in a sentence."""
+        logic = LiverSegLogic()
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+        with self.assertRaises(LiverSegError) as caught:
+            logic.start(empty)
+        self.assertIn("Empty holds no voxels", str(caught.exception))
+        logic.close()
+
+    def test_segment_phantom(self) -> None:
+        """From the phantom CT to segments, with the default model."""
+        if missingPackages():
+            self.delayDisplay(f"Left out, not installed: {missingPackages()}")
+            return
+        from LiverSegLib.sample import make_sample
+
+        node, truth = addSampleVolume(), make_sample()[1] > 0
+        logic = slicer.util.getModuleLogic("LiverSeg")
+        segmentation = logic.segment(node, device="cpu", table=True)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "LiverSeg_liver", node).transpose(
+            2, 1, 0
+        )
+        dice = 2 * (truth & (found > 0)).sum() / (truth.sum() + (found > 0).sum())
+        self.delayDisplay(f"Dice of the liver phantom: {dice:.3f}")
+        self.assertGreater(dice, 0.7)
+
+    def test_cancel(self) -> None:
+        """A job that is stopped leaves the scene as it was."""
+        if missingPackages():
+            return
+        node = addSampleVolume()
+        logic = slicer.util.getModuleLogic("LiverSeg")
+        job = logic.start(node, device="cpu")
+        job.cancel()
+        logic.wait([job])
+        self.assertEqual(job.state, "cancelled")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)

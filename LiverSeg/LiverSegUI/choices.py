@@ -1,0 +1,114 @@
+"""Model, device and cache folder: what the user chose, and what there is to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from LiverSegLib.worker.messages import DeviceInfo
+from LiverSegUI.models import ModelInfo, builtInModels, describeModel
+from LiverSegUI.texts import memoryText
+
+
+def storedSetting(name: str, default: str = "") -> str:
+    """What the user chose in an earlier session, under LiverSeg/ in the application's settings."""
+    value = qt.QSettings().value(f"LiverSeg/{name}", default)
+    return default if value is None else str(value)
+
+
+def storeSetting(name: str, value: str) -> None:
+    """Remember a choice for the next session."""
+    qt.QSettings().setValue(f"LiverSeg/{name}", value)
+
+
+def workerEnvironment() -> dict[str, str]:
+    """Variables for the worker that follow from the settings."""
+    cache = storedSetting("cache")
+    return {"LIVERSEG_CACHE": cache} if cache else {}
+
+
+def currentData(box: Any) -> str:
+    """The data of a combo box's current item; its `currentData` differs between PythonQt and PySide6."""
+    return str(box.itemData(int(box.property("currentIndex"))) or "")
+
+
+class ModelBox:
+    """The combo box of models and the paragraph below it.
+
+    Args:
+        ui: the panel's widgets.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._box, self._text = ui.modelBox, ui.modelText
+        self._models: dict[str, ModelInfo] = {}
+        for model in builtInModels():
+            self._add(model)
+        self.describe()
+
+    @property
+    def current(self) -> ModelInfo | None:
+        """The chosen model; None where there is none at all."""
+        return self._models.get(currentData(self._box))
+
+    def choose(self, name: str) -> None:
+        """Select a model by name or path; "" selects the first.
+
+        Raises:
+            ModelError: a path that is no model package.
+        """
+        if name and name not in self._models:
+            self._add(describeModel(Path(name)))
+        index = self._box.findData(name) if name else 0
+        if index != int(self._box.property("currentIndex")):
+            self._box.setCurrentIndex(index)
+        self.describe()
+
+    def describe(self) -> None:
+        """Show what the chosen model is."""
+        model = self.current
+        self._text.setText(_("There is no model; open a model package.") if model is None else model.text)
+
+    def _add(self, model: ModelInfo) -> None:
+        self._models[model.name] = model
+        self._box.addItem(model.title, model.name)
+
+
+class DeviceBox:
+    """The combo box of devices; the choice is remembered.
+
+    Args:
+        ui: the panel's widgets.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._box = ui.deviceBox
+        self._filling = False
+        self.fill(())
+        self._box.currentTextChanged.connect(self._onChanged)
+
+    @property
+    def current(self) -> str:
+        """ "auto", "cpu", "cuda:0", ..."""
+        return currentData(self._box) or "auto"
+
+    def fill(self, devices: tuple[DeviceInfo, ...]) -> None:
+        """Offer what the worker found; before that only the choices that are always there."""
+        wanted = storedSetting("device", "auto")
+        self._filling = True
+        self._box.clear()
+        self._box.addItem(_("Automatic"), "auto")
+        for device in devices:
+            self._box.addItem(device.title + memoryText(device.free_bytes, device.total_bytes), device.name)
+        for name in ("cpu", wanted):
+            if self._box.findData(name) < 0:
+                self._box.addItem(_("Processor (CPU)") if name == "cpu" else name, name)
+        self._box.setCurrentIndex(self._box.findData(wanted))
+        self._filling = False
+
+    def _onChanged(self, _text: str = "") -> None:
+        if not self._filling:
+            storeSetting("device", self.current)

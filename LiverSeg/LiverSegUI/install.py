@@ -1,0 +1,90 @@
+"""The packages that a first use needs, installed on one click; nothing is imported to find out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+import slicer
+from slicer.i18n import tr as _
+
+from LiverSegLib.errors import LiverSegError
+
+TORCH = (2, 10)
+MONAI = (1, 6, 1)
+
+
+class InstallError(LiverSegError):
+    """A package could not be installed."""
+
+
+def missingPackages() -> list[str]:
+    """Requirements that are not met, for example ["torch>=2.10", "monai>=1.6.1"]."""
+    wanted = {"torch": TORCH, "monai": MONAI, "scipy": (1, 11)}
+    return [
+        f"{name}>={'.'.join(map(str, version))}"
+        for name, version in wanted.items()
+        if _version(name) < version
+    ]
+
+
+def installPackages() -> None:
+    """Install what is missing: torch through the PyTorch extension, which picks the right build.
+
+    Raises:
+        InstallError: something is still missing afterwards.
+    """
+    missing = missingPackages()
+    if any(name.startswith("torch") for name in missing):
+        _installTorch()
+    others = [name for name in missing if not name.startswith("torch")]
+    if others:
+        _pip(others)
+    importlib.invalidate_caches()
+    missing = missingPackages()
+    if missing:
+        text = _("{names} could not be installed; look into the Python console and try again.")
+        raise InstallError(text.format(names=", ".join(missing)))
+
+
+def _installTorch() -> None:
+    try:
+        import PyTorchUtils
+    except ModuleNotFoundError as error:
+        text = _("The PyTorch extension is missing; install it in the Extensions Manager and restart Slicer.")
+        raise InstallError(text) from error
+    requirement = ">=" + ".".join(map(str, TORCH))
+    try:
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=requirement
+        )
+    except Exception as error:  # whatever pip and its helpers raise
+        text = _("PyTorch could not be installed ({reason}); check the network and try again.")
+        raise InstallError(text.format(reason=_firstLine(error))) from error
+
+
+def _pip(requirements: list[str]) -> None:
+    try:
+        packaging = getattr(slicer, "packaging", None)
+        if packaging is not None and hasattr(packaging, "pip_ensure"):
+            # The click on our button was the consent.
+            packaging.pip_ensure(
+                requirements, prompt_install=False, requester="LiverSeg", skip_in_testing=False
+            )
+        else:
+            slicer.util.pip_install(" ".join(f'"{name}"' for name in requirements))
+    except Exception as error:  # whatever pip and its helpers raise
+        text = _("{names} could not be installed ({reason}); check the network and try again.")
+        raise InstallError(text.format(names=", ".join(requirements), reason=_firstLine(error))) from error
+
+
+def _version(name: str) -> tuple[int, ...]:
+    try:
+        numbers = re.match(r"\d+(\.\d+)*", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
+
+
+def _firstLine(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,197 @@
+"""The worker process on QProcess: moves bytes between it and a `WorkerSession`, in Qt's event loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import qt
+
+from LiverSegLib.worker.events import Event, Logged, Terminate
+from LiverSegLib.worker.launch import worker_command
+from LiverSegLib.worker.session import WorkerSession
+
+log = logging.getLogger(__name__)
+
+
+class WorkerTransport:
+    """Starts the worker when there is something to do, and ends it.
+
+    Args:
+        onEvent: called with every event that is not the transport's own.
+        environment: variables for the worker beside those of this process.
+        session: the protocol's state; a new one by default.
+        command: program and arguments; those of the installed LiverSegLib by default.
+    """
+
+    def __init__(
+        self,
+        onEvent: Callable[[Event], None],
+        environment: dict[str, str] | None = None,
+        session: WorkerSession | None = None,
+        command: Callable[[], list[str]] = worker_command,
+    ) -> None:
+        self.session = session or WorkerSession()
+        self.environment = environment or {}
+        self._onEvent = onEvent
+        self._command = command
+        self._process: _Process | None = None
+        self._ending: list[_Process] = []
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._onTimeout)
+
+    def pump(self, found: Iterable[Event] = ()) -> None:
+        """Carry out what a call of the session asks for: call it after each one, with the events it gave."""
+        for event in list(found):
+            if isinstance(event, Terminate):
+                self._end(event.grace)
+            else:
+                self._onEvent(event)
+        if self.session.needs_process:
+            self._process = _Process(self)
+            self.session.started()
+            self._process.start(self._command(), self.environment)
+        data = self.session.data_to_send()
+        if data and self._process is not None:
+            self._process.write(data)
+        self._schedule()
+
+    def close(self) -> None:
+        """End the process and remove the temporary files; nothing is told of it any more."""
+        self._onEvent = _ignore
+        self.pump(self.session.stop())
+        self._timer.stop()
+        for process in [*self._ending]:
+            process.waitOrKill()
+        self.session.close()
+
+    def processIds(self) -> list[int]:
+        """IDs of the processes that run or are about to end."""
+        alive = [*self._ending] if self._process is None else [self._process, *self._ending]
+        return [process.pid() for process in alive if process.isRunning()]
+
+    def gone(self, process: _Process) -> None:
+        """A process ended by itself or as it was told."""
+        if process in self._ending:
+            self._ending.remove(process)
+        if process is self._process:
+            self._process = None
+        # It is still emitting the signal that told us: let it live for one turn of the event loop.
+        qt.QTimer.singleShot(0, lambda _kept=process: None)
+
+    def owns(self, process: _Process) -> bool:
+        """Whether what a process says still matters."""
+        return process is self._process
+
+    def _end(self, grace: float) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            self._ending.append(process)
+            process.end(grace)
+
+    def _schedule(self) -> None:
+        at = self.session.deadline()
+        if at is None:
+            self._timer.stop()
+        else:
+            self._timer.start(max(0, int((at - time.monotonic()) * 1000)) + 1)
+
+    def _onTimeout(self) -> None:
+        self.pump(self.session.tick())
+
+
+class _Process:
+    """One worker process; every slot first asks whether the process still matters."""
+
+    def __init__(self, owner: WorkerTransport) -> None:
+        self._owner = owner
+        self._process = qt.QProcess()
+        self._process.readyReadStandardOutput.connect(self._onOutput)
+        self._process.readyReadStandardError.connect(self._onLog)
+        self._process.finished.connect(self._onFinished)
+        self._process.errorOccurred.connect(self._onError)
+        self._killer = qt.QTimer()
+        self._killer.setSingleShot(True)
+        self._killer.timeout.connect(self._process.kill)
+
+    def start(self, command: list[str], environment: dict[str, str]) -> None:
+        variables = {**os.environ, **environment}
+        self._process.setEnvironment([f"{name}={value}" for name, value in variables.items()])
+        self._process.setWorkingDirectory(str(Path.home()))
+        self._process.start(command[0], command[1:])
+
+    def write(self, data: bytes) -> None:
+        self._process.write(data)
+
+    def pid(self) -> int:
+        return int(self._process.processId())
+
+    def isRunning(self) -> bool:
+        return _number(self._process.state()) != 0
+
+    def end(self, grace: float) -> None:
+        """Close its stdin, which ends a worker at once, and kill it if that does not help."""
+        self._process.closeWriteChannel()
+        if self.isRunning():
+            self._killer.start(int(grace * 1000))
+        else:
+            self._owner.gone(self)
+
+    def waitOrKill(self) -> None:
+        """Make sure that the process has ended; only when the module goes away, since it blocks."""
+        if self.isRunning() and not self._process.waitForFinished(700):
+            self._process.kill()
+            self._process.waitForFinished(700)
+        self._killer.stop()
+        self._owner.gone(self)
+
+    def _onOutput(self) -> None:
+        data = _bytes(self._process.readAllStandardOutput())
+        if data and self._owner.owns(self):
+            self._owner.pump(self._owner.session.feed(data))
+
+    def _onLog(self) -> None:
+        data = _bytes(self._process.readAllStandardError())
+        if data and self._owner.owns(self):
+            self._owner.pump(self._owner.session.feed_log(data))
+
+    def _onFinished(self, code: Any = 0, _status: Any = None) -> None:
+        self._killer.stop()
+        self._onLog()
+        self._onOutput()
+        crashed = _number(self._process.exitStatus()) == 1
+        # Of a crash Qt gives the signal, which the rest of the world calls a negative code.
+        self._leave(-int(code) if crashed else int(code))
+
+    def _onError(self, _error: Any = None) -> None:
+        # A program that cannot be started never finishes; one that crashes does so after this.
+        qt.QTimer.singleShot(0, self._onFailed)
+
+    def _onFailed(self) -> None:
+        if not self.isRunning():
+            self._leave(None)
+
+    def _leave(self, code: int | None) -> None:
+        mattered = self._owner.owns(self)
+        self._owner.gone(self)
+        if mattered:
+            self._owner.pump(self._owner.session.exited(code))
+
+
+def _bytes(data: Any) -> bytes:
+    return bytes(data.data())
+
+
+def _number(state: Any) -> int:
+    """The value of an enumeration: a number in PythonQt, an Enum in PySide6."""
+    return int(getattr(state, "value", state))
+
+
+def _ignore(event: Event) -> None:
+    if isinstance(event, Logged):
+        log.debug("worker: %s", event.text)

@@ -1,0 +1,106 @@
+"""The one model that the worker keeps ready. Imports torch where it is used."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.volume import Volume
+
+if TYPE_CHECKING:
+    from LiverSegLib.engine.progress import StopCallback
+    from LiverSegLib.engine.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
+Key = tuple[str, tuple[tuple[str, int, int], ...], str]
+
+
+class WarmModel:
+    """A `Segmenter` and what it was made from; another model or device replaces it."""
+
+    def __init__(self) -> None:
+        self._segmenter: Segmenter | None = None
+        self._key: Key | None = None
+
+    def __bool__(self) -> bool:
+        return self._segmenter is not None
+
+    def get(self, model: str | None, device: str) -> tuple[Segmenter, bool]:
+        """The segmenter for a model on a device, and whether it was ready.
+
+        A package that changed on disk since it was loaded counts as another.
+
+        Raises:
+            ModelError, DeviceError: as `Segmenter` does.
+            ImportError: torch or MONAI is not installed.
+        """
+        import_torch()
+        from LiverSegLib.engine.devices import choose_device
+        from LiverSegLib.engine.segmenter import Segmenter
+        from LiverSegLib.models import find_package
+
+        path = find_package(model)
+        key = (str(path.resolve()), stamp(path), str(choose_device(device)))
+        if self._segmenter is not None and key == self._key:
+            return self._segmenter, True
+        self.release()  # first, so that two models never share the memory
+        start = time.perf_counter()
+        self._segmenter, self._key = Segmenter(path, device), key
+        log.info("Loaded %s on %s in %.2f s", path, key[2], time.perf_counter() - start)
+        return self._segmenter, False
+
+    def release(self) -> None:
+        """Free the model's memory, also that of the GPU."""
+        self._segmenter = self._key = None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change and size of every file of a package."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    found = [(file, file.stat()) for file in files]
+    return tuple((str(file), status.st_mtime_ns, status.st_size) for file, status in found)
+
+
+def import_torch() -> None:
+    """Import torch, once, and let it use as many threads as this process may have."""
+    if "torch" in sys.modules:
+        return
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), allowed_cpus())))
+
+
+def allowed_cpus() -> int:
+    """CPUs of this process: its affinity, and on Linux the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return min(count, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return count
+
+
+def warm_up(segmenter: Segmenter, device: str, should_stop: StopCallback) -> None:
+    """Run one window on a GPU: the first one pays for its context and kernels. A CPU has no such cost."""
+    from LiverSegLib.engine.devices import choose_device
+
+    if choose_device(device).type == "cpu":
+        return
+    spacing = [step if step > 0 else 1.0 for step in segmenter.package.pixdim]
+    noise = np.random.default_rng(0).integers(-100, 200, (32, 32, 32), dtype=np.int16)
+    try:
+        segmenter.segment(Volume(noise, np.diag([*spacing, 1.0]), "the trial"), should_stop=should_stop)
+    except LiverSegError:
+        log.warning("The trial run failed", exc_info=True)  # the real run will tell the user

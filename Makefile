@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up its own environment once.
+PYTHON ?= python3
+DEMO := .venv-demo
+TEST := .venv-test
+OUT ?= demo-output
+CT ?=
+
+.PHONY: demo test test-slow test-gpu train-starter clean
+
+# Stamps are newer than pyproject.toml when the environment is complete, so that later runs need no network.
+$(DEMO)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(DEMO)/bin/python -m pip install --quiet -c constraints.txt -e ".[dicom,pictures]"
+	touch $@
+
+$(TEST)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e ".[dicom,pictures,training,slicer,dev]"
+	touch $@
+
+# Without CT a phantom is made and scored against its own truth; with CT=file.nii.gz or a DICOM folder, yours.
+demo: $(DEMO)/ready
+ifeq ($(strip $(CT)),)
+	$(DEMO)/bin/python -m Training.demo --out "$(OUT)"
+else
+	$(DEMO)/bin/liverseg segment "$(CT)" --out "$(OUT)"
+endif
+
+test: $(TEST)/ready
+	$(TEST)/bin/python -m pytest -q
+
+test-slow: $(TEST)/ready
+	$(TEST)/bin/python -m pytest -q -m slow
+
+test-gpu: $(TEST)/ready
+	$(TEST)/bin/python -m pytest -q -m gpu
+
+# Makes the starter model again; DATA is the folder that the recipe's sources are relative to (hours on a CPU).
+train-starter: $(TEST)/ready
+	$(TEST)/bin/python -m Training prepare liver2d_starter --data "$(DATA)" --out prepared/starter
+	$(TEST)/bin/python -m Training train liver2d_starter --data prepared/starter --run runs/starter
+	$(TEST)/bin/python -m Training export runs/starter --out runs/starter/package
+
+clean:
+	rm -rf $(DEMO) $(TEST) demo-output

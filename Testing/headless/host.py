@@ -1,0 +1,235 @@
+"""The host: an application object, the module's base classes, and a scene, for the unchanged LiverSeg.py."""
+
+# The names are those of the application.
+# ruff: noqa: N802, N815
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+import unittest
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import slicer
+import slicer.util
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QSettings, QTimer
+from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
+
+from Testing.headless import qt_module, standins
+from Testing.headless.scene import make_scene
+
+MODULE = Path(__file__).resolve().parents[2] / "LiverSeg" / "LiverSeg.py"
+
+
+class App:
+    """What we ask of `slicer.app`."""
+
+    applicationName = "Slicer"
+
+    def __init__(self, application: QApplication) -> None:
+        self._application = application
+        self.connections: list[tuple[str, Any]] = []
+
+    def clipboard(self) -> Any:
+        """Qt's clipboard."""
+        return self._application.clipboard()
+
+    def connect(self, signal: str, slot: Any) -> None:
+        """Remember a connection, for example to startupCompleted()."""
+        self.connections.append((signal, slot))
+
+    def testingEnabled(self) -> bool:
+        """No dialogs."""
+        return True
+
+
+class ScriptedLoadableModule:
+    """Base of the module class."""
+
+    def __init__(self, parent: Any) -> None:
+        self.parent = parent
+
+
+class ScriptedLoadableModuleWidget:
+    """Base of the panel: a parent with a layout."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__()
+        self.parent = parent
+        self.layout = parent.layout()
+
+    def resourcePath(self, name: str) -> str:
+        """Path in the module's Resources."""
+        return str(MODULE.parent / "Resources" / name)
+
+    def setup(self) -> None:
+        """Nothing outside developer mode."""
+
+    def onReload(self) -> None:
+        """Run the module's file anew and rebuild the panel."""
+        current_host().reload()
+
+
+class ScriptedLoadableModuleLogic:
+    """Base of the logic: finds the singleton parameter node."""
+
+    def __init__(self) -> None:
+        self.moduleName = type(self).__name__[: -len("Logic")]
+
+    def getParameterNode(self) -> Any:
+        """The scene's parameter node of this module, made when it is first asked for."""
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(self.moduleName)
+            node.SetAttribute("ModuleName", self.moduleName)
+            node.SetName(self.moduleName)
+            node = slicer.mrmlScene.AddNode(node)
+        return node
+
+
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    """Base of the self test."""
+
+    def delayDisplay(self, message: str) -> None:
+        """Show a message for a moment."""
+        print(message)
+
+
+class Host:
+    """A running "application" with the LiverSeg module loaded.
+
+    Args:
+        settings_folder: where QSettings are kept.
+    """
+
+    def __init__(self, settings_folder: Path) -> None:
+        global _host
+        _host = self
+        self.application = QApplication.instance() or QApplication([])
+        QCoreApplication.setOrganizationName("LiverSegTests")
+        QCoreApplication.setApplicationName("Slicer")
+        QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+        QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(settings_folder))
+        self.selected: list[str] = []
+        self.editor = SimpleNamespace(segmentation=None, volume=None)
+        self.editor.setSegmentationNode = lambda node: setattr(self.editor, "segmentation", node)
+        self.editor.setSourceVolumeNode = lambda node: setattr(self.editor, "volume", node)
+        self.samples: list[dict[str, Any]] = []
+        self._install()
+        self.scene = make_scene()
+        self._add_modules()
+        self.module = self._run_module()
+        self.description = SimpleNamespace(path=str(MODULE))
+        self.module.LiverSeg(self.description)
+        self.parent = QWidget()
+        self.widget = self._make_widget()
+
+    def _install(self) -> None:
+        qt_module.install()
+        slicer.app = App(self.application)
+        bases = ModuleType("slicer.ScriptedLoadableModule")
+        for base in (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic,
+                     ScriptedLoadableModuleTest):  # fmt: skip
+            setattr(bases, base.__name__, base)
+        sys.modules["slicer.ScriptedLoadableModule"] = bases
+        i18n = ModuleType("slicer.i18n")
+        i18n.tr = lambda text: text
+        sys.modules["slicer.i18n"] = i18n
+        from Testing.headless import parameter_node
+
+        sys.modules["slicer.parameterNodeWrapper"] = parameter_node
+        sample_data = ModuleType("SampleData")
+        register = lambda **source: self.samples.append(source)  # noqa: E731
+        sample_data.SampleDataLogic = SimpleNamespace(registerCustomSampleDataSource=register)
+        sys.modules["SampleData"] = sample_data
+        slicer.util.childWidgetVariables = _named_children
+        slicer.util.selectModule = self.select
+        slicer.util.setSliceViewerLayers = lambda **_: None
+        slicer.util.getModuleLogic = lambda _name: self.widget.logic
+        slicer.util.getModuleWidget = lambda _name: self.widget
+
+    def _add_modules(self) -> None:
+        representation = SimpleNamespace(self=lambda: SimpleNamespace(editor=self.editor))
+        slicer.modules.segmenteditor = SimpleNamespace(widgetRepresentation=lambda: representation)
+
+    def _run_module(self) -> Any:
+        """Execute the file as the application does, with the module's folder on the path."""
+        folder = str(MODULE.parent)
+        if folder not in sys.path:
+            sys.path.append(folder)
+        spec = importlib.util.spec_from_file_location("LiverSeg", MODULE)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["LiverSeg"] = module
+        spec.loader.exec_module(module)
+        return module
+
+    def _make_widget(self) -> Any:
+        if self.parent.layout() is None:
+            QVBoxLayout(self.parent).setContentsMargins(2, 2, 2, 2)
+        widget = self.module.LiverSegWidget(self.parent)
+        widget.setup()
+        return widget
+
+    def select(self, name: str) -> None:
+        """Switch to a module: the panel is entered or left."""
+        self.selected.append(name)
+        (self.widget.enter if name == "LiverSeg" else self.widget.exit)()
+
+    def reload(self) -> None:
+        """What Reload in developer mode does."""
+        self.module = self._run_module()
+        self.widget.cleanup()
+        while self.parent.layout().count():
+            self.parent.layout().takeAt(0).widget().deleteLater()
+        self.widget = self._make_widget()
+
+    def close(self) -> None:
+        """Quit."""
+        self.widget.cleanup()
+        self.scene.Clear(1)
+        self.parent.deleteLater()
+        self.application.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        self.spin(0.02)
+
+    def spin(self, seconds: float) -> None:
+        """Let the event loop run for a time."""
+        self.spin_until(lambda: False, seconds)
+
+    def spin_until(self, condition: Any, seconds: float = 60.0) -> bool:
+        """Let the event loop run until the condition holds; False if it never did."""
+        end = time.monotonic() + seconds
+        loop, timer = QEventLoop(), QTimer()
+        timer.timeout.connect(lambda: loop.quit() if condition() or time.monotonic() > end else None)
+        timer.start(2)
+        if not condition():
+            loop.exec()
+        timer.stop()
+        return bool(condition())
+
+
+_host: Host | None = None
+
+
+def current_host() -> Host:
+    """The host that runs."""
+    assert _host is not None
+    return _host
+
+
+def _named_children(widget: QWidget) -> Any:
+    """`slicer.util.childWidgetVariables`, which needs PythonQt's attribute `name`."""
+    children = SimpleNamespace()
+    for child in widget.findChildren(QWidget):
+        if child.objectName() and not child.objectName().startswith("qt_"):
+            setattr(children, child.objectName(), child)
+    return children
+
+
+__all__ = ["Host", "current_host", "standins"]

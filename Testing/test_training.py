@@ -1,0 +1,281 @@
+"""The training chain on phantoms: recipe -> prepared data -> run -> package -> segments."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.models import read_package
+from Training import augment
+from Training.data import sampling_weights, training_transforms
+from Training.export import export, load_run
+from Training.phantom import make_phantom
+from Training.prepare import DataError, load_index, prepare
+from Training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
+from Training.train import train
+
+SMALL_3D = [
+    "sources=[{kind: phantom, count: 4, seed: 1, labels: {1: 1, 2: 2}}]",
+    "preprocess.pixdim=[8, 8, 8]",
+    "patch_size=[32, 32, 32]",
+    "inference.roi_size=[32, 32, 32]",
+    "optimization.max_epochs=2",
+    "optimization.samples_per_epoch=4",
+    "optimization.batch_size=2",
+    "optimization.validate_every=1",
+]
+SMALL_2D = [
+    "sources=[{kind: phantom, count: 4, seed: 1}]",
+    "preprocess.pixdim=[6, 6, -1]",
+    "patch_size=[64, 64]",
+    "network.arguments.channels=[8, 8, 8, 8, 8, 8]",
+    "optimization.max_epochs=1",
+    "optimization.samples_per_epoch=8",
+    "optimization.batch_size=4",
+    "optimization.validate_every=1",
+]
+
+
+def small(name: str, changes: list[str]) -> Recipe:
+    return load_recipe(name, changes)
+
+
+@pytest.fixture(scope="module")
+def recipe_3d() -> Recipe:
+    return small("liver3d_phantom", SMALL_3D)
+
+
+@pytest.fixture(scope="module")
+def prepared_3d(recipe_3d: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(recipe_3d, Path(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_3d(recipe_3d: Recipe, prepared_3d: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    train(recipe_3d, prepared_3d, run, workers=0, accelerator="cpu")
+    return run
+
+
+def test_every_recipe_in_the_repository_is_valid() -> None:
+    from Training.recipe import CONFIGS
+
+    names = sorted(p.stem for p in CONFIGS.glob("*.yaml"))
+    assert "liver2d_starter" in names
+    for name in names:
+        assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("optimization.epochs=3", "optimization.epochs"),
+        ("optimization.max_epochs=0", "optimization.max_epochs"),
+        ("patch_size=[96, 96]", "patch_size"),
+        ("network.name=ResNet", "ResNet"),
+        ("network.arguments.depth=4", "depth"),
+        ("labels={1: liver, 3: tumor}", "labels"),
+        ("sources=[]", "sources"),
+        ("sources=[{kind: phantom, count: 2, labels: {1: 7}}]", "label 7"),
+        ("nothing.at.all=1", "nothing"),
+        ("labels", "key=value"),
+    ],
+)
+def test_an_impossible_key_is_one_sentence_that_names_it(change: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words.replace(".", r"\.")) as caught:
+        load_recipe("liver3d_phantom", [change])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(RecipeError, match="liver2d_starter"):
+        load_recipe("no_such_recipe")
+
+
+def test_a_recipe_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(RecipeError, match="mine"):
+        parse_recipe(["not", "a", "recipe"], "mine")
+
+
+def test_patients_never_stand_on_both_sides_of_the_split(tmp_path: Path) -> None:
+    cases = prepare(small("liver2d_starter", SMALL_2D), Path(), tmp_path)
+    train_side = {c.patient for c in cases if c.split == "train"}
+    val_side = {c.patient for c in cases if c.split == "val"}
+    assert train_side
+    assert val_side
+    assert not train_side & val_side
+    assert len(cases) > 100  # every slice of four phantoms
+
+
+def test_prepare_is_the_same_twice(recipe_3d: Recipe, prepared_3d: Path, tmp_path: Path) -> None:
+    again = prepare(recipe_3d, Path(), tmp_path)
+    assert again == load_index(prepared_3d, recipe_3d)
+    name = f"cases/{again[0].id}_image.npy"
+    assert np.array_equal(np.load(tmp_path / name), np.load(prepared_3d / name))
+
+
+def test_data_prepared_for_another_grid_is_refused(prepared_3d: Path) -> None:
+    other = small("liver3d_phantom", [*SMALL_3D, "preprocess.pixdim=[5, 5, 5]"])
+    with pytest.raises(DataError, match="prepare again"):
+        load_index(prepared_3d, other)
+
+
+def test_missing_training_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="slices2d"):
+        prepare(load_recipe("liver2d_starter"), tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_sources_are_drawn_by_their_weight(recipe_3d: Recipe, prepared_3d: Path) -> None:
+    cases = [c for c in load_index(prepared_3d, recipe_3d) if c.split == "train"]
+    weights = sampling_weights(cases, recipe_3d)
+    assert weights.sum().item() == pytest.approx(1)
+    assert (weights > 0).all()
+
+
+def test_a_training_sample_is_a_patch_in_the_window(recipe_3d: Recipe, prepared_3d: Path) -> None:
+    case = load_index(prepared_3d, recipe_3d)[0]
+    sample = training_transforms(recipe_3d, prepared_3d)({"id": case.id, "patient": case.patient})
+    assert tuple(sample["image"].shape) == (1, 32, 32, 32)
+    assert tuple(sample["label"].shape) == (1, 32, 32, 32)
+    assert 0 <= float(sample["image"].min()) <= float(sample["image"].max()) <= 1
+
+
+AUGMENTATIONS = [
+    augment.RandContrastd, augment.RandOrganContrastd, augment.RandLesiond, augment.RandMassd,
+    augment.RandFluidd, augment.RandArmsd, augment.RandCropFieldd, augment.RandBlurd,
+    augment.RandLowResolutiond, augment.RandNoised,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def slice_case() -> dict[str, np.ndarray]:
+    phantom = make_phantom(4, spacing=(3, 3, 6), phase="portal")
+    k = int((phantom.labelmap > 0).sum((0, 1)).argmax())
+    label = (phantom.labelmap[..., k] > 0).astype(np.uint8)
+    return {"image": phantom.volume.array[..., k].astype(np.float32)[None], "label": label[None]}
+
+
+@pytest.mark.parametrize("kind", AUGMENTATIONS)
+def test_augmentation_changes_the_image_and_keeps_the_original(kind: type, slice_case: dict[str, np.ndarray]) -> None:
+    before = slice_case["image"].copy()
+    transform = kind(1.0).set_random_state(3)
+    after = transform(slice_case)
+    assert after["image"].shape == before.shape
+    assert np.isfinite(after["image"]).all()
+    assert not np.array_equal(after["image"], before)
+    assert np.array_equal(slice_case["image"], before)
+    if kind is not augment.RandCropFieldd:
+        assert np.array_equal(after["label"], slice_case["label"])
+
+
+def test_a_mass_stays_outside_the_liver(slice_case: dict[str, np.ndarray]) -> None:
+    after = augment.RandMassd(1.0).set_random_state(0)(slice_case)
+    inside = slice_case["label"] > 0
+    assert np.array_equal(after["image"][inside], slice_case["image"][inside])
+
+
+def test_lesions_become_tumour_where_the_model_has_it(slice_case: dict[str, np.ndarray]) -> None:
+    after = augment.RandLesiond(1.0, tumor_label=2).set_random_state(1)(slice_case)
+    assert (after["label"] == 2).any()
+    assert np.array_equal(after["label"] > 0, slice_case["label"] > 0)
+
+
+def test_a_run_leaves_recipe_checkpoints_and_logs(run_3d: Path) -> None:
+    assert (run_3d / "recipe.yaml").is_file()
+    assert {p.name for p in (run_3d / "checkpoints").glob("*.ckpt")} >= {"best.ckpt", "last.ckpt"}
+    assert list((run_3d / "logs" / "tensorboard").glob("*/events.*"))
+    with (run_3d / "logs" / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    dice = [float(r["val_dice"]) for r in rows if r.get("val_dice")]
+    assert len(dice) == 2
+    assert all(0 <= d <= 1 for d in dice)
+
+
+def test_a_killed_run_resumes_where_it_stopped(prepared_3d: Path, tmp_path: Path) -> None:
+    changes = [f"--set={change}" for change in [*SMALL_3D, "optimization.max_epochs=12"]]
+    command = [sys.executable, "-m", "Training", "train", "liver3d_phantom", *changes, "--workers=0",
+               "--accelerator=cpu", f"--data={prepared_3d}", f"--run={tmp_path}"]  # fmt: skip
+    root = Path(__file__).resolve().parents[1]
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not last.is_file() and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    assert last.is_file()
+    stopped = torch.load(last, weights_only=True)["epoch"]
+    done = subprocess.run([*command, "--resume"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    state = torch.load(last, weights_only=True)
+    assert (state["epoch"], state["global_step"]) == (11, 24)
+    logs = sorted((tmp_path / "logs" / "csv").glob("version_*/metrics.csv"))
+    assert len(logs) == 2  # the first part's log is still there
+    with logs[1].open() as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["epoch"]]
+    assert min(epochs) == stopped + 1
+
+
+def test_another_recipe_cannot_resume_a_run(recipe_3d: Recipe, prepared_3d: Path, run_3d: Path) -> None:
+    longer = load_recipe("liver3d_phantom", [*SMALL_3D, "optimization.max_epochs=3"])
+    assert longer != recipe_3d
+    with pytest.raises(RecipeError, match="another recipe"):
+        train(longer, prepared_3d, run_3d, resume=True, workers=0, accelerator="cpu")
+
+
+def test_resuming_nothing_is_one_sentence(recipe_3d: Recipe, prepared_3d: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="resume"):
+        train(recipe_3d, prepared_3d, tmp_path, resume=True)
+
+
+def test_the_exported_package_segments(run_3d: Path, tmp_path: Path) -> None:
+    export(run_3d, tmp_path / "package")
+    package = read_package(tmp_path / "package")
+    assert [label.name for label in package.labels] == ["liver", "tumor"]
+    phantom = make_phantom(9, spacing=(6, 6, 6))
+    result = Segmenter(package, "cpu").segment(phantom.volume)
+    assert result.labelmap.shape == phantom.labelmap.shape
+    card = (tmp_path / "package" / "docs" / "README.md").read_text()
+    assert "Not for clinical use" in card
+
+
+def test_exported_weights_are_those_of_the_best_checkpoint(run_3d: Path, tmp_path: Path) -> None:
+    from LiverSegLib.models.weights import read_safetensors
+
+    _, weights = load_run(run_3d)
+    export(run_3d, tmp_path)
+    stored = read_safetensors(tmp_path / "models" / "model.safetensors")
+    assert stored.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert torch.allclose(stored[name].float(), tensor.float(), rtol=2e-3, atol=1e-6), name
+
+
+def test_exporting_nothing_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="train first"):
+        export(tmp_path, tmp_path / "package")
+
+
+@pytest.mark.slow
+def test_the_3d_recipe_learns_phantoms_in_minutes(tmp_path: Path) -> None:
+    """A few minutes of CPU; unseen phantoms get liver Dice >= 0.90, and evaluation finds the same."""
+    from Training.evaluate import evaluate, load_cases, summary
+    from Training.phantom import write_dataset
+
+    recipe = load_recipe("liver3d_phantom")
+    prepare(recipe, Path(), tmp_path / "prepared")
+    train(recipe, tmp_path / "prepared", tmp_path / "run", accelerator="cpu")
+    export(tmp_path / "run", tmp_path / "package")
+    write_dataset(tmp_path / "unseen", 4, seed=777)
+    scores = evaluate(load_cases(tmp_path / "unseen", Path()), Segmenter(tmp_path / "package", "cpu"), tmp_path / "out")
+    assert summary(scores)["dice_mean"] >= 0.90
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["summary"]["dice_mean"] == summary(scores)["dice_mean"]

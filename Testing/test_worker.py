@@ -1,0 +1,222 @@
+"""The worker as a real process: the same result as in this one, warm, cancellable, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from LiverSegLib.engine.progress import Progress
+from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.errors import DeviceError, InputError, ModelError, SegmentationCancelled
+from LiverSegLib.volume import Volume
+from LiverSegLib.worker.client import WorkerClient
+from LiverSegLib.worker.errors import WorkerError
+from LiverSegLib.worker.launch import worker_command
+from LiverSegLib.worker.values import SegmentSettings
+from Testing.conftest import DrawCase, MakePackage
+
+# With torch come prints from Python, from the file descriptor and from C, as libraries like to do; and the
+# arithmetic is fixed, so that results can be compared bit for bit.
+HOOK = """
+import ctypes, os
+import LiverSegLib.worker.warm as warm
+def noisy(first=warm.import_torch):
+    first()
+    import LiverSegLib.engine.devices as devices
+    devices.has_bf16_matrix_unit = lambda: False
+    print("noise", flush=True)
+    os.write(1, b'{"type":"bye"} noise ' * 100)
+    if os.name != "nt":
+        ctypes.CDLL(None).puts(b"noise from C")
+        ctypes.CDLL(None).fflush(None)
+warm.import_torch = noisy
+"""
+OBLIQUE = np.array([[-1.9, 0.3, 0.1, 60.0], [0.3, 1.9, -0.2, -58.0], [0.1, 0.2, 2.6, -50.0], [0, 0, 0, 1.0]])
+SHAPE = (64, 60, 40)
+SLOW = SegmentSettings(overlap=0.94)
+"""Makes the same volume take tens of thousands of windows."""
+
+
+def command(idle_seconds: float = 600.0) -> list[str]:
+    """The worker's command line with the noise of `HOOK`."""
+    *start, script = worker_command(idle_seconds=idle_seconds)
+    before, after = script.rsplit("from LiverSegLib", 1)
+    return [*start, f"{before}exec({HOOK!r}); from LiverSegLib{after}"]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[WorkerClient]:
+    with WorkerClient(command=command()) as client:
+        yield client
+
+
+@pytest.fixture
+def case(draw_case: DrawCase) -> Volume:
+    return draw_case(OBLIQUE, SHAPE, np.int16)
+
+
+def stop_in(stage: str) -> tuple[Callable[[Progress], None], Callable[[], bool], list[float]]:
+    """Callbacks that stop a run in a stage, and when they did."""
+    at: list[float] = []
+
+    def progress(step: Progress) -> None:
+        if step.stage == stage and step.done > 0 and not at:
+            at.append(time.monotonic())
+
+    return progress, lambda: bool(at), at
+
+
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_result_is_that_of_this_process(
+    worker: WorkerClient, random_package: MakePackage, case: Volume, dims: int
+) -> None:
+    package = random_package(dims, labels=2)
+    seen: list[Progress] = []
+    result = worker.segment(case, seen.append, model=package, device="cpu")
+    expected = Segmenter(package, "cpu").segment(case)
+    assert expected.labelmap.any()
+    assert np.array_equal(result.labelmap, expected.labelmap)
+    assert np.array_equal(result.affine, case.affine)
+    for name in ("labels", "measurements", "warnings", "device", "model"):
+        assert getattr(result, name) == getattr(expected, name)
+    assert result.timings.keys() == expected.timings.keys()
+    stages = list(dict.fromkeys(step.stage for step in seen))
+    assert stages[-5:] == ["prepare", "network", "restore", "postprocess", "measure"]
+    assert not list(worker.session._pending.folder.iterdir())
+
+
+@pytest.mark.usefixtures("float32")
+def test_memory_order_and_settings_go_along(worker: WorkerClient, threshold_package: MakePackage, case: Volume) -> None:
+    package = threshold_package()
+    slicer_like = replace(case, array=np.asfortranarray(case.array), name="Fortran")
+    plain = worker.segment(slicer_like, model=package, device="cpu", settings=SegmentSettings(False, False, False))
+    expected = Segmenter(package, "cpu", Settings(False, False, False)).segment(slicer_like)
+    assert np.array_equal(plain.labelmap, expected.labelmap)
+    assert plain.mask("tumor").any()
+    assert plain.labelmap.flags.f_contiguous
+
+
+def test_a_region_and_targets(worker: WorkerClient, threshold_package: MakePackage, case: Volume) -> None:
+    package = threshold_package()
+    whole = worker.segment(case, model=package, device="cpu")
+    roi = ((8, 60), (10, 50), (5, 36))
+    part = worker.segment(case, model=package, device="cpu", roi=roi, targets=["liver"])
+    assert worker.last_warm
+    inside = np.zeros(SHAPE, bool)
+    inside[tuple(slice(*r) for r in roi)] = True
+    assert not part.labelmap[~inside].any()
+    assert np.array_equal(part.affine, case.affine)
+    assert np.unique(part.labelmap).tolist() == [0, 1]
+    liver = whole.mask("liver") & inside
+    # The model grid starts at the box, half a voxel away: only the surface may differ.
+    assert np.count_nonzero(part.mask("liver") != liver) < 0.1 * np.count_nonzero(liver)
+    with pytest.raises(InputError, match="The region of interest lies outside"):
+        worker.segment(case, model=package, device="cpu", roi=((90, 99), (0, 9), (0, 9)))
+    with pytest.raises(InputError, match="does not segment 'spleen'"):
+        worker.segment(case, model=package, device="cpu", targets=["spleen"])
+
+
+def test_errors_come_as_what_they_were(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
+    with pytest.raises(ModelError, match="There is no model /nowhere"):
+        worker.start("/nowhere")
+    with pytest.raises(DeviceError, match="There is no device 'toaster'"):
+        worker.segment(case, model=random_package(), device="toaster")
+    flat = replace(case, array=np.zeros((8, 8, 8), np.int16), name="flat")
+    with pytest.raises(InputError, match="flat has the value 0 everywhere"):
+        worker.segment(flat, model=random_package(), device="cpu")
+    devices = worker.devices()
+    assert devices[-1].name == "cpu"
+    assert devices[-1].title
+
+
+def test_a_changed_package_is_loaded_again(worker: WorkerClient, random_package: MakePackage) -> None:
+    package = random_package()
+    assert not worker.start(package, "cpu").warm
+    ready = worker.start(package, "cpu")
+    assert ready.warm
+    assert ready.model == "Toy model 1.2.3"
+    assert ready.seconds < 0.5
+    random_package(version="1.3.0")
+    assert worker.start(package, "cpu").model == "Toy model 1.3.0"
+
+
+def test_a_cancel_is_quick_and_keeps_the_model(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
+    package = random_package()
+    worker.start(package, "cpu")
+    hello = worker.session.hello
+    progress, should_stop, at = stop_in("network")
+    with pytest.raises(SegmentationCancelled):
+        worker.segment(case, progress, should_stop, model=package, device="cpu", settings=SLOW)
+    assert time.monotonic() - at[0] < 1
+    worker.cancel()  # while idle: harmless
+    worker.segment(case, model=package, device="cpu")
+    assert worker.last_warm
+    assert worker.session.hello is hello  # the same process
+
+
+def test_an_interrupted_call_does_not_compute_on(
+    worker: WorkerClient, random_package: MakePackage, case: Volume
+) -> None:
+    def interrupt(step: Progress) -> None:
+        if step.stage == "network":
+            raise KeyboardInterrupt
+
+    package = random_package()
+    with pytest.raises(KeyboardInterrupt):
+        worker.segment(case, interrupt, model=package, device="cpu", settings=SLOW)
+    start = time.monotonic()
+    assert worker.start(package, "cpu").warm
+    assert time.monotonic() - start < 1
+    assert not list(worker.session._pending.folder.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_a_killed_worker_is_one_sentence_and_the_next_run_works(
+    worker: WorkerClient, random_package: MakePackage, case: Volume
+) -> None:
+    package = random_package()
+
+    def kill(step: Progress) -> None:
+        if step.stage == "network" and worker.session.hello is not None:
+            os.kill(worker.session.hello.pid, signal.SIGKILL)
+
+    with pytest.raises(WorkerError) as caught:
+        worker.segment(case, kill, model=package, device="cpu", settings=SLOW)
+    assert str(caught.value).startswith("The segmentation process stopped unexpectedly (exit code -9) while")
+    assert worker.segment(case, model=package, device="cpu").labelmap.any()
+    assert worker.last_warm is False
+    assert not list(worker.session._pending.folder.iterdir())
+
+
+def test_an_idle_model_is_freed(random_package: MakePackage) -> None:
+    lines: list[str] = []
+    package = random_package()
+    with WorkerClient(command=command(idle_seconds=0.3), on_log=lines.append) as client:
+        client.start(package, "cpu")
+        assert client.start(package, "cpu").warm
+        time.sleep(0.8)
+        ready = client.start(package, "cpu")
+        assert not ready.warm
+        assert ready.seconds < 2  # torch stays imported
+    assert any("The model was idle for 0 s and is freed" in line for line in lines)
+
+
+def test_a_program_that_cannot_be_started(case: Volume) -> None:
+    with (
+        WorkerClient(command=["/no/such/python"]) as client,
+        pytest.raises(WorkerError, match="cannot be started: No such file"),
+    ):
+        client.segment(case)
+    with (
+        WorkerClient(command=[*command()[:1], "-c", "import sys; sys.exit('no luck')"]) as client,
+        pytest.raises(WorkerError, match=r"could not start \(exit code 1\) while segmenting the drawn case"),
+    ):
+        client.segment(case)
+    assert list(client.session.log) == ["no luck"]
