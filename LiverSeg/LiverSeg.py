@@ -251,8 +251,8 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The application closes, or the module is loaded anew."""
-        self.removeObservers()
         self._disconnect()
+        self.removeObservers()
         if self.panel is not None:
             self.panel.close()
             self.logic.close()

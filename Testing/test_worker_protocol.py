@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,13 +13,12 @@ import pytest
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Settings
-from LiverSegLib.errors import InputError, LiverSegError, ModelError, SegmentationCancelled
+from LiverSegLib.errors import LiverSegError, ModelError, SegmentationCancelled
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
-from LiverSegLib.volume import Result, Volume, label_for
-from LiverSegLib.worker import messages, region
+from LiverSegLib.volume import Result, label_for
+from LiverSegLib.worker import messages
 from LiverSegLib.worker.convert import matrix_of, message_from, result_from
 from LiverSegLib.worker.errors import KINDS, ProtocolError, WorkerError, error_from, kind_of
-from LiverSegLib.worker.folder import ArrayFolder, check_private, path_in, read_array, write_array
 from LiverSegLib.worker.protocol import LineBuffer, decode, encode
 from LiverSegLib.worker.values import SegmentSettings
 
@@ -137,81 +135,6 @@ def test_a_result_survives_the_way(tmp_path: Path) -> None:
     assert np.array_equal(back.affine, result.affine)
     for name in ("labels", "measurements", "timings", "warnings", "device", "model"):
         assert getattr(back, name) == getattr(result, name)
-
-
-@pytest.mark.parametrize("dtype", ["int16", ">i2", "float64", "bool", "uint8"])
-def test_an_array_is_written_as_it_lies(tmp_path: Path, dtype: str) -> None:
-    c_order = (np.arange(60).reshape(3, 4, 5) % 7).astype(dtype)
-    views = {"c": c_order, "f": c_order.T, "strided": c_order[::2, 1:, ::-1]}
-    for name, array in views.items():
-        write_array(tmp_path / f"{name}.npy", array)
-        for mapped in (False, True):
-            back = read_array(tmp_path, f"{name}.npy", mapped)
-            assert back.dtype == array.dtype
-            assert np.array_equal(back, array)
-            assert back.flags.c_contiguous == (name == "c")
-
-
-def test_the_folder_is_private_and_goes_away(tmp_path: Path) -> None:
-    folder = ArrayFolder(tmp_path)
-    check_private(folder.path)
-    assert os.name == "nt" or folder.path.stat().st_mode & 0o777 == 0o700
-    name = folder.put(np.zeros((2, 2, 2)))
-    assert (folder.path / name).is_file()
-    old = tmp_path / "liverseg-worker-old"
-    old.mkdir()
-    os.utime(old, (0, 0))
-    ArrayFolder(tmp_path).close()
-    assert not old.exists()
-    folder.close()
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["../x.npy", "/x.npy", "a/b.npy", ".x.npy", "x.npz", "x.npy\n", "", "C:x.npy"])
-def test_files_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ProtocolError):
-        path_in(tmp_path, name)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
-def test_links_and_open_folders_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "real.npy", np.zeros(3))
-    (tmp_path / "link.npy").symlink_to(tmp_path / "real.npy")
-    with pytest.raises(ProtocolError, match="link"):
-        read_array(tmp_path, "link.npy")
-    tmp_path.chmod(0o755)
-    with pytest.raises(ProtocolError, match="private"):
-        check_private(tmp_path)
-    with pytest.raises(ProtocolError, match="not there"):
-        check_private(tmp_path / "none")
-
-
-def test_objects_are_never_unpickled(tmp_path: Path) -> None:
-    np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ProtocolError, match="cannot be read"):
-        read_array(tmp_path, "evil.npy")
-
-
-def test_a_region_lies_in_the_same_place() -> None:
-    volume = Volume(np.arange(120).reshape(4, 5, 6), AFFINE, "ct")
-    roi = region.clip_roi(((-3, 3), (2, 4), (5, 99)), (4, 5, 6), "ct")
-    assert roi == ((0, 3), (2, 4), (5, 6))
-    part = region.crop(volume, roi)
-    assert np.allclose(part.affine @ [1, 1, 0, 1], AFFINE @ [1, 3, 5, 1])
-    assert part.array[1, 1, 0] == volume.array[1, 3, 5]
-    with pytest.raises(InputError, match="lies outside ct"):
-        region.clip_roi(((4, 9), (0, 5), (0, 6)), (4, 5, 6), "ct")
-
-
-def test_without_tumours_the_liver_is_whole() -> None:
-    result = a_result()
-    result.labelmap[1, 2, 3] = 2
-    liver = region.keep(result, region.check_targets(["Liver"], result.labels, "Toy"))
-    assert int((liver.labelmap == 1).sum()) == 2
-    assert [label.name for label in liver.labels] == ["liver"]
-    assert liver.measurements.lesions == ()
-    with pytest.raises(InputError, match="does not segment 'spleen'; choose among liver, tumor"):
-        region.check_targets(["spleen"], result.labels, "Toy")
 
 
 def test_every_kind_of_error_is_ours() -> None:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.errors import SegmentationCancelled
@@ -62,9 +61,7 @@ class WorkerClient:
     def __enter__(self) -> WorkerClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self, model: str | Path | None = None, device: str = "auto") -> events.ModelReady:
@@ -115,9 +112,8 @@ class WorkerClient:
             lambda: self.session.segment(
                 volume, model=model, device=device, settings=settings, roi=roi, targets=targets
             ),
-            progress,
-            should_stop,
-        )
+            progress, should_stop,
+        )  # fmt: skip
         assert isinstance(found, events.Finished)
         self.last_warm = found.warm
         return found.result
@@ -133,11 +129,9 @@ class WorkerClient:
             self.session.close()
 
     def _wait(
-        self,
-        ask: Callable[[], int],
-        progress: ProgressCallback | None = None,
-        should_stop: StopCallback | None = None,
-    ) -> Event:
+        self, ask: Callable[[], int],
+        progress: ProgressCallback | None = None, should_stop: StopCallback | None = None,
+    ) -> Event:  # fmt: skip
         """Make a request and drive the session until it is over."""
         with self._lock:
             self._cancel.clear()

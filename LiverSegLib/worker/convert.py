@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def volume_from(message: Segment, folder: Path) -> Volume:
         ProtocolError: the file is not an array of the folder.
         InputError: the array is not a scalar volume.
     """
-    array = read_array(folder, message.volume, mapped=True)
+    array = read_array(folder, message.volume, "r")
     return Volume(array, np.array(message.affine), message.name, message.modality)
 
 
@@ -53,12 +54,13 @@ def message_from(result: Result, request_id: int, folder: Path, warm: bool = Fal
 
 
 def result_from(message: Done, folder: Path) -> Result:
-    """The result that a message describes, its label map read into memory.
+    """The result that a message describes; the file of its label map may be deleted afterwards.
 
     Raises:
         ProtocolError: the file is not a uint8 volume of the folder.
     """
-    labelmap = read_array(folder, message.labelmap)
+    # Mapped, a large label map costs no time here; but Windows does not delete a file that is mapped.
+    labelmap = read_array(folder, message.labelmap, None if os.name == "nt" else "c")
     if labelmap.dtype != np.uint8 or labelmap.ndim != 3:
         raise ProtocolError(f"The worker gave {labelmap.dtype} in {labelmap.ndim}D instead of a label map.")
     return Result(

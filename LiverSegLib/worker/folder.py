@@ -6,20 +6,19 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.worker.errors import ProtocolError
-from LiverSegLib.worker.messages import check_file
+from LiverSegLib.worker.leftovers import hold, remove_leftovers
+from LiverSegLib.worker.values import check_file
 
 PREFIX = "liverseg-worker-"
-_STALE_SECONDS = 2 * 24 * 3600
 
 
 class ArrayFolder:
@@ -34,13 +33,14 @@ class ArrayFolder:
 
     def __init__(self, parent: Path | None = None) -> None:
         base = Path(tempfile.gettempdir()) if parent is None else parent
-        remove_stale(base)
+        remove_leftovers(base, PREFIX)
         try:
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()  # mode 0700
+            held = hold(self.path)
         except OSError as error:
             raise OutputError(f"No temporary folder can be made in {base}: {error.strerror}; free space.") from error
         self._count = 0
-        self._removed = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._removed = weakref.finalize(self, _remove, self.path, held)
 
     def put(self, array: npt.NDArray[Any], stem: str = "volume") -> str:
         """Write an array [i, j, k] to a new file and give the file's name.
@@ -69,6 +69,11 @@ class ArrayFolder:
         self._removed()
 
 
+def _remove(path: Path, held: int) -> None:
+    os.close(held)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write a `.npy` file straight from a view, slab by slab, in the memory order that the array has.
 
@@ -83,13 +88,13 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
             file.write(np.ascontiguousarray(slab).data.cast("B"))
 
 
-def read_array(folder: Path, name: str, mapped: bool = False) -> npt.NDArray[Any]:
+def read_array(folder: Path, name: str, mapped: Literal["r", "c"] | None = None) -> npt.NDArray[Any]:
     """The array in a file of the folder.
 
     Args:
         folder: the private folder.
         name: bare file name.
-        mapped: read-only and read on demand, instead of all at once.
+        mapped: read on demand instead of all at once; "r" read-only, "c" with changes that stay in memory.
 
     Raises:
         ProtocolError: the name leads elsewhere, or the file is no plain array.
@@ -97,10 +102,10 @@ def read_array(folder: Path, name: str, mapped: bool = False) -> npt.NDArray[Any
     path = path_in(folder, name)
     try:
         # allow_pickle=False: a file may hold numbers only, never code.
-        if not mapped:
+        if mapped is None:
             with path.open("rb") as file:
                 return _plain(np.lib.format.read_array(file, allow_pickle=False))
-        return _plain(np.load(path, mmap_mode="r", allow_pickle=False))
+        return _plain(np.load(path, mmap_mode=mapped, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise ProtocolError(f"The array file {name} cannot be read ({error}); run it again.") from error
 
@@ -108,7 +113,7 @@ def read_array(folder: Path, name: str, mapped: bool = False) -> npt.NDArray[Any
 def _plain(array: Any) -> npt.NDArray[Any]:
     if not isinstance(array, np.ndarray):
         raise ValueError("it is an archive")
-    return array
+    return np.asarray(array)
 
 
 def path_in(folder: Path, name: str) -> Path:
@@ -137,15 +142,3 @@ def check_private(folder: Path) -> None:
     private = os.name == "nt" or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
     if not folder.is_absolute() or not stat.S_ISDIR(found.st_mode) or not private:
         raise ProtocolError(f"{folder} is not a private folder; arrays are not read from there.")
-
-
-def remove_stale(base: Path) -> None:
-    """Remove folders that programs which crashed left behind more than two days ago."""
-    for folder in base.glob(f"{PREFIX}*"):
-        try:
-            found = folder.lstat()
-            ours = os.name == "nt" or found.st_uid == os.getuid()
-            if ours and stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ class Requester(ABC):
         try:
             message = messages.Segment(
                 self._pending.next_id(), file, matrix_of(volume.affine), volume.name, volume.modality,
-                None if model is None else str(model), device, settings or SegmentSettings(), roi,
+                _model_text(model), device, settings or SegmentSettings(), roi,
                 None if targets is None else tuple(targets),
             )  # fmt: skip
             return self._ask(message, f"segmenting {volume.name}")
@@ -63,8 +64,8 @@ class Requester(ABC):
 
     def load(self, model: str | Path | None = None, device: str = "auto") -> int:
         """Have a model made ready and give the request's id; ends in `ModelReady` or as `segment` does."""
-        name = None if model is None else str(model)
-        return self._ask(messages.Load(self._pending.next_id(), name, device), "loading the model")
+        message = messages.Load(self._pending.next_id(), _model_text(model), device)
+        return self._ask(message, "loading the model")
 
     def list_devices(self) -> int:
         """Ask for the devices and give the request's id; ends in `DevicesFound` or as `segment` does."""
@@ -83,3 +84,10 @@ class Requester(ABC):
         self._pending.add(message, what)
         self._send(message)
         return message.id
+
+
+def _model_text(model: str | Path | None) -> str | None:
+    """Name or absolute path: the worker may have another working folder."""
+    if isinstance(model, Path) or (model is not None and {"/", os.sep} & set(model)):
+        return str(Path(model).expanduser().absolute())
+    return model

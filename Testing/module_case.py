@@ -1,0 +1,70 @@
+"""Fixtures of the module tests: the host, a volume, and a model that needs no training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+pytest.importorskip("slicer.util", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+import slicer
+import slicer.util
+
+from Testing.headless.host import Host
+
+AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
+AFFINE[:3, 3] = (64, 60, -50)
+SHAPE = (64, 60, 50)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """An "application" with the module loaded; afterwards no worker may be left."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    host = Host(tmp_path / "settings")
+    yield host
+    pids = host.widget.logic.runner.transport.processIds()
+    host.close()
+    for pid in pids:
+        assert not is_running(pid), "a worker process was left behind"
+    assert host.messages == []
+
+
+@pytest.fixture
+def volume(host: Host, draw_case: Any) -> Any:  # noqa: ARG001 (the scene must be there)
+    """A volume node with a liver and a lesion."""
+    return add_volume(draw_case)
+
+
+@pytest.fixture
+def ready(host: Host, volume: Any, threshold_package: Any) -> Host:  # noqa: ARG001
+    """The module opened, with the volume and a model chosen."""
+    host.select("LiverSeg")
+    host.widget.panel.chooseModel(str(threshold_package()))
+    return host
+
+
+def add_volume(draw_case: Any, name: str = "CT", shape: tuple[int, int, int] = SHAPE) -> Any:
+    """Put the drawn case into the scene."""
+    case = draw_case(AFFINE, shape, np.int16)
+    return slicer.util.addVolumeFromArray(case.array.transpose(2, 1, 0), ijkToRAS=AFFINE, name=name)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def is_idle(host: Host) -> bool:
+    """Whether no job is left."""
+    return not host.widget.logic.runner.jobs
