@@ -1,4 +1,4 @@
-"""LiverSeg: liver and liver tumours from CT in 3D Slicer, by a click or a line of Python."""
+"""LiverSeg: liver and liver tumors from CT in 3D Slicer, by a click or a line of Python."""
 
 # The self test is unittest's, as Slicer wants it.
 # ruff: noqa: PT009, PT027
@@ -47,12 +47,10 @@ class LiverSeg(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The LiverSeg contributors"]
         parent.helpText = _(
-            "Segments the liver and its tumours in CT and measures them. Choose a volume and click Segment; you "
+            "Segments the liver and its tumors in CT and measures them. Choose a volume and click Segment; you "
             "can go on working meanwhile. For research only, not for diagnosis or treatment."
         )
-        parent.acknowledgementText = (
-            _("Built on MONAI and PyTorch.") + f" LiverSeg {LiverSegLib.__version__}."
-        )
+        parent.acknowledgementText = _("Built on MONAI and PyTorch.") + f" LiverSeg {LiverSegLib.__version__}."
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -360,9 +358,7 @@ class LiverSegTest(ScriptedLoadableModuleTest):
         node, truth = addSampleVolume(), make_sample()[1] > 0
         logic = slicer.util.getModuleLogic("LiverSeg")
         segmentation = logic.segment(node, device="cpu", table=True)
-        found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "LiverSeg_liver", node).transpose(
-            2, 1, 0
-        )
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "LiverSeg_liver", node).transpose(2, 1, 0)
         dice = 2 * (truth & (found > 0)).sum() / (truth.sum() + (found > 0).sum())
         self.delayDisplay(f"Dice of the liver phantom: {dice:.3f}")
         self.assertGreater(dice, 0.7)

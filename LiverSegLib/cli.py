@@ -90,6 +90,7 @@ def _segment_one(segmenter: Segmenter, path: Path):  # type: ignore[no-untyped-d
 
     with console.status(f"Reading {escape(path.name)}"):
         volume = read_volume(path)
+    log.info("segmenting %s %s", path.name, volume.array.shape)
     with _progress_bar() as show, _interruptible() as stop:
         result = segmenter.segment(volume, show, stop)
     return volume, result

@@ -34,9 +34,7 @@ def make_sample(seed: int = 0) -> tuple[Volume, npt.NDArray[np.uint8]]:
         The CT (int16 HU, LPS axes) and its true label map: 1 liver, 2 tumor; both [i, j, k].
     """
     affine = np.diag([-_SPACING_MM[0], -_SPACING_MM[1], _SPACING_MM[2], 1.0])
-    affine[:3, 3] = [
-        (n - 1) / 2 * s * sign for n, s, sign in zip(SHAPE, _SPACING_MM, (1, 1, -1), strict=True)
-    ]
+    affine[:3, 3] = [(n - 1) / 2 * s * sign for n, s, sign in zip(SHAPE, _SPACING_MM, (1, 1, -1), strict=True)]
     right, front, top = (
         (affine[a, a] * np.arange(SHAPE[a]) + affine[a, 3]).reshape([-1 if b == a else 1 for b in range(3)])
         for a in range(3)
@@ -74,9 +72,7 @@ def _ellipsoid(
     cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     x, y = right - center[0], front - center[1]
     u, v = cos * x + sin * y, cos * y - sin * x
-    inside: npt.NDArray[np.bool_] = (u / axes[0]) ** 2 + (v / axes[1]) ** 2 + (
-        (top - center[2]) / axes[2]
-    ) ** 2 < 1
+    inside: npt.NDArray[np.bool_] = (u / axes[0]) ** 2 + (v / axes[1]) ** 2 + ((top - center[2]) / axes[2]) ** 2 < 1
     return inside
 
 

@@ -85,9 +85,7 @@ def read_volume_node(node: Any) -> Volume:
     if min(size) == 0 or image.GetPointData().GetScalars() is None:
         raise InputError(f"{name} holds no voxels; load it again or choose another volume.")
     if image.GetNumberOfScalarComponents() != 1:
-        raise InputError(
-            f"{name} is a colour or vector volume; segment a scalar volume such as the original CT."
-        )
+        raise InputError(f"{name} is a colour or vector volume; segment a scalar volume such as the original CT.")
     if min(size) == 1:
         raise InputError(f"{name} is a 2D image ({'x'.join(map(str, size))}); a 3D volume is needed.")
     array = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
@@ -233,9 +231,7 @@ def write_table(measurements: Measurements, table_node: Any = None, name: str = 
     ]
     nowhere = [np.nan] * len(measurements.segments)
     for axis, letter in enumerate("RAS"):
-        columns.append(
-            (f"Center {letter}", "mm", nowhere + [x.center_ras[axis] for x in measurements.lesions])
-        )
+        columns.append((f"Center {letter}", "mm", nowhere + [x.center_ras[axis] for x in measurements.lesions]))
     with slicer.util.NodeModify(node):
         node.RemoveAllColumns()
         for title, unit, values in columns:
@@ -267,9 +263,7 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
     count = segmentation.GetNumberOfSegments()
     if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
         if count:
-            raise OutputError(
-                f"{name} is not made of binary label maps; choose a new segmentation as output."
-            )
+            raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
         segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
     parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
     others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith("LiverSeg_")]
@@ -311,9 +305,7 @@ def _import(node: Any, image: Any, labels: Sequence[Label]) -> list[Label]:
         ids.InsertNextValue(names.get(value, ""))  # the import passes over an empty ID
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if found and not logic.ImportLabelmapToSegmentationNode(image, node, ids):
-        raise OutputError(
-            f"Slicer could not import into {node.GetName()}; choose a new segmentation as output."
-        )
+        raise OutputError(f"Slicer could not import into {node.GetName()}; choose a new segmentation as output.")
     for label in found:
         if label not in known:
             _describe(segmentation.GetSegment(label.segment_id), label)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
-from LiverSegLib.engine import devices
 from LiverSegLib.models.write import PackageSpec, write_package
 from LiverSegLib.networks import build_network
 from LiverSegLib.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MakePackage = Callable[..., Path]
@@ -33,6 +34,8 @@ def shared_data() -> Path:
 @pytest.fixture
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in float32 also where the processor has a faster half precision, for exact comparisons."""
+    from LiverSegLib.engine import devices
+
     monkeypatch.setattr(devices, "has_bf16_matrix_unit", lambda: False)
 
 
@@ -61,6 +64,8 @@ def random_package(tmp_path: Path) -> MakePackage:
             "spatial_dims": dims, "in_channels": 1, "out_channels": labels + 1, "channels": [4, 8, 16],
             "strides": [2, 2], "num_res_units": 1,
         }  # fmt: skip
+        import torch
+
         torch.manual_seed(5)
         state = build_network("UNet", arguments).state_dict()
         write_package(tmp_path / name, replace(_spec("UNet", arguments, dims, labels), **changes), state)
@@ -109,8 +114,3 @@ def _draw(affine: npt.NDArray[np.float64], shape: tuple[int, ...], dtype: Any = 
     lesion = 1 - np.linalg.norm((world - [16, 4, 6]) / 9, axis=-1)
     values = np.clip(100 + 300 * liver, -80, 150) + np.clip(100 + 300 * lesion, 0, 100)
     return Volume(values.astype(dtype), affine, "the drawn case", "CT")
-
-
-def dice(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    """Dice overlap of two masks."""
-    return float(2 * (one & other).sum() / max(int(one.sum()) + int(other.sum()), 1))

@@ -17,7 +17,7 @@ pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 import slicer
 import slicer.util
 
-from Testing.headless.host import Host
+from Testing.headless.host import Host  # after the check that its parts are there
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
 AFFINE[:3, 3] = (64, 60, -50)

@@ -125,9 +125,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path, result: Result, na
 
 
 @pytest.mark.parametrize("affine", [OBLIQUE, SHEARED], ids=["oblique", "sheared"])
-def test_slicer_opens_segments_with_names_colours_codes_and_grid(
-    tmp_path: Path, result: Result, affine: Any
-) -> None:
+def test_slicer_opens_segments_with_names_colours_codes_and_grid(tmp_path: Path, result: Result, affine: Any) -> None:
     slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
     write_seg_nrrd(tmp_path / "a.seg.nrrd", replace(result, affine=affine))
 
@@ -172,11 +170,7 @@ def binary_labelmap(segment: Any) -> tuple[np.ndarray, np.ndarray]:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     assert image.GetExtent()[::2] == (0, 0, 0)
-    values = (
-        vtk_to_numpy(image.GetPointData().GetScalars())
-        .reshape(image.GetDimensions()[::-1])
-        .transpose(2, 1, 0)
-    )
+    values = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).transpose(2, 1, 0)
     ijk_to_ras = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
     return values == segment.GetLabelValue(), ijk_to_ras
 

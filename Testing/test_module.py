@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.module_case import add_volume, host, is_idle, ready, volume  # noqa: F401 (fixtures)
+from Testing.module_case import add_volume, is_idle
 
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
+
+pytest_plugins = ("Testing.module_case",)
 
 
 def segment_ids(node: Any) -> list[str]:
@@ -275,17 +277,21 @@ class TestSurprises:
         assert ready.widget.ui.inputSelector.currentNode().GetName() == "CT"
 
 
+@pytest.mark.usefixtures("host")
 class TestConsole:
-    def test_blocking(self, host: Any, volume: Any, threshold_package: Any) -> None:
+    def test_blocking(self, volume: Any, threshold_package: Any) -> None:
         logic = slicer.util.getModuleLogic("LiverSeg")
         seen: list[str] = []
         node = logic.segment(
-            volume, model=threshold_package(), device="cpu", progress=lambda job: seen.append(job.progress.stage)
+            volume,
+            model=threshold_package(),
+            device="cpu",
+            progress=lambda job: seen.append(job.progress.stage),
         )
         assert segment_ids(node) == ["LiverSeg_liver", "LiverSeg_tumor"]
         assert "network" in seen
 
-    def test_errors_are_raised(self, host: Any, volume: Any, threshold_package: Any) -> None:
+    def test_errors_are_raised(self, volume: Any, threshold_package: Any) -> None:
         logic = slicer.util.getModuleLogic("LiverSeg")
         with pytest.raises(Exception, match="There is no model nothing"):
             logic.segment(volume, model="nothing")
@@ -295,7 +301,7 @@ class TestConsole:
         with pytest.raises(Exception, match="cuda:7"):
             logic.segment(volume, model=threshold_package(), device="cuda:7")
 
-    def test_all_goes_on_after_a_failure(self, host: Any, volume: Any, threshold_package: Any) -> None:
+    def test_all_goes_on_after_a_failure(self, volume: Any, threshold_package: Any) -> None:
         logic = slicer.util.getModuleLogic("LiverSeg")
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
         jobs = logic.segmentAll([empty, volume], model=threshold_package(), table=True)
@@ -303,7 +309,7 @@ class TestConsole:
         assert jobs[1].measurements.volume_ml("liver") > 10
         assert jobs[1].tableNode.GetNumberOfRows() == 3
 
-    def test_callbacks_and_cancel(self, host: Any, volume: Any, threshold_package: Any) -> None:
+    def test_callbacks_and_cancel(self, volume: Any, threshold_package: Any) -> None:
         logic = slicer.util.getModuleLogic("LiverSeg")
         over: list[str] = []
         done = lambda job: over.append(job.state)  # noqa: E731

@@ -87,9 +87,7 @@ def test_hu_are_those_of_a_ct(a_phantom: Phantom) -> None:
     assert 0 < median_hu(a_phantom) < 140
 
 
-@pytest.mark.parametrize(
-    ("phase", "low", "high"), [("native", 40, 70), ("arterial", 55, 90), ("portal", 85, 130)]
-)
+@pytest.mark.parametrize(("phase", "low", "high"), [("native", 40, 70), ("arterial", 55, 90), ("portal", 85, 130)])
 def test_liver_enhances_with_the_phase(phase: Any, low: float, high: float) -> None:
     assert low < median_hu(coarse(3, phase=phase, fatty=False, lesions=0)) < high
 
@@ -100,10 +98,7 @@ def test_fatty_liver_is_dark() -> None:
 
 def test_noise_level_is_respected() -> None:
     quiet, loud = (coarse(3, noise=level, lesions=0, phase="native", streaks=False) for level in (5.0, 25.0))
-    spread = [
-        float(p.volume.array[ndimage.binary_erosion(p.labelmap == 1, iterations=3)].std())
-        for p in (quiet, loud)
-    ]
+    spread = [float(p.volume.array[ndimage.binary_erosion(p.labelmap == 1, iterations=3)].std()) for p in (quiet, loud)]
     assert spread[0] < 12
     assert 20 < spread[1] < 32
 
@@ -191,10 +186,7 @@ def test_ascites_surrounds_the_liver_with_fluid() -> None:
 def test_arms_add_bone_beside_the_body() -> None:
     for arms in (False, True):
         phantom = coarse(6, arms=arms, orientation="RAS")
-        x = (
-            phantom.volume.affine[0, 0] * np.arange(phantom.volume.array.shape[0])
-            + phantom.volume.affine[0, 3]
-        )
+        x = phantom.volume.affine[0, 0] * np.arange(phantom.volume.array.shape[0]) + phantom.volume.affine[0, 3]
         beside = phantom.volume.array[np.abs(x) > 185]
         assert bool((beside > 300).any()) is arms
 
@@ -232,9 +224,7 @@ def test_dataset_is_laid_out_like_msd(tmp_path: Path) -> None:
 def test_dataset_cases_differ_and_repeat(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_dataset(tmp_path / folder, 2, seed=5, coverage="liver", spacing=(6.0, 6.0, 6.0))
-    files = [
-        tmp_path / folder / "imagesTr" / f"liver_{case:03d}.nii.gz" for folder in "ab" for case in (0, 1)
-    ]
+    files = [tmp_path / folder / "imagesTr" / f"liver_{case:03d}.nii.gz" for folder in "ab" for case in (0, 1)]
     arrays = [np.asarray(nib.load(file).dataobj) for file in files]
     assert np.array_equal(arrays[0], arrays[2])
     assert np.array_equal(arrays[1], arrays[3])

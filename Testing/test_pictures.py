@@ -51,9 +51,7 @@ def phantom(affine: npt.NDArray[np.float64] = AFFINE, *, tumor: bool = True) -> 
 
 def result_of(labels: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> Result:
     voxels = int((labels > 0).sum())
-    measured = (
-        Measurements((SegmentMeasurement("liver", voxels, voxels * 0.016),)) if voxels else Measurements()
-    )
+    measured = Measurements((SegmentMeasurement("liver", voxels, voxels * 0.016),)) if voxels else Measurements()
     return Result(labels, affine, LABELS, measured, model="test 1.0")
 
 
@@ -64,9 +62,7 @@ def panels(path: Path) -> list[npt.NDArray[np.float64]]:
     return [picture[y : y + TILE, x : x + TILE] for y, x in starts]
 
 
-def colored(
-    panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06
-) -> npt.NDArray:
+def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> npt.NDArray:
     """Rows and columns, [n, 2], as fractions of the panel, where it has `color`."""
     near = np.abs(panel - np.array(color) / 255).max(axis=-1) < tolerance
     return (np.argwhere(near) + 0.5) / panel.shape[0]
@@ -142,9 +138,7 @@ def test_one_slice(shape: tuple[int, int, int], tmp_path: Path) -> None:
     image = np.zeros(shape, dtype=np.float32)
     labels = np.ones(shape, dtype=np.uint8)
     for given in (labels, labels * 0):
-        save_case_picture(
-            tmp_path / "case.png", Volume(image, AFFINE), result_of(given, AFFINE), backend="matplotlib"
-        )
+        save_case_picture(tmp_path / "case.png", Volume(image, AFFINE), result_of(given, AFFINE), backend="matplotlib")
         save_slice_grid(tmp_path / "grid.png", Volume(image, AFFINE), result_of(given, AFFINE))
 
 
@@ -277,9 +271,7 @@ def test_slicers_views_show_the_same_as_matplotlib(oblique: bool, tmp_path: Path
     volume, result = phantom(affine)
     save_case_picture(tmp_path / "slicer.png", volume, result, backend="slicer")
     save_case_picture(tmp_path / "plain.png", volume, result, backend="matplotlib")
-    for ours, theirs in zip(
-        panels(tmp_path / "plain.png")[:3], panels(tmp_path / "slicer.png")[:3], strict=True
-    ):
+    for ours, theirs in zip(panels(tmp_path / "plain.png")[:3], panels(tmp_path / "slicer.png")[:3], strict=True):
         for label in LABELS:
             plain, slicer = colored(ours, label.color), colored(theirs, label.color)
             np.testing.assert_allclose(plain.min(axis=0), slicer.min(axis=0), atol=0.02)

@@ -29,14 +29,13 @@ class BatchView:
         ui.batchRunButton.clicked.connect(self.run)
         ui.batchTable.itemChanged.connect(self._onItemChanged)
         self._filling = False
+        ui.batchTable.setColumnWidth(0, 90)  # names are longer than numbers; all fits into 300 pixels
 
     def refresh(self) -> None:
         """Bring the rows up to date with the scene and the jobs; marks are kept."""
         marked = set(self.marked())
         nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _isPlainVolume(n)]
-        self._jobs = {
-            key: job for key, job in self._jobs.items() if slicer.mrmlScene.GetNodeByID(key) is not None
-        }
+        self._jobs = {key: job for key, job in self._jobs.items() if slicer.mrmlScene.GetNodeByID(key) is not None}
         self._ids = [node.GetID() for node in nodes]
         self._filling = True
         try:
@@ -44,6 +43,7 @@ class BatchView:
             table.setRowCount(len(nodes))
             for row, node in enumerate(nodes):
                 item = qt.QTableWidgetItem(node.GetName())
+                item.setToolTip(node.GetName())
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
                 item.setCheckState(qt.Qt.Checked if node.GetID() in marked else qt.Qt.Unchecked)
                 table.setItem(row, 0, item)
@@ -60,6 +60,7 @@ class BatchView:
                 item = self._ui.batchTable.item(row, column)
                 if item is not None and item.text() != text:
                     item.setText(text)
+                    item.setToolTip(text)
 
     def marked(self) -> list[str]:
         """IDs of the marked volumes."""
@@ -94,7 +95,7 @@ class BatchView:
             self._ui.batchRunButton.setEnabled(bool(self.marked()))
 
     def _texts(self, job: SegmentationJob | None) -> tuple[str, str, str]:
-        """State, liver and tumour of a row."""
+        """State, liver and tumor of a row."""
         if job is None:
             return "", "", ""
         states = {
@@ -104,9 +105,7 @@ class BatchView:
             "cancelled": _("stopped"),
             "failed": job.message,
         }
-        volumes = {
-            s.name: f"{s.volume_ml:.1f}" for s in (job.measurements.segments if job.measurements else ())
-        }
+        volumes = {s.name: f"{s.volume_ml:.1f}" for s in (job.measurements.segments if job.measurements else ())}
         return states[job.state], volumes.get("liver", ""), volumes.get("tumor", "")
 
 

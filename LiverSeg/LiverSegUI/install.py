@@ -21,11 +21,7 @@ class InstallError(LiverSegError):
 def missingPackages() -> list[str]:
     """Requirements that are not met, for example ["torch>=2.10", "monai>=1.6.1"]."""
     wanted = {"torch": TORCH, "monai": MONAI, "scipy": (1, 11)}
-    return [
-        f"{name}>={'.'.join(map(str, version))}"
-        for name, version in wanted.items()
-        if _version(name) < version
-    ]
+    return [f"{name}>={'.'.join(map(str, version))}" for name, version in wanted.items() if _version(name) < version]
 
 
 def installPackages() -> None:
@@ -55,9 +51,7 @@ def _installTorch() -> None:
         raise InstallError(text) from error
     requirement = ">=" + ".".join(map(str, TORCH))
     try:
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(
-            askConfirmation=True, torchVersionRequirement=requirement
-        )
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=requirement)
     except Exception as error:  # whatever pip and its helpers raise
         text = _("PyTorch could not be installed ({reason}); check the network and try again.")
         raise InstallError(text.format(reason=_firstLine(error))) from error
@@ -68,9 +62,7 @@ def _pip(requirements: list[str]) -> None:
         packaging = getattr(slicer, "packaging", None)
         if packaging is not None and hasattr(packaging, "pip_ensure"):
             # The click on our button was the consent.
-            packaging.pip_ensure(
-                requirements, prompt_install=False, requester="LiverSeg", skip_in_testing=False
-            )
+            packaging.pip_ensure(requirements, prompt_install=False, requester="LiverSeg", skip_in_testing=False)
         else:
             slicer.util.pip_install(" ".join(f'"{name}"' for name in requirements))
     except Exception as error:  # whatever pip and its helpers raise

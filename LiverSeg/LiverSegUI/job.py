@@ -157,15 +157,11 @@ class SegmentationJob:
             raise InputError(text.format(name=self.volumeName))
         image = volume.GetImageData()
         if image is None or image.GetDimensions() != self._size:
-            text = _(
-                "{name} got other voxels while it was segmented, so its result was dropped; segment it again."
-            )
+            text = _("{name} got other voxels while it was segmented, so its result was dropped; segment it again.")
             raise InputError(text.format(name=self.volumeName))
         self.warnings += result.warnings
         if image.GetMTime() != self._imageTime:
-            text = _(
-                "{name} was changed while it was segmented; the segments are those of its earlier voxels."
-            )
+            text = _("{name} was changed while it was segmented; the segments are those of its earlier voxels.")
             self.warnings.append(text.format(name=self.volumeName))
         output = _node(self.options.segmentationID)
         if output is None and self.options.segmentationID is not None:

@@ -45,7 +45,7 @@ class ModelInfo:
     def text(self) -> str:
         """One paragraph for the panel."""
         what = ", ".join(display_name(label) for label in self.labels)
-        text = _("Segments {what} on {modality}. Trained on: {data} Licence: {license}.")
+        text = _("Segments {what} on {modality}. Trained on: {data} License: {license}.")
         data = self.data.rstrip(". ") + "."
         return text.format(what=what, modality=self.modality or "?", data=data, license=self.license)
 

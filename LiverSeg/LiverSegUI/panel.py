@@ -172,9 +172,7 @@ class Panel:
         if jobs:
             text = stageText(jobs[0].progress)
             self.say(
-                text
-                if len(jobs) == 1
-                else _("{text} ({count} more waiting)").format(text=text, count=len(jobs) - 1)
+                text if len(jobs) == 1 else _("{text} ({count} more waiting)").format(text=text, count=len(jobs) - 1)
             )
             self.ui.progressBar.setValue(percent(jobs[0].progress))
         self._updateButtons(bool(jobs))
@@ -187,16 +185,12 @@ class Panel:
         ui.installButton.setVisible(bool(self._missing))
         if self._missing:
             text = _("The first use needs {names}.")
-            ui.installText.setText(
-                text.format(names=", ".join(name.split(">=")[0] for name in self._missing))
-            )
+            ui.installText.setText(text.format(names=", ".join(name.split(">=")[0] for name in self._missing)))
         ui.segmentButton.setVisible(not self._missing)
         ui.segmentButton.setText(_("Cancel") if isBusy else _("Segment"))
         hasTarget = node is not None and (node.segmentLiver or node.segmentTumor)
         hasInput = node is not None and node.inputVolume is not None
-        ui.segmentButton.setEnabled(
-            isBusy or bool(hasInput and hasTarget and self.models.current is not None)
-        )
+        ui.segmentButton.setEnabled(isBusy or bool(hasInput and hasTarget and self.models.current is not None))
         ui.segmentButton.setToolTip(self._segmentToolTip(isBusy, hasInput, hasTarget))
         ui.progressBar.setVisible(isBusy)
         model = self.models.current
@@ -253,9 +247,7 @@ class Panel:
     def _segmentation(self) -> Any:
         """The segmentation that the buttons below the results are for."""
         chosen = self._parameterNode.outputSegmentation if self._parameterNode is not None else None
-        return chosen or (
-            slicer.mrmlScene.GetNodeByID(self._segmentationID) if self._segmentationID else None
-        )
+        return chosen or (slicer.mrmlScene.GetNodeByID(self._segmentationID) if self._segmentationID else None)
 
     def _refresh(self) -> None:
         self.batch.refresh()

@@ -35,6 +35,10 @@ class ResultsView:
     def show(self, job: SegmentationJob | None) -> None:
         """Fill the table from a finished job; None empties it."""
         self.job = job if job is not None and job.measurements is not None else None
+        text = _("No results yet.")
+        if self.job is not None:
+            text = _("{volume}, by {model}").format(volume=self.job.volumeName, model=self.job.model)
+        self._ui.resultsText.setText(text)
         rows = self._rows()
         table = self._ui.resultsTable
         table.setRowCount(len(rows))

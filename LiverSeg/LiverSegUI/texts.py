@@ -65,7 +65,7 @@ def resultRows(measurements: Measurements) -> list[tuple[str, str]]:
         largest = max((lesion.longest_diameter_mm for lesion in measurements.lesions), default=None)
         rows.append((_("Largest diameter"), "–" if largest is None else f"{largest:.1f} mm"))
     if measurements.tumor_burden_percent is not None:
-        rows.append((_("Tumour burden"), f"{measurements.tumor_burden_percent:.2f} %"))
+        rows.append((_("Tumor burden"), f"{measurements.tumor_burden_percent:.2f} %"))
     return rows
 
 

@@ -117,7 +117,7 @@ class _Process:
         self._process.errorOccurred.connect(self._onError)
         self._killer = qt.QTimer()
         self._killer.setSingleShot(True)
-        self._killer.timeout.connect(self._process.kill)
+        self._killer.timeout.connect(self._onGraceOver)
 
     def start(self, command: list[str], environment: dict[str, str]) -> None:
         variables = {**os.environ, **environment}
@@ -149,6 +149,9 @@ class _Process:
             self._process.waitForFinished(700)
         self._killer.stop()
         self._owner.gone(self)
+
+    def _onGraceOver(self) -> None:
+        self._process.kill()
 
     def _onOutput(self) -> None:
         data = _bytes(self._process.readAllStandardOutput())

@@ -2,7 +2,10 @@
 
 The grids are those of MONAI's `Orientationd` and `Spacingd` (first voxel centre kept, size
 round((n - 1) * spacing / new_spacing) + 1), so that a package gives the same labels here and under
-`python -m monai.bundle run`. Resampling is separable linear interpolation with border padding.
+`python -m monai.bundle run`. Two things are not repeated: a sheared grid (tilted gantry) stays sheared, and
+the first voxel stays in place also where MONAI aligns the centres instead because float32 rounding in the
+header of an oblique image made its axes not quite orthogonal. Resampling is separable linear interpolation
+with border padding.
 """
 
 from __future__ import annotations

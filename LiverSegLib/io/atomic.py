@@ -59,9 +59,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _sentence(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"{path} could not be written because the disk is full; free some space or choose another folder."
-        )
+        return f"{path} could not be written because the disk is full; free some space or choose another folder."
     if error.errno == errno.ENOENT:
         return f"{path} could not be written because its folder does not exist; create {path.parent} first."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -49,9 +49,7 @@ def frames_of(file: ImageFile) -> list[Frame]:
     per_frame = file.header.get("PerFrameFunctionalGroupsSequence")
     if per_frame:
         if len(per_frame) != file.frame_count:
-            raise InputError(
-                f"{file.path} describes {len(per_frame)} of {file.frame_count} frames; export it again."
-            )
+            raise InputError(f"{file.path} describes {len(per_frame)} of {file.frame_count} frames; export it again.")
         shared = file.header.get("SharedFunctionalGroupsSequence") or [{}]
         return [_enhanced_frame(file, index, [groups, shared[0]]) for index, groups in enumerate(per_frame)]
     if file.frame_count > 1:

@@ -66,9 +66,7 @@ def _check_alike(frames: list[Frame], name: str) -> None:
     row, column = np.reshape(first.orientation, (2, 3))
     lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
     if not (np.abs(lengths - 1) < _DIRECTION_TOLERANCE).all() or abs(row @ column) > _DIRECTION_TOLERANCE:
-        raise InputError(
-            f"{name} has a damaged orientation ({first.file.path.name}); export the series again."
-        )
+        raise InputError(f"{name} has a damaged orientation ({first.file.path.name}); export the series again.")
     if not min(first.spacing) > 0:
         raise InputError(f"{name} has a pixel spacing of zero ({first.file.path.name}); repair its header.")
     for frame in frames:
@@ -97,9 +95,7 @@ def _check_doubled(frames: list[Frame], gaps: npt.NDArray[np.float64], name: str
             "export one of them as a series of its own."
         )
     one, other = frames[doubled[0]], frames[doubled[0] + 1]
-    raise InputError(
-        f"{name} has two images at the same position ({_called(one)} and {_called(other)}); remove one."
-    )
+    raise InputError(f"{name} has two images at the same position ({_called(one)} and {_called(other)}); remove one.")
 
 
 def _check_gaps(frames: list[Frame], gaps: npt.NDArray[np.float64], name: str) -> None:

@@ -55,9 +55,7 @@ def read_pixels(frames: list[Frame]) -> npt.NDArray[Any]:
     for members in slots.values():
         stored, is_rescaled = _decode(members[0][1])
         for slot, frame in members:
-            values = _rescale(
-                stored[frame.index], *((1.0, 0.0) if is_rescaled else (frame.slope, frame.intercept))
-            )
+            values = _rescale(stored[frame.index], *((1.0, 0.0) if is_rescaled else (frame.slope, frame.intercept)))
             if values.dtype != stack.dtype and stack.dtype == np.int16:
                 stack = stack.astype(np.float32)
             stack[slot] = values
@@ -70,9 +68,7 @@ def _check_declared(file: ImageFile) -> None:
     declared = rows * columns * file.frame_count * file.integer("BitsAllocated", 16) // 8
     size = file.path.stat().st_size
     if file.is_compressed:
-        check_declared_size(
-            file.path, declared, max(_BELIEVED_BYTES * file.frame_count, size * _BELIEVED_RATIO)
-        )
+        check_declared_size(file.path, declared, max(_BELIEVED_BYTES * file.frame_count, size * _BELIEVED_RATIO))
         check_declared_size(file.path, file.frame_count, size)
     else:
         check_declared_size(file.path, declared, size)
@@ -102,9 +98,7 @@ def _decode_with_itk(file: ImageFile) -> npt.NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813 (the name that everybody knows)
 
     try:
-        array: npt.NDArray[Any] = sitk.GetArrayFromImage(
-            sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")
-        )
+        array: npt.NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(file.path), imageIO="GDCMImageIO"))
     except RuntimeError as error:
         raise InputError(_not_decodable(file)) from error
     return array
@@ -119,9 +113,7 @@ def _not_decodable(file: ImageFile) -> str:
 
 def _rescale(stored: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
     """slope * stored + intercept as int16 where that is exact, else as float32."""
-    whole_numbers = (
-        slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
-    )
+    whole_numbers = slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
     if stored.dtype.kind in "iu" and whole_numbers:
         whole = stored.astype(np.int64) * int(slope) + int(intercept)
         if whole.min() >= _INT16.min and whole.max() <= _INT16.max:

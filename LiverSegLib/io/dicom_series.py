@@ -36,9 +36,7 @@ def find_series(path: Path) -> list[ImageFile]:
         raise InputError(f"{path} holds no DICOM images; pass the folder of one CT or MR series.")
     files = [file for file in files if not file.is_localizer]
     if not files:
-        raise InputError(
-            f"{path} holds only localizer images; pass the folder of the CT or MR series itself."
-        )
+        raise InputError(f"{path} holds only localizer images; pass the folder of the CT or MR series itself.")
     _check_one_series(files, path)
     return files
 

@@ -67,17 +67,13 @@ def _bytes_with_data_files(path: Path) -> int:
     names = header[found.start(1) :] if found[1].upper().startswith(b"LIST") else found[1]
     for name in names.decode("utf-8", "replace").splitlines():
         if Path(name).is_absolute() or ".." in re.split(r"[\\/]", name):
-            raise InputError(
-                f"{path} keeps its voxels outside its folder ({name}); bring all files together."
-            )
+            raise InputError(f"{path} keeps its voxels outside its folder ({name}); bring all files together.")
     return sum(other.stat().st_size for other in path.parent.iterdir() if other.is_file())
 
 
 def _check_scalar_3d(reader: Any, path: Path) -> None:
     if reader.GetNumberOfComponents() > 1:
-        raise InputError(
-            f"{path.name} is a colour or vector image; segment a scalar volume such as the original CT."
-        )
+        raise InputError(f"{path.name} is a colour or vector image; segment a scalar volume such as the original CT.")
     check_array(np.broadcast_to(np.zeros((), np.uint8), reader.GetSize()), path.name)
 
 

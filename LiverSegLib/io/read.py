@@ -13,9 +13,7 @@ from LiverSegLib.volume import Volume
 
 _NIFTI = (".nii", ".nii.gz")
 _ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-_FORMATS = (
-    "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
-)
+_FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
 
 
 def read_volume(path: Path | str) -> Volume:
@@ -42,9 +40,7 @@ def read_volume(path: Path | str) -> Volume:
     except PermissionError as error:
         raise InputError(f"{path} may not be read (no permission); ask for access or copy it.") from error
     except MemoryError as error:
-        raise InputError(
-            f"{path} does not fit into memory; close programs or crop the image first."
-        ) from error
+        raise InputError(f"{path} does not fit into memory; close programs or crop the image first.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); copy it again.") from error
 

@@ -42,9 +42,7 @@ def write_seg_nrrd(path: Path | str, result: Result) -> None:
     """
     path = Path(path)
     if not path.name.lower().endswith(".seg.nrrd"):
-        raise OutputError(
-            f"{path} would not open as a segmentation in Slicer; let its name end with .seg.nrrd."
-        )
+        raise OutputError(f"{path} would not open as a segmentation in Slicer; let its name end with .seg.nrrd.")
     header = _header(result)
     with atomic_file(path) as file:
         file.write(header.encode() + b"\n\n")

@@ -106,9 +106,7 @@ def _body_box(image: npt.NDArray[Any]) -> Box:
     """Box of what is denser than air and lung, from every fourth voxel."""
     steps = tuple(4 if n >= 64 else 1 for n in image.shape)
     coarse = _bounding_box(image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU)
-    i, j, k = (
-        slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True)
-    )
+    i, j, k = (slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True))
     return i, j, k
 
 

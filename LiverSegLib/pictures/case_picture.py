@@ -44,14 +44,10 @@ def save_case_picture(path: Path, volume: Volume, result: Result, *, backend: st
     try:
         from LiverSegLib.pictures import figures
     except ModuleNotFoundError as error:
-        raise OutputError(
-            f"Pictures need matplotlib ({error}); run pip install 'liverseg[pictures]'."
-        ) from error
+        raise OutputError(f"Pictures need matplotlib ({error}); run pip install 'liverseg[pictures]'.") from error
 
     scene = build_scene(volume, result)
-    tiles = (
-        None if backend == "matplotlib" else _slicer_tiles(scene, volume.name, required=backend == "slicer")
-    )
+    tiles = None if backend == "matplotlib" else _slicer_tiles(scene, volume.name, required=backend == "slicer")
     figures.save(figures.case_figure(scene, volume.name, result, tiles), path)
     return "matplotlib" if tiles is None else "slicer"
 

@@ -48,9 +48,7 @@ def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fil
         shown = np.ma.masked_where(~mask, mask)
         axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
         _outline(axes, mask, edges, color, line)
-    axes.set(
-        xlim=(-plane.extent_mm / 2, plane.extent_mm / 2), ylim=(-plane.extent_mm / 2, plane.extent_mm / 2)
-    )
+    axes.set(xlim=(-plane.extent_mm / 2, plane.extent_mm / 2), ylim=(-plane.extent_mm / 2, plane.extent_mm / 2))
 
 
 def _outline(
@@ -123,6 +121,4 @@ def position_text(scene: Scene, plane: Plane) -> str:
 
 def _write(axes: Axes, x: float, y: float, text: str, *, color: str = INK, **kwargs: Any) -> None:
     """Text at a fraction of the panel, legible on any grey."""
-    axes.text(
-        x, y, text, color=color, transform=axes.transAxes, path_effects=_HALO, parse_math=False, **kwargs
-    )
+    axes.text(x, y, text, color=color, transform=axes.transAxes, path_effects=_HALO, parse_math=False, **kwargs)

@@ -69,9 +69,7 @@ class Plane:
         where[self.axis] = self.index
         return array[tuple(where)].T[::-1, ::-1]
 
-    def edges_mm(
-        self, shape: tuple[int, ...], spacing: tuple[float, ...]
-    ) -> tuple[float, float, float, float]:
+    def edges_mm(self, shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[float, float, float, float]:
         """Left, right, bottom and top edge of the cut in mm from the middle of the image."""
         u, v = self.across, self.up
         return (

@@ -34,9 +34,7 @@ def save_slice_grid(path: Path, volume: Volume, result: Result, n: int = 12) -> 
     try:
         from LiverSegLib.pictures import figures
     except ModuleNotFoundError as error:
-        raise OutputError(
-            f"Pictures need matplotlib ({error}); run pip install 'liverseg[pictures]'."
-        ) from error
+        raise OutputError(f"Pictures need matplotlib ({error}); run pip install 'liverseg[pictures]'.") from error
 
     scene = build_scene(volume, result)
     figures.save(figures.grid_figure(scene, axial_planes(scene, n), volume.name, result), path)

@@ -41,15 +41,10 @@ class WorkerClient:
     """
 
     def __init__(
-        self,
-        python: str | Path | None = None,
-        *,
-        log: Path | None = None,
-        idle_seconds: float = IDLE_SECONDS,
-        extra_paths: Sequence[str | Path] = (),
-        on_log: Callable[[str], None] | None = None,
-        command: Sequence[str] | None = None,
-    ) -> None:
+        self, python: str | Path | None = None, *,
+        log: Path | None = None, idle_seconds: float = IDLE_SECONDS, extra_paths: Sequence[str | Path] = (),
+        on_log: Callable[[str], None] | None = None, command: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
         self.session = WorkerSession()
         self.last_warm: bool | None = None
         self._command = command or worker_command(python, log=log, idle_seconds=idle_seconds, extra_paths=extra_paths)
@@ -85,17 +80,14 @@ class WorkerClient:
         return found.devices
 
     def segment(
-        self,
-        volume: Volume,
-        progress: ProgressCallback | None = None,
-        should_stop: StopCallback | None = None,
-        *,
+        self, volume: Volume,
+        progress: ProgressCallback | None = None, should_stop: StopCallback | None = None, *,
         model: str | Path | None = None,
         device: str = "auto",
         settings: SegmentSettings | None = None,
         roi: Roi | None = None,
         targets: Sequence[str] | None = None,
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Segment one volume; gives what `Segmenter.segment` gives.
 
         Args:

@@ -58,6 +58,7 @@ def explain(error: Exception) -> tuple[str, str]:
 
 
 def _segment(job: Job, request: messages.Segment, models: WarmModel, folder: Path) -> messages.Message:
+    path_in(folder, request.volume)  # refused before seconds are spent on the model
     if "torch" not in sys.modules:
         job.report(Progress("start", 0, 1))
     if not models:

@@ -50,6 +50,8 @@ def make_scene() -> Any:
 @vtk.calldata_type(vtk.VTK_OBJECT)
 def _add_to_hierarchy(scene: Any, _event: str, node: Any) -> None:
     """An item for each data node: the application's subject hierarchy plugins do this."""
+    if scene.IsBatchProcessing():
+        return
     if node.IsA("vtkMRMLDisplayableNode") or node.IsA("vtkMRMLTableNode"):
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         if not hierarchy.GetItemByDataNode(node):

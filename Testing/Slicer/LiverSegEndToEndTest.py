@@ -1,0 +1,61 @@
+"""End to end in a real Slicer: the phantom CT, a click on Segment, segments with the right volume.
+
+Run by ctest, or by hand: `Slicer --no-splash --testing --python-script LiverSegEndToEndTest.py`.
+"""
+
+# unittest's ways, as Slicer's ctest macro wants them.
+# ruff: noqa: PT009
+
+import time
+import unittest
+
+import qt
+import slicer
+
+
+class LiverSegEndToEndTest(unittest.TestCase):
+    """What a user does in the panel."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def test_module_is_there(self) -> None:
+        self.assertTrue(hasattr(slicer.modules, "liverseg"))
+        self.assertIsNotNone(slicer.util.getModuleLogic("LiverSeg"))
+
+    def test_click_segment(self) -> None:
+        from LiverSegUI.install import missingPackages
+        from LiverSegUI.sample_data import addSampleVolume
+
+        from LiverSegLib.sample import make_sample
+
+        if missingPackages():
+            self.skipTest(f"not installed: {missingPackages()}")
+        volume = addSampleVolume()
+        slicer.util.selectModule("LiverSeg")
+        widget = slicer.util.getModuleWidget("LiverSeg")
+        widget.ui.inputSelector.setCurrentNode(volume)
+        widget.ui.segmentButton.click()
+        self.wait_for(lambda: not widget.logic.runner.jobs)
+        job = widget.logic.runner.lastJob
+        self.assertEqual(job.state, "finished", job.message)
+        truth = make_sample()[1] > 0
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(job.segmentationNode, "LiverSeg_liver", volume)
+        found = found.transpose(2, 1, 0) > 0
+        dice = 2 * (truth & found).sum() / (truth.sum() + found.sum())
+        print(f"Dice {dice:.3f}; seconds {job.timings}")
+        self.assertGreater(dice, 0.7)
+
+    def wait_for(self, condition, seconds: float = 300.0) -> None:
+        """Let the application's event loop run."""
+        end = time.monotonic() + seconds
+        loop, timer = qt.QEventLoop(), qt.QTimer()
+        timer.timeout.connect(lambda: loop.quit() if condition() or time.monotonic() > end else None)
+        timer.start(20)
+        loop.exec_()
+        timer.stop()
+        self.assertTrue(condition(), "it took too long")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=["LiverSegEndToEndTest"], exit=False)
