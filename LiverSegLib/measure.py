@@ -92,23 +92,17 @@ def _count_values(labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _counts(labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often each value 0 to 255 occurs; by slices, since bincount makes int64 of all that it is given."""
-    total = np.zeros(256, np.int64)
-    for index in range(labelmap.shape[2]):
-        total += np.bincount(labelmap[:, :, index].ravel(order="K"), minlength=256)
-    return total
-
-
 def find_lesions(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]) -> tuple[Lesion, ...]:
     """The 26-connected parts of a mask [i, j, k] as lesions, largest first; `affine` maps indices to RAS mm."""
     from scipy import ndimage
 
-    parts, count = ndimage.label(mask, ndimage.generate_binary_structure(3, 3))
+    box = ndimage.find_objects(mask.astype(np.uint8))[0] if mask.any() else (slice(0, 0),) * 3
+    parts, count = ndimage.label(mask[box], ndimage.generate_binary_structure(3, 3))
+    first = [s.start for s in box]
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0
     lesions = []
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
-        voxels = np.argwhere(parts[place] == number) + [s.start for s in place]
+        voxels = np.argwhere(parts[place] == number) + [s.start for s in place] + first
         points = voxels @ affine[:3, :3].T + affine[:3, 3]
         x, y, z = points.mean(axis=0)
         lesions.append(

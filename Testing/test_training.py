@@ -225,6 +225,22 @@ def test_a_killed_run_resumes_where_it_stopped(prepared_3d: Path, tmp_path: Path
     assert min(epochs) == stopped + 1
 
 
+def test_a_new_run_may_start_from_another_runs_weights(
+    recipe_3d: Recipe, prepared_3d: Path, run_3d: Path, tmp_path: Path
+) -> None:
+    start = run_3d / "checkpoints" / "best.ckpt"
+    still = recipe_3d.model_copy(
+        update={"optimization": recipe_3d.optimization.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})}
+    )
+    train(still, prepared_3d, tmp_path, init=start, workers=0, accelerator="cpu")
+    _, before = load_run(run_3d)
+    _, after = load_run(tmp_path)
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
+    with pytest.raises(RecipeError, match="do not fit"):
+        wide = load_recipe("liver3d_phantom", [*SMALL_3D, "network.arguments.channels=[8, 16, 32, 64]"])
+        train(wide, prepared_3d, tmp_path / "other", init=start, workers=0, accelerator="cpu")
+
+
 def test_another_recipe_cannot_resume_a_run(recipe_3d: Recipe, prepared_3d: Path, run_3d: Path) -> None:
     longer = load_recipe("liver3d_phantom", [*SMALL_3D, "optimization.max_epochs=3"])
     assert longer != recipe_3d

@@ -75,6 +75,7 @@ def train(
     data: Annotated[Path, typer.Option(help="Prepared folder.")],
     run: Annotated[Path, typer.Option(help="Run folder: checkpoints, logs, recipe.")],
     resume: Annotated[bool, typer.Option(help="Go on from the run's last checkpoint.")] = False,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from (fine-tuning).")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")] = "auto",
     set_: Changes = None,
@@ -83,7 +84,8 @@ def train(
     from Training.recipe import load_recipe
     from Training.train import train as start
 
-    best = start(load_recipe(recipe, set_), data, run, resume=resume, workers=workers, accelerator=accelerator)
+    loaded = load_recipe(recipe, set_)
+    best = start(loaded, data, run, resume=resume, init=init, workers=workers, accelerator=accelerator)
     console.print(f"Best checkpoint: {best}")
 
 

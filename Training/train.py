@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def train(
     run: Path,
     *,
     resume: bool = False,
+    init: Path | None = None,
     workers: int = 2,
     accelerator: str = "auto",
 ) -> Path:
@@ -41,11 +43,12 @@ def train(
         data: prepared folder.
         run: run folder; gets recipe.yaml, checkpoints/, logs/.
         resume: go on from run/checkpoints/last.ckpt.
+        init: a checkpoint whose weights are the start of a new run (fine-tuning).
         workers: loader processes.
         accelerator: Lightning's word: auto, cpu, gpu, mps.
 
     Raises:
-        RecipeError: `resume` without a checkpoint.
+        RecipeError: `resume` without a checkpoint or with another recipe, or `init` of another network.
         DataError: the data was not prepared for this recipe.
     """
     torch.set_flush_denormal(True)
@@ -79,9 +82,20 @@ def train(
         check_val_every_n_epoch=recipe.optimization.validate_every,
     )
     module = SegmentationModule(recipe)
+    if init is not None:
+        _load_weights(module, init)
     # Our own file of a moment ago; still only tensors and plain data are read from it.
     trainer.fit(module, CaseData(recipe, data, workers), ckpt_path=str(last) if resume else None)
     return checkpoints / BEST
+
+
+def _load_weights(module: SegmentationModule, checkpoint: Path) -> None:
+    try:
+        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except FileNotFoundError as error:
+        raise RecipeError(f"There is no checkpoint {checkpoint} to start from.") from error
+    except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise RecipeError(f"The weights of {checkpoint} do not fit this recipe's network.") from error
 
 
 def _check_resumable(recipe: Recipe, run: Path, last: Path) -> None:
