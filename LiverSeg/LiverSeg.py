@@ -11,7 +11,6 @@ import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -54,30 +53,6 @@ class LiverSeg(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
-@parameterNodeWrapper
-class LiverSegParameterNode:
-    """What the user chose for the scene; it is saved with it.
-
-    Args:
-        inputVolume: the volume to segment.
-        outputSegmentation: where to; empty for a new one.
-        roi: box that limits the work; empty for the whole volume.
-        resultsTable: table that receives the measurements; empty for none.
-        model: name or path of the model package; "" for the default.
-        segmentLiver, segmentTumor: the targets.
-        show3D: show surfaces after segmenting.
-    """
-
-    inputVolume: slicer.vtkMRMLScalarVolumeNode
-    outputSegmentation: slicer.vtkMRMLSegmentationNode
-    roi: slicer.vtkMRMLMarkupsROINode
-    resultsTable: slicer.vtkMRMLTableNode
-    model: str = ""
-    segmentLiver: bool = True
-    segmentTumor: bool = True
-    show3D: bool = False
-
-
 class LiverSegLogic(ScriptedLoadableModuleLogic):
     """Segmentation from Python; the same as the panel does.
 
@@ -95,8 +70,11 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         self._closeTag = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
         self._scene = scene
 
-    def getParameterNode(self) -> LiverSegParameterNode:
-        """The module's parameter node in the scene."""
+    def getParameterNode(self) -> Any:
+        """The module's parameter node in the scene, see `LiverSegUI.parameters`."""
+        # Only now: while Slicer starts, the node classes of modules later in the alphabet do not exist yet.
+        from LiverSegUI.parameters import LiverSegParameterNode
+
         return LiverSegParameterNode(super().getParameterNode())
 
     def segment(self, volumeNode: Any, **options: Any) -> Any:

@@ -96,7 +96,9 @@ def find_lesions(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]) -
     """The 26-connected parts of a mask [i, j, k] as lesions, largest first; `affine` maps indices to RAS mm."""
     from scipy import ndimage
 
-    box = ndimage.find_objects(mask.astype(np.uint8))[0] if mask.any() else (slice(0, 0),) * 3
+    if not mask.any():
+        return ()
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
     parts, count = ndimage.label(mask[box], ndimage.generate_binary_structure(3, 3))
     first = [s.start for s in box]
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0

@@ -16,6 +16,7 @@ pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 import slicer
 import slicer.util
+from PySide6.QtCore import QSettings
 
 from Testing.headless.host import Host  # after the check that its parts are there
 
@@ -24,17 +25,30 @@ AFFINE[:3, 3] = (64, 60, -50)
 SHAPE = (64, 60, 50)
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    """An "application" with the module loaded; afterwards no worker may be left."""
+@pytest.fixture(scope="session")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """One "application" for all tests: starting a worker takes seconds. At its end no process may be left."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    host = Host(tmp_path / "settings")
+    host = Host(tmp_path_factory.mktemp("settings"))
     yield host
     pids = host.widget.logic.runner.transport.processIds()
     host.close()
     for pid in pids:
         assert not is_running(pid), "a worker process was left behind"
-    assert host.messages == []
+
+
+@pytest.fixture
+def host(application: Host) -> Iterator[Host]:
+    """The "application" with an empty scene and the settings of a first start."""
+    yield application
+    logic = application.widget.logic
+    logic.onChange = application.widget.panel.update
+    slicer.mrmlScene.Clear(0)
+    assert logic.runner.jobs == []
+    QSettings().clear()
+    application.widget.panel.devices.fill(())
+    messages, application.messages = application.messages, []
+    assert messages == []
 
 
 @pytest.fixture

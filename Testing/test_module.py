@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,6 +203,7 @@ class TestSurprises:
         ready.widget.logic.runner.restart()
         ready.widget.logic.runner.transport._command = lambda: ["/nowhere/python", "-c", ""]
         assert "could not start" in run(ready, 10)
+        ready.reload()
 
     def test_scene_closed_during_a_run(self, ready: Any) -> None:
         ready.widget.ui.segmentButton.click()
@@ -323,6 +326,58 @@ class TestConsole:
         third = logic.start(volume, model=package, finished=done, failed=done)
         logic.wait([third])
         assert over[-1] == "finished"
+
+    def test_starter_model_segments_the_sample(self, host: Any) -> None:
+        from LiverSegUI.models import BUILT_IN, DEFAULT
+        from LiverSegUI.sample_data import addSampleVolume
+
+        from LiverSegLib.sample import make_sample
+
+        if not (BUILT_IN / DEFAULT).is_dir():
+            pytest.skip("the starter model is not built in")
+        volume = addSampleVolume()
+        node = host.widget.logic.segment(volume, device="cpu")
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, "LiverSeg_liver", volume).transpose(2, 1, 0) > 0
+        truth = make_sample()[1] > 0
+        dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+        print(f"Dice of the starter model on the sample: {dice:.3f}")
+        assert dice > 0.7
+
+    def test_self_test_of_the_module(self, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`LiverSegTest`, as far as it goes without the starter model."""
+        from LiverSegUI.models import BUILT_IN, DEFAULT
+
+        if not (BUILT_IN / DEFAULT).is_dir():
+            monkeypatch.setattr(host.module, "missingPackages", lambda: ["the starter model"])
+        host.module.LiverSegTest().runTest()
+
+    def test_same_as_the_engine(self, volume: Any, threshold_package: Any, draw_case: Any) -> None:
+        from LiverSegLib.engine.segmenter import Segmenter
+        from Testing.module_case import AFFINE, SHAPE
+
+        package = threshold_package()
+        node = slicer.util.getModuleLogic("LiverSeg").segment(volume, model=package, device="cpu")
+        expected = Segmenter(package, "cpu").segment(draw_case(AFFINE, SHAPE, np.int16)).labelmap
+        for value, name in ((1, "liver"), (2, "tumor")):
+            found = slicer.util.arrayFromSegmentBinaryLabelmap(node, f"LiverSeg_{name}", volume)
+            np.testing.assert_array_equal(found.transpose(2, 1, 0) > 0, expected == value)
+
+    def test_examples_of_the_tutorial(self, host: Any, volume: Any, threshold_package: Any) -> None:
+        text = (Path(__file__).resolve().parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+        examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        assert len(examples) == 4
+        session, package = host.widget.logic.runner.transport.session, threshold_package()
+        segment = session.segment
+        # The built-in model is not the examples' point, and may be missing.
+        session.segment = lambda volume, **how: segment(volume, **{**how, "model": package})
+        try:
+            names: dict[str, Any] = {"slicer": slicer}
+            for example in examples:
+                exec(example, names)
+        finally:
+            del session.segment
+        assert names["job"].state == "finished"
+        assert segment_ids(names["segmentationNode"])[0] == "LiverSeg_liver"
 
     def test_sample_data(self, host: Any) -> None:
         host.module.registerSampleData()

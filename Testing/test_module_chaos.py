@@ -109,6 +109,6 @@ def test_module_closed(ready: Any) -> None:
     begin(ready)
     ready.spin(1.0)
     pids = ready.widget.logic.runner.transport.processIds()
-    ready.widget.logic.close()
+    assert pids
+    ready.reload()
     assert not any(is_running(pid) for pid in pids)
-    ready.widget.logic.onChange = None

@@ -142,7 +142,7 @@ def test_ui_gives_the_scene_to_every_node_selector() -> None:
 
 
 def test_ui_names_only_parameters_that_exist() -> None:
-    tree = ast.parse((ROOT / "LiverSeg" / "LiverSeg.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "LiverSeg" / "LiverSegUI" / "parameters.py").read_text(encoding="utf-8"))
     wrapper = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.endswith("ParameterNode"))
     declared = {ast.unparse(n.target) for n in wrapper.body if isinstance(n, ast.AnnAssign)}
     for item in UI.iter("property"):

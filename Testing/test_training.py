@@ -236,8 +236,8 @@ def test_a_new_run_may_start_from_another_runs_weights(
     _, before = load_run(run_3d)
     _, after = load_run(tmp_path)
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
+    wide = load_recipe("liver3d_phantom", [*SMALL_3D, "network.arguments.channels=[8, 16, 32, 64]"])
     with pytest.raises(RecipeError, match="do not fit"):
-        wide = load_recipe("liver3d_phantom", [*SMALL_3D, "network.arguments.channels=[8, 16, 32, 64]"])
         train(wide, prepared_3d, tmp_path / "other", init=start, workers=0, accelerator="cpu")
 
 

@@ -93,12 +93,12 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Package folder.")],
-    results: Annotated[Path | None, typer.Option(help="Folder of `evaluate`; its table goes into the card.")] = None,
+    results: Annotated[list[Path] | None, typer.Option(help="Folder of `evaluate` for the card; repeatable.")] = None,
 ) -> None:
     """Write a run's best model as a package for LiverSeg and MONAI."""
     from Training.export import export as write
 
-    write(run, out, results=results)
+    write(run, out, results=results or [])
     console.print(f"Package: {out}")
 
 
@@ -120,7 +120,9 @@ def evaluate(
     listed = ev.load_cases(cases, data)
     if alter:
         listed = (other for case in listed if case.reference is not None for other in altered(case))
-    scores = ev.evaluate(track(listed, "Evaluating", console=console), segmenter, out)  # type: ignore[arg-type]
+    title = f"{cases.stem}{', altered' if alter else ''}"
+    command = f"python -m Training evaluate {cases}{' --alter' if alter else ''} --data DATA"
+    scores = ev.evaluate(track(listed, "Evaluating", console=console), segmenter, out, title, command)
     table = Table("case", "Dice", "volume (mL)", "reference (mL)", "seconds")
     for s in scores:
         numbers = ("-" if v is None else f"{v:.4f}" for v in (s.dice,))

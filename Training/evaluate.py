@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,16 +141,19 @@ def score(case: LabelledVolume, result: Result) -> Score:
 
 
 def evaluate(
-    cases: Iterator[LabelledVolume], segmenter: Segmenter, out: Path | None = None,
-    done: Callable[[Score], None] | None = None,
-) -> list[Score]:  # fmt: skip
+    cases: Iterable[LabelledVolume],
+    segmenter: Segmenter,
+    out: Path | None = None,
+    title: str = "",
+    command: str = "",
+) -> list[Score]:
     """Segment and score every case.
 
     Args:
         cases: what to evaluate, loaded one at a time.
         segmenter: the model.
         out: folder for scores.csv, scores.json and a slice picture of each case; None for none.
-        done: called with each score.
+        title, command: what scores.json says of itself.
     """
     from LiverSegLib.pictures import save_slice_grid
 
@@ -160,21 +163,20 @@ def evaluate(
     for case in cases:
         result = segmenter.segment(case.volume)
         scores.append(score(case, result))
-        if done:
-            done(scores[-1])
         if out:
             save_slice_grid(out / f"{case.name}.png", case.volume, result)
     if out:
-        write_scores(out, scores)
+        write_scores(out, scores, title, command)
     return scores
 
 
-def write_scores(out: Path, scores: list[Score]) -> None:
-    """scores.csv and scores.json, with a summary in the latter."""
+def write_scores(out: Path, scores: list[Score], title: str = "", command: str = "") -> None:
+    """scores.csv and scores.json, the latter with a summary, a title and the command that made it."""
     rows = [asdict(s) for s in scores]
-    (out / "scores.json").write_text(json.dumps({"summary": summary(scores), "cases": rows}, indent=2), "utf-8")
+    content = {"title": title, "command": command, "summary": summary(scores), "cases": rows}
+    (out / "scores.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        writer = csv.DictWriter(file, list(Score.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,13 @@ def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch
     return recipe, {k.removeprefix(_NETWORK): v for k, v in weights.items() if k.startswith(_NETWORK)}
 
 
-def export(run: Path, folder: Path, *, results: Path | None = None) -> None:
+def export(run: Path, folder: Path, *, results: Sequence[Path] = ()) -> None:
     """Write the best model of `run` as a package.
 
     Args:
         run: run folder of `train`.
         folder: package folder, replaced file by file.
-        results: folder that `evaluate` wrote; its scores go into metadata and card.
+        results: folders that `evaluate` wrote; their scores go into metadata and card.
 
     Raises:
         RecipeError: nothing was trained or evaluated there.
@@ -62,15 +63,20 @@ def export(run: Path, folder: Path, *, results: Path | None = None) -> None:
     write_package(folder, spec, weights, half=True)
 
 
-def _results(folder: Path | None) -> tuple[dict[str, float], str]:
-    if folder is None:
-        return {}, ""
-    try:
-        found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        scores = [Score(**row) for row in found["cases"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecipeError(f"{folder} holds no scores.json of `python -m Training evaluate`.") from error
-    return {k: round(v, 4) for k, v in found["summary"].items()}, markdown(scores)
+def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
+    """Metrics of the first folder for metadata.json, and every folder's table for the card."""
+    metrics: dict[str, float] = {}
+    parts = []
+    for folder in folders:
+        try:
+            found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+            scores = [Score(**row) for row in found["cases"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{folder} holds no scores.json of `python -m Training evaluate`.") from error
+        metrics = metrics or {k: round(v, 4) for k, v in found["summary"].items()}
+        line = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in found["summary"].items())
+        parts.append(f"### {found['title']}\n\n`{found['command']}`\n\n{line}.\n\n{markdown(scores)}")
+    return metrics, "\n\n".join(parts)
 
 
 def model_card(recipe: Recipe, results: str) -> str:

@@ -143,10 +143,10 @@ class Panel:
         except LiverSegError as error:
             self.say(str(error))
 
-    def onShow3DButton(self, checked: bool = False) -> None:
+    def onShow3DButton(self, _checked: bool = False) -> None:
         """Show the segments as surfaces, or hide them."""
         node = self._segmentation()
-        if node is not None and checked:
+        if node is not None and self.ui.show3DButton.isChecked():
             slicer_bridge.show_surfaces(node)
         elif node is not None:
             node.RemoveClosedSurfaceRepresentation()

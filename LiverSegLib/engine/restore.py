@@ -21,36 +21,31 @@ def restore(
     voxel wider) is interpolated: the result is that of the whole grid. The argmax is taken after interpolating,
     or before with `nearest`.
     """
-    order = np.argsort(grid.axes.order)
     # Fortran order: NIfTI, NRRD and Slicer all keep i fastest, and so do the slabs below.
     labelmap = np.zeros(shape, np.uint8, order="F")
     view = grid.axes.apply(labelmap)
-    assert view.base is not None
-    assert order.size == 3
     box = foreground_box(decisions)
     if box is None:
         return labelmap
     target = grid.input_box(box)
-    if any(stop <= start for start, stop in target):
+    positions = [grid.model_positions(axis)[slice(*target[axis])] - box[axis][0] for axis in range(3)]
+    if any(at.size == 0 for at in positions):
         return labelmap
+    part = decisions[(slice(None), *(slice(*ends) for ends in box))]
     if nearest:
-        decisions = _as_labels(decisions)[None].float()
-    # [D, Z, Y, X]: slabs along z, x fastest.
-    zyx = decisions.permute(0, 3, 2, 1)
-    positions = [grid.model_positions(axis)[slice(*target[axis])] for axis in range(3)]
-    if nearest:
-        positions = [np.round(p) for p in positions]
-    plane = len(positions[0]) * len(positions[1]) * decisions.shape[0]
-    depth = max(1, _SLAB_VALUES // max(plane, 1))
+        part = _as_labels(part)[None].float()
+        positions = [np.round(at) for at in positions]
+    zyx = part.permute(0, 3, 2, 1)  # slabs along z, x fastest
     (x0, x1), (y0, y1), (z0, z1) = target
+    depth = max(1, _SLAB_VALUES // (len(positions[0]) * len(positions[1]) * part.shape[0]))
     monitor.report("restore", 0, z1 - z0)
     for first in range(0, z1 - z0, depth):
         slab = resample_axis(zyx, 1, positions[2][first : first + depth])
         slab = resample_axis(resample_axis(slab, 2, positions[1]), 3, positions[0])
-        labels = slab[0].to(torch.uint8) if nearest else _as_labels(slab)
-        part = labels.to(torch.uint8).cpu().numpy().transpose(2, 1, 0)
-        view[x0:x1, y0:y1, z0 + first : z0 + first + part.shape[2]] = part
-        monitor.report("restore", min(first + depth, z1 - z0), z1 - z0)
+        labels = slab[0] if nearest else _as_labels(slab)
+        done = first + labels.shape[0]
+        view[x0:x1, y0:y1, z0 + first : z0 + done] = labels.to(torch.uint8).cpu().numpy().transpose(2, 1, 0)
+        monitor.report("restore", done, z1 - z0)
     return labelmap
 
 
@@ -69,7 +64,6 @@ def foreground_box(decisions: torch.Tensor) -> Box | None:
     box = []
     for axis in range(3):
         others = [n for n in range(3) if n != axis]
-        used = found.amax(others) if found.dtype != torch.bool else found.any(others[1]).any(others[0])
-        at = used.nonzero().flatten()
+        at = found.any(others[1]).any(others[0]).nonzero().flatten()
         box.append((max(int(at[0]) - 1, 0), min(int(at[-1]) + 2, found.shape[axis])))
     return tuple(box)

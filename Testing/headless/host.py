@@ -202,7 +202,9 @@ class Host:
         self.module = self._run_module()
         self.widget.cleanup()
         while self.parent.layout().count():
-            self.parent.layout().takeAt(0).widget().deleteLater()
+            old = self.parent.layout().takeAt(0).widget()
+            old.setMRMLScene(None)
+            old.deleteLater()
         self.widget = self._make_widget()
 
     def close(self) -> None:

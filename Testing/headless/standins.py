@@ -48,10 +48,12 @@ class qMRMLNodeComboBox(QWidget):
         layout.addWidget(self._box)
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Follow a scene."""
+        """Follow a scene; None for none."""
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
-        self._scene = scene
+        self._scene, self._tags = scene, []
+        if scene is None:
+            return
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
         self._tags = [scene.AddObserver(event, self._refill) for event in events]
         self._refill()

@@ -1,0 +1,28 @@
+"""The choices that belong to a scene; import it only once all of Slicer's modules are loaded."""
+
+import slicer
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+
+@parameterNodeWrapper
+class LiverSegParameterNode:
+    """What the user chose for the scene; it is saved with it.
+
+    Args:
+        inputVolume: the volume to segment.
+        outputSegmentation: where to; empty for a new one.
+        roi: box that limits the work; empty for the whole volume.
+        resultsTable: table that receives the measurements; empty for none.
+        model: name or path of the model package; "" for the default.
+        segmentLiver, segmentTumor: the targets.
+        show3D: show surfaces after segmenting.
+    """
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    outputSegmentation: slicer.vtkMRMLSegmentationNode
+    roi: slicer.vtkMRMLMarkupsROINode
+    resultsTable: slicer.vtkMRMLTableNode
+    model: str = ""
+    segmentLiver: bool = True
+    segmentTumor: bool = True
+    show3D: bool = False
