@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -18,17 +16,13 @@ import slicer
 import slicer.util
 from PySide6.QtCore import QSettings
 
+from Testing.headless.case import add_volume, is_running
 from Testing.headless.host import Host  # after the check that its parts are there
-
-AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
-AFFINE[:3, 3] = (64, 60, -50)
-SHAPE = (64, 60, 50)
 
 
 @pytest.fixture(scope="session")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """One "application" for all tests: starting a worker takes seconds. At its end no process may be left."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     host = Host(tmp_path_factory.mktemp("settings"))
     yield host
     pids = host.widget.logic.runner.transport.processIds()
@@ -40,6 +34,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(application: Host) -> Iterator[Host]:
     """The "application" with an empty scene and the settings of a first start."""
+    slicer.mrmlScene = application.scene  # tests without the host have scenes of their own
     yield application
     logic = application.widget.logic
     logic.onChange = application.widget.panel.update
@@ -63,22 +58,3 @@ def ready(host: Host, volume: Any, threshold_package: Any) -> Host:  # noqa: ARG
     host.select("LiverSeg")
     host.widget.panel.chooseModel(str(threshold_package()))
     return host
-
-
-def add_volume(draw_case: Any, name: str = "CT", shape: tuple[int, int, int] = SHAPE) -> Any:
-    """Put the drawn case into the scene."""
-    case = draw_case(AFFINE, shape, np.int16)
-    return slicer.util.addVolumeFromArray(case.array.transpose(2, 1, 0), ijkToRAS=AFFINE, name=name)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process lives; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def is_idle(host: Host) -> bool:
-    """Whether no job is left."""
-    return not host.widget.logic.runner.jobs

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.module_case import add_volume, is_idle
-
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+from Testing.headless.case import add_volume, is_idle  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
 
@@ -353,7 +354,7 @@ class TestConsole:
 
     def test_same_as_the_engine(self, volume: Any, threshold_package: Any, draw_case: Any) -> None:
         from LiverSegLib.engine.segmenter import Segmenter
-        from Testing.module_case import AFFINE, SHAPE
+        from Testing.headless.case import AFFINE, SHAPE
 
         package = threshold_package()
         node = slicer.util.getModuleLogic("LiverSeg").segment(volume, model=package, device="cpu")
@@ -362,7 +363,8 @@ class TestConsole:
             found = slicer.util.arrayFromSegmentBinaryLabelmap(node, f"LiverSeg_{name}", volume)
             np.testing.assert_array_equal(found.transpose(2, 1, 0) > 0, expected == value)
 
-    def test_examples_of_the_tutorial(self, host: Any, volume: Any, threshold_package: Any) -> None:
+    @pytest.mark.usefixtures("volume")
+    def test_examples_of_the_tutorial(self, host: Any, threshold_package: Any) -> None:
         text = (Path(__file__).resolve().parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
         examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         assert len(examples) == 4

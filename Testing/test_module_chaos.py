@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.module_case import add_volume, is_idle, is_running
-
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+from Testing.headless.case import add_volume, is_idle, is_running  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
 pytestmark = pytest.mark.slow

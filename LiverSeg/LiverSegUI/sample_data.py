@@ -18,9 +18,8 @@ def registerSampleData() -> None:
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="LiverSeg",
         sampleName="LiverPhantomCT",
-        sampleDescription=_("Liver phantom CT"),
-        uris="",
-        fileNames="",
+        uris="",  # nothing to download, but the list wants as many of these as of names
+        fileNames="LiverPhantomCT.nrrd",
         nodeNames="LiverPhantomCT",
         customDownloader=lambda _source=None: addSampleVolume(),
         thumbnailFileName=str(_ICONS / "LiverPhantomCT.png"),

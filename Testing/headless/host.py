@@ -159,14 +159,29 @@ class Host:
 
         sys.modules["slicer.parameterNodeWrapper"] = parameter_node
         sample_data = ModuleType("SampleData")
-        register = lambda **source: self.samples.append(source)  # noqa: E731
-        sample_data.SampleDataLogic = SimpleNamespace(registerCustomSampleDataSource=register)
+        sample_data.SampleDataLogic = SimpleNamespace(registerCustomSampleDataSource=self._register_sample)
         sys.modules["SampleData"] = sample_data
         slicer.util.childWidgetVariables = _named_children
         slicer.util.selectModule = self.select
         slicer.util.setSliceViewerLayers = lambda **_: None
         slicer.util.getModuleLogic = lambda _name: self.widget.logic
         slicer.util.getModuleWidget = lambda _name: self.widget
+
+    def _register_sample(
+        self,
+        *,
+        category: str,
+        sampleName: str,  # noqa: N803
+        uris: str,
+        fileNames: str,  # noqa: N803
+        nodeNames: str,  # noqa: N803
+        customDownloader: Any,  # noqa: N803
+        thumbnailFileName: str,  # noqa: N803
+    ) -> None:
+        """The real one has these parameters and a few more."""
+        assert Path(thumbnailFileName).is_file()
+        self.samples.append({"category": category, "name": sampleName, "customDownloader": customDownloader})
+        self.samples[-1] |= {"uris": uris, "fileNames": fileNames, "nodeNames": nodeNames}
 
     def _add_modules(self) -> None:
         representation = SimpleNamespace(self=lambda: SimpleNamespace(editor=self.editor))

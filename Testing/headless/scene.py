@@ -44,6 +44,7 @@ def make_scene() -> Any:
     modules.application_logic = application_logic
     slicer.modules = modules
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _add_to_hierarchy)
+    scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, _remove_from_hierarchy)
     return scene
 
 
@@ -56,3 +57,12 @@ def _add_to_hierarchy(scene: Any, _event: str, node: Any) -> None:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         if not hierarchy.GetItemByDataNode(node):
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _remove_from_hierarchy(scene: Any, _event: str, node: Any) -> None:
+    """No item without its node; the plugins do this too."""
+    hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None and not scene.IsBatchProcessing() else 0
+    if item:
+        hierarchy.RemoveItem(item, False, False)
