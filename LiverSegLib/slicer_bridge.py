@@ -86,8 +86,6 @@ def read_volume_node(node: Any) -> Volume:
         raise InputError(f"{name} holds no voxels; load it again or choose another volume.")
     if image.GetNumberOfScalarComponents() != 1:
         raise InputError(f"{name} is a colour or vector volume; segment a scalar volume such as the original CT.")
-    if min(size) == 1:
-        raise InputError(f"{name} is a 2D image ({'x'.join(map(str, size))}); a 3D volume is needed.")
     array = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
     return Volume(array, ijk_to_ras(node), name, guess_modality(node))
 

@@ -171,9 +171,10 @@ class TestVolumeNode:
         with pytest.raises(InputError, match=f"Odd .*{said}"):
             bridge.read_volume_node(node)
 
-    def test_refuses_two_dimensions_and_nothing(self) -> None:
-        with pytest.raises(InputError, match="2D image"):
-            bridge.read_volume_node(a_volume(shape=(8, 8, 1)))
+    def test_one_slice_is_a_volume(self) -> None:
+        assert bridge.read_volume_node(a_volume(shape=(8, 8, 1))).array.shape == (8, 8, 1)
+
+    def test_refuses_nothing(self) -> None:
         with pytest.raises(InputError, match="no volume"):
             bridge.read_volume_node(None)
 

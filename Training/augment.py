@@ -110,6 +110,9 @@ class RandLesiond(_RandHU):
                 soft = soft * core
             grain = self.texture(image.shape, self.uniform(0.6, 3), self.uniform(3, 14))
             image = image * (1 - soft) + (value + grain) * soft
+            if self.R.random() < 0.15:  # a calcified part
+                chalk = self.blob(image.shape, center, radius * self.uniform(0.2, 0.5)) * liver
+                image = image * (1 - chalk) + self.uniform(180, 600) * chalk
             if self.tumor_label is not None:
                 label[soft > 0.5] = self.tumor_label
         return image.astype(np.float32), label

@@ -10,13 +10,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-import LiverSegLib
 from LiverSegLib.errors import ModelError
 from LiverSegLib.io import display_name
+from LiverSegLib.models.store import BUILT_IN, DEFAULT
 from LiverSegLib.volume import label_for
 
-BUILT_IN = Path(LiverSegLib.__file__).parent / "models" / "packages"
-DEFAULT = "liver_ct_starter"
 _METADATA = "configs/metadata.json"
 _MAX_BYTES = 8_000_000
 
