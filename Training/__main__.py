@@ -110,6 +110,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for scores and pictures.")] = None,
     alter: Annotated[bool, typer.Option(help="Also every alteration of the tail test.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    pictures_below: Annotated[float, typer.Option(help="Pictures only of cases with a Dice up to this.")] = 1.0,
 ) -> None:
     """Segment labelled volumes with the engine that users run, and score them."""
     from LiverSegLib.engine.segmenter import Segmenter
@@ -122,7 +123,8 @@ def evaluate(
         listed = (other for case in listed if case.reference is not None for other in altered(case))
     title = f"{cases.stem}{', altered' if alter else ''}"
     command = f"python -m Training evaluate {cases}{' --alter' if alter else ''} --data DATA"
-    scores = ev.evaluate(track(listed, "Evaluating", console=console), segmenter, out, title, command)
+    shown = track(listed, "Evaluating", console=console)
+    scores = ev.evaluate(shown, segmenter, out, title, command, pictures_below)
     table = Table("case", "Dice", "volume (mL)", "reference (mL)", "seconds")
     for s in scores:
         numbers = ("-" if v is None else f"{v:.4f}" for v in (s.dice,))

@@ -146,14 +146,16 @@ def evaluate(
     out: Path | None = None,
     title: str = "",
     command: str = "",
+    pictures_below: float = 1.0,
 ) -> list[Score]:
     """Segment and score every case.
 
     Args:
         cases: what to evaluate, loaded one at a time.
         segmenter: the model.
-        out: folder for scores.csv, scores.json and a slice picture of each case; None for none.
+        out: folder for scores.csv, scores.json (written after every case) and slice pictures; None for none.
         title, command: what scores.json says of itself.
+        pictures_below: which cases get a picture: those without a reference, or with a Dice up to this.
     """
     from LiverSegLib.pictures import save_slice_grid
 
@@ -164,9 +166,9 @@ def evaluate(
         result = segmenter.segment(case.volume)
         scores.append(score(case, result))
         if out:
-            save_slice_grid(out / f"{case.name}.png", case.volume, result)
-    if out:
-        write_scores(out, scores, title, command)
+            write_scores(out, scores, title, command)
+            if (scores[-1].dice or 0.0) <= pictures_below:
+                save_slice_grid(out / f"{case.name.replace(', ', '_').replace(' ', '_')}.png", case.volume, result)
     return scores
 
 
