@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -134,6 +135,19 @@ def test_data_prepared_for_another_grid_is_refused(prepared_3d: Path) -> None:
 def test_missing_training_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="slices2d"):
         prepare(load_recipe("liver2d_starter"), tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_slices_without_the_organ_are_a_source(tmp_path: Path) -> None:
+    phantom = make_phantom(3, spacing=(6, 6, 6))
+    image = nib.Nifti1Image(phantom.volume.array, phantom.volume.affine)  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(image, tmp_path / "ct.nii.gz")  # type: ignore[no-untyped-call, attr-defined]
+    source = "sources=[{kind: empty, name: none, image: ct.nii.gz, slices: [0, 3]}]"
+    cases = prepare(load_recipe("liver2d_starter", [*SMALL_2D, source]), tmp_path, tmp_path / "out")
+    assert len(cases) == 3
+    assert all(case.foreground == 0 for case in cases)
+    source = "sources=[{kind: empty, name: none, image: ct.nii.gz, slices: [0, 999]}]"
+    with pytest.raises(DataError, match="999"):
+        prepare(load_recipe("liver2d_starter", [*SMALL_2D, source]), tmp_path, tmp_path / "out")
 
 
 def test_sources_are_drawn_by_their_weight(recipe_3d: Recipe, prepared_3d: Path) -> None:

@@ -54,7 +54,8 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = ()) -> None:
         name=recipe.name, title=recipe.card.title, version=recipe.card.version, license=recipe.card.license,
         license_text=text, data_source=recipe.card.data_source, intended_use=recipe.card.intended_use,
         labels=recipe.labels, network=recipe.network.name, arguments=recipe.network_arguments(),
-        axcodes=recipe.preprocess.axcodes, pixdim=recipe.preprocess.pixdim, window=recipe.preprocess.window,
+        axcodes=recipe.preprocess.axcodes, window=recipe.preprocess.window,
+        pixdim=recipe.inference.pixdim or recipe.preprocess.pixdim,
         roi_size=recipe.inference.roi_size, overlap=recipe.inference.overlap,
         batch_size=recipe.inference.batch_size,
         divisible=recipe.divisible(),
@@ -82,7 +83,9 @@ def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
 def model_card(recipe: Recipe, results: str) -> str:
     """The model card in Markdown."""
     card, low, high = recipe.card, *recipe.preprocess.window
-    sizes = " x ".join("as in the image" if n <= 0 else f"{n:g}" for n in recipe.preprocess.pixdim)
+    sizes = " x ".join(
+        "as in the image" if n <= 0 else f"{n:g}" for n in recipe.inference.pixdim or recipe.preprocess.pixdim
+    )
     return f"""# {card.title}
 
 Version {card.version}. **Not for clinical use.**
@@ -96,6 +99,7 @@ Version {card.version}. **Not for clinical use.**
 | Licence of the weights | {card.license} |
 | Intended use | {card.intended_use} |
 | Limits | {card.limits} |
+| How it was made | {card.history or "The recipe of this name, in one run."} |
 
 ## Results
 

@@ -23,6 +23,7 @@ from LiverSegLib.volume import Volume
 from Training.augment import FAT
 from Training.recipe import (
     DicomSlicesSource,
+    EmptySource,
     MsdSource,
     PhantomSource,
     Preprocess,
@@ -140,6 +141,8 @@ def _read(source: object, data: Path, recipe: Recipe) -> Iterator[RawCase]:
         return _read_dicom_slices(source, data, recipe.preprocess)
     if isinstance(source, MsdSource):
         return _read_msd(source, data, recipe)
+    if isinstance(source, EmptySource):
+        return _read_empty(source, data, recipe)
     assert isinstance(source, PhantomSource)
     return _read_phantoms(source, recipe)
 
@@ -244,6 +247,20 @@ def _read_msd(source: MsdSource, data: Path, recipe: Recipe) -> Iterator[RawCase
         pixels, mask = _on_grid(image.array, mapped, image.affine, recipe.preprocess)
         name = Path(entry["image"]).name.split(".")[0]
         yield from _cases_of(name, name, pixels, mask, recipe.spatial_dims)
+
+
+def _read_empty(source: EmptySource, data: Path, recipe: Recipe) -> Iterator[RawCase]:
+    from LiverSegLib.io import read_volume
+
+    volume = read_volume(data / source.image)
+    first, stop = source.slices
+    if not 0 <= first < stop <= volume.array.shape[2]:
+        raise DataError(
+            f"{source.name}: slices {first} to {stop} are not in {source.image}, which has {volume.array.shape[2]}."
+        )
+    part = volume.array[:, :, first:stop]
+    image, label = _on_grid(part, np.zeros(part.shape, np.uint8), volume.affine, recipe.preprocess)
+    yield from _cases_of(source.name, source.name, image, label, recipe.spatial_dims)
 
 
 def _read_phantoms(source: PhantomSource, recipe: Recipe) -> Iterator[RawCase]:

@@ -61,6 +61,19 @@ class MsdSource(_Part):
     weight: Positive = 1.0
 
 
+class EmptySource(_Part):
+    """A part of a volume that shows nothing of what is segmented: its slices `slices[0]` to `slices[1] - 1` along k.
+
+    Slices without the organ teach a 2D network what is not liver below and above it.
+    """
+
+    kind: Literal["empty"]
+    name: str
+    image: str
+    slices: tuple[int, int]
+    weight: Positive = 1.0
+
+
 class PhantomSource(_Part):
     """Procedural abdomens, made on the spot."""
 
@@ -73,7 +86,9 @@ class PhantomSource(_Part):
     weight: Positive = 1.0
 
 
-Source = Annotated[SlicesSource | DicomSlicesSource | MsdSource | PhantomSource, Field(discriminator="kind")]
+Source = Annotated[
+    SlicesSource | DicomSlicesSource | MsdSource | EmptySource | PhantomSource, Field(discriminator="kind")
+]
 
 
 class Preprocess(_Part):
@@ -139,6 +154,8 @@ class Inference(_Part):
     """The sliding window that evaluation and the exported package use."""
 
     roi_size: tuple[int, ...]
+    # Where it differs from training's, for example because the training slices do not tell their pixel size.
+    pixdim: tuple[float, float, float] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     batch_size: int = Field(default=4, ge=1)
 
@@ -152,6 +169,7 @@ class Card(_Part):
     data_source: str
     intended_use: str
     limits: str
+    history: str = ""
     changelog: dict[str, str] = {}
 
 
