@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +21,20 @@ from Testing.headless.case import add_volume, is_running
 from Testing.headless.host import Host  # after the check that its parts are there
 
 
-@pytest.fixture(scope="session")
-def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """One "application" for all tests: starting a worker takes seconds. At its end no process may be left."""
+@pytest.fixture(scope="module")
+def loaded_modules() -> Iterator[None]:
+    """Reloading drops and imports our modules anew; other test files hold the classes of before."""
+    ours = ("LiverSeg", "LiverSegLib", "LiverSegUI")
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory, loaded_modules: None) -> Iterator[Host]:  # noqa: ARG001
+    """One "application" for a file of tests: starting a worker takes seconds. At its end no process may be left."""
     host = Host(tmp_path_factory.mktemp("settings"))
     yield host
     pids = host.widget.logic.runner.transport.processIds()
