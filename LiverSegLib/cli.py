@@ -25,7 +25,7 @@ from LiverSegLib.errors import LiverSegError, SegmentationCancelled
 if TYPE_CHECKING:
     from LiverSegLib.engine.progress import Progress as Step
     from LiverSegLib.engine.segmenter import Segmenter
-    from LiverSegLib.volume import Result
+    from LiverSegLib.volume import Result, Volume
 
 app = typer.Typer(
     help="Liver segmentation of CT volumes. Research software, not for clinical use.",
@@ -85,7 +85,7 @@ def _segmenter(model: str | None, device: str, clean: bool) -> Segmenter:
     return Segmenter(model, device, settings)
 
 
-def _segment_one(segmenter: Segmenter, path: Path):  # type: ignore[no-untyped-def]
+def _segment_one(segmenter: Segmenter, path: Path) -> tuple[Volume, Result]:
     from LiverSegLib.io import read_volume
 
     with console.status(f"Reading {escape(path.name)}"):

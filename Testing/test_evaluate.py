@@ -90,6 +90,11 @@ def test_scores_are_written_and_read_into_a_card(
     assert summary([scores[1]]) == {}
 
 
+def test_a_folder_without_a_listing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dataset\.json"):
+        next(load_cases(tmp_path, Path()))
+
+
 def test_cases_come_from_a_yaml_list(case: LabelledVolume, tmp_path: Path) -> None:
     assert case.reference is not None
     for name, array in (("a", case.volume.array), ("b", case.reference.astype(np.uint8) * 5)):

@@ -73,7 +73,10 @@ def load_cases(listing: Path, data: Path) -> Iterator[LabelledVolume]:
         DataError: the list is wrong, or an image and its reference differ in shape.
     """
     if listing.is_dir():
-        training = json.loads((listing / "dataset.json").read_text(encoding="utf-8"))["training"]
+        try:
+            training = json.loads((listing / "dataset.json").read_text(encoding="utf-8"))["training"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{listing} holds no readable dataset.json with a training list.") from error
         entries = [
             CaseEntry(name=Path(e["image"]).name.split(".")[0], image=e["image"], label=e["label"], values=[1, 2])
             for e in training
