@@ -402,3 +402,21 @@ class TestConsole:
         ready.widget.ui.deviceBox.setCurrentIndex(ready.widget.ui.deviceBox.findData("cpu"))
         ready.widget.onReload()
         assert ready.widget.panel.devices.current == "cpu"
+
+
+def test_an_error_stands_out_and_a_model_says_what_it_lacks(host: Any) -> None:
+    from LiverSegUI.models import BUILT_IN, DEFAULT
+
+    if not (BUILT_IN / DEFAULT).is_dir():
+        pytest.skip("the starter model is not built in")
+    ui, panel = host.widget.ui, host.widget.panel
+    host.select("LiverSeg")
+    panel.chooseModel(DEFAULT)
+    assert not ui.tumorBox.isEnabled()
+    assert "does not segment" in ui.tumorBox.toolTip()
+    assert ui.liverBox.isEnabled()
+    assert len(ui.modelText.text()) < 220 < len(ui.modelText.toolTip())
+    panel.chooseModel("/nowhere")
+    assert "color" in ui.statusText.styleSheet()
+    panel.say("All is well.")
+    assert ui.statusText.styleSheet() == ""

@@ -71,6 +71,7 @@ class ModelBox:
         """Show what the chosen model is."""
         model = self.current
         self._text.setText(_("There is no model; open a model package.") if model is None else model.text)
+        self._text.setToolTip("" if model is None else model.longText)
 
     def _add(self, model: ModelInfo) -> None:
         self._models[model.name] = model

@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -17,6 +18,7 @@ from LiverSegLib.volume import label_for
 
 _METADATA = "configs/metadata.json"
 _MAX_BYTES = 8_000_000
+_SHOWN = 110
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,18 @@ class ModelInfo:
 
     @property
     def text(self) -> str:
-        """One paragraph for the panel."""
+        """Two or three lines for the panel; what it leaves out of the training data ends in dots."""
+        return self._told(shorten(self.data.rstrip(". "), _SHOWN, placeholder=" …"))
+
+    @property
+    def longText(self) -> str:
+        """The whole of it, for the tool tip."""
+        return self._told(self.data.rstrip(". "))
+
+    def _told(self, data: str) -> str:
         what = ", ".join(display_name(label) for label in self.labels)
+        data += "" if data.endswith("…") else "."
         text = _("Segments {what} on {modality}. Trained on: {data} License: {license}.")
-        data = self.data.rstrip(". ") + "."
         return text.format(what=what, modality=self.modality or "?", data=data, license=self.license)
 
 

@@ -18,6 +18,9 @@ from LiverSegUI.job import SegmentationJob
 from LiverSegUI.results import ResultsView
 from LiverSegUI.texts import percent, stageText
 
+# Readable on light and on dark ground.
+_ERROR_STYLE = "color: #e05a4f; font-weight: bold"
+
 
 class Panel:
     """Wires the widgets of the `.ui` file to the logic.
@@ -84,9 +87,10 @@ class Panel:
             self.chooseModel(parameterNode.model)
         self.onParametersChanged()
 
-    def say(self, sentence: str) -> None:
-        """Show a sentence below the Segment button."""
+    def say(self, sentence: str, isError: bool = False) -> None:
+        """Show a sentence below the Segment button; an error stands out."""
         self.ui.statusText.setText(sentence)
+        self.ui.statusText.setStyleSheet(_ERROR_STYLE if isError else "")
 
     def onParametersChanged(self) -> None:
         """The user, a script or a loaded scene changed a choice."""
@@ -116,7 +120,7 @@ class Panel:
         try:
             installPackages()
         except LiverSegError as error:
-            self.say(str(error))
+            self.say(str(error), isError=True)
             return
         finally:
             self._missing = missingPackages()
@@ -141,7 +145,7 @@ class Panel:
         try:
             self.models.choose(name)
         except LiverSegError as error:
-            self.say(str(error))
+            self.say(str(error), isError=True)
 
     def onShow3DButton(self, _checked: bool = False) -> None:
         """Show the segments as surfaces, or hide them."""
@@ -194,8 +198,14 @@ class Panel:
         ui.segmentButton.setToolTip(self._segmentToolTip(isBusy, hasInput, hasTarget))
         ui.progressBar.setVisible(isBusy)
         model = self.models.current
+        told = {
+            "liver": _("Segment the liver."),
+            "tumor": _("Segment tumors in the liver. Without it they count as liver."),
+        }
         for box, name in ((ui.liverBox, "liver"), (ui.tumorBox, "tumor")):
-            box.setEnabled(model is None or name in model.labels)
+            isKnown = model is None or name in model.labels
+            box.setEnabled(isKnown)
+            box.setToolTip(told[name] if isKnown else _("The chosen model does not segment this."))
         segmentation = self._segmentation()
         ui.show3DButton.setEnabled(segmentation is not None)
         ui.editButton.setEnabled(segmentation is not None)
@@ -211,7 +221,7 @@ class Panel:
         return _("Segment the chosen volume. You can go on working meanwhile.")
 
     def _onJobOver(self, job: SegmentationJob) -> None:
-        self.say("\n".join([job.message, *job.warnings]))
+        self.say("\n".join([job.message, *job.warnings]), isError=job.state == "failed")
         if job.state != "finished":
             return
         self.results.show(job)
@@ -238,7 +248,7 @@ class Panel:
         )
         for job in jobs:
             if job.isOver:
-                self.say(job.message)
+                self.say(job.message, isError=job.state == "failed")
         return jobs
 
     def _startBatch(self, volumeNodes: list[Any]) -> list[SegmentationJob]:

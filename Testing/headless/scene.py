@@ -62,6 +62,8 @@ def _add_to_hierarchy(scene: Any, _event: str, node: Any) -> None:
 @vtk.calldata_type(vtk.VTK_OBJECT)
 def _remove_from_hierarchy(scene: Any, _event: str, node: Any) -> None:
     """No item without its node; the plugins do this too."""
+    if scene is None:  # a scene on its way out
+        return
     hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None and not scene.IsBatchProcessing() else 0
     if item:
