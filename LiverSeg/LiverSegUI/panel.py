@@ -18,9 +18,6 @@ from LiverSegUI.job import SegmentationJob
 from LiverSegUI.results import ResultsView
 from LiverSegUI.texts import percent, stageText
 
-# Readable on light and on dark ground.
-_ERROR_STYLE = "color: #e05a4f; font-weight: bold"
-
 
 class Panel:
     """Wires the widgets of the `.ui` file to the logic.
@@ -88,9 +85,8 @@ class Panel:
         self.onParametersChanged()
 
     def say(self, sentence: str, isError: bool = False) -> None:
-        """Show a sentence below the Segment button; an error stands out."""
-        self.ui.statusText.setText(sentence)
-        self.ui.statusText.setStyleSheet(_ERROR_STYLE if isError else "")
+        """Show a sentence below the Segment button; an error with a warning sign."""
+        self.ui.statusText.setText(f"\u26a0 {sentence}" if isError else sentence)
 
     def onParametersChanged(self) -> None:
         """The user, a script or a loaded scene changed a choice."""
