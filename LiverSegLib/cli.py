@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,7 @@ log = logging.getLogger("LiverSegLib")
 
 @app.command()
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, or DICOM series folders.")],
+    inputs: Annotated[list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, DICOM series folders, or pictures.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder, or one .nii.gz or .seg.nrrd file. [default: a folder "
                                   "of the input's name here]")
@@ -46,6 +47,11 @@ def segment(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     overlay: Annotated[bool, typer.Option(help="Draw a picture of each case.")] = True,
     postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside the liver.")] = True,
+    within: Annotated[
+        str | None, typer.Option(help="Package of an organ, or a label map on the input's grid; what --model finds "
+                                 "outside it is removed.")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, help="Millimetres around the organ that still count.")] = 0.0,
 ) -> None:  # fmt: skip
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
     from LiverSegLib.outputs import case_name, check_writable, is_single_file, write_outputs
@@ -54,12 +60,14 @@ def segment(
         raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
     with console.status("Loading the model"):
         segmenter = _segmenter(model, device, postprocess)
+        organ = _organ(within, device, postprocess)
+        run = partial(_run, segmenter, organ, margin)
     failed = 0
     for path in inputs:
         target = Path(case_name(path)) if out is None else out
         try:
             check_writable(target)
-            volume, result = _segment_one(segmenter, path)
+            volume, result = _segment_one(run, path)
             with console.status("Writing results"):
                 files = write_outputs(target, case_name(path), volume, result, overlay)
         except SegmentationCancelled:
@@ -85,14 +93,39 @@ def _segmenter(model: str | None, device: str, clean: bool) -> Segmenter:
     return Segmenter(model, device, settings)
 
 
-def _segment_one(segmenter: Segmenter, path: Path) -> tuple[Volume, Result]:
+def _organ(within: str | None, device: str, clean: bool) -> Segmenter | Path | None:
+    """A segmenter of the organ, or the file of its label map."""
+    if within is None:
+        return None
+    path = Path(within).expanduser()
+    is_label_map = path.is_file() and path.suffix.lower() != ".zip"
+    return path if is_label_map else _segmenter(within, device, clean)
+
+
+def _run(
+    segmenter: Segmenter, organ: Segmenter | Path | None, margin: float,
+    volume: Volume, progress: Callable[[Step], None], stop: Callable[[], bool],
+) -> Result:  # fmt: skip
+    if organ is None:
+        return segmenter.segment(volume, progress, stop)
+    from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
+
+    if isinstance(organ, Path):
+        mask = read_mask(organ, volume)
+        return segment_within_mask(mask, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
+    return segment_within(organ, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
+
+
+def _segment_one(
+    run: Callable[[Volume, Callable[[Step], None], Callable[[], bool]], Result], path: Path
+) -> tuple[Volume, Result]:
     from LiverSegLib.io import read_volume
 
     with console.status(f"Reading {escape(path.name)}"):
         volume = read_volume(path)
     log.info("segmenting %s %s", path.name, volume.array.shape)
     with _progress_bar() as show, _interruptible() as stop:
-        result = segmenter.segment(volume, show, stop)
+        result = run(volume, show, stop)
     return volume, result
 
 
@@ -154,7 +187,7 @@ def info(
         "Segments": ", ".join(label.name for label in package.labels),
         "Modality": package.modality or "not stated",
         "Network": f"{package.network}, {package.spatial_dims}D",
-        "Grid": f"{package.axcodes}, " + " x ".join("as it is" if n <= 0 else f"{n:g} mm" for n in package.pixdim),
+        "Grid": f"{package.axcodes}, {_grid_text(package.pixdim, package.size)}",
         "Training data": package.data_source,
         "Licence": package.license,
         "Intended use": package.intended_use,
@@ -165,6 +198,11 @@ def info(
     for key, value in rows.items():
         table.add_row(key, escape(value))
     console.print(table)
+
+
+def _grid_text(pixdim: tuple[float, float, float], size: tuple[int, int, int]) -> str:
+    axes = zip(pixdim, size, strict=True)
+    return " x ".join(f"{n} voxels" if n > 0 else f"{mm:g} mm" if mm > 0 else "as it is" for mm, n in axes)
 
 
 @app.command()

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io import write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
+from LiverSegLib.io.picture import PICTURES
 from LiverSegLib.volume import Result, Volume
 
 _ENDINGS = (".seg.nrrd", ".nii.gz", ".nii")
-_INPUT_ENDINGS = (*_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+_INPUT_ENDINGS = (*_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", *PICTURES)
 
 
 def case_name(path: Path) -> str:
@@ -71,7 +72,8 @@ def write_outputs(out: Path, name: str, volume: Volume, result: Result, picture:
     if picture:
         from LiverSegLib.pictures import save_case_picture  # matplotlib or Slicer: only where it is drawn
 
-        path = out / f"{name}.png"
+        # A segmented PNG may lie in this folder under this very name.
+        path = out / (f"{name}_overlay.png" if volume.name.lower().endswith(".png") else f"{name}.png")
         save_case_picture(path, volume, result)
         written.append(path)
     return written

@@ -153,7 +153,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty": (written("a.nii.gz", b""), r"empty \(0 bytes\)"),
     "text": (written("a.nii", b"not an image\n" * 100), "damaged or no NIfTI file"),
     "text as gzip": (written("a.nii.gz", gzip.compress(b"not an image\n" * 100)), "damaged or no NIfTI file"),
-    "unknown suffix": (written("a.jpg", b"\xff\xd8"), "not of a format.*use NIfTI"),
+    "unknown suffix": (written("a.xyz", b"\xff\xd8"), "not of a format.*use NIfTI"),
     "dcm without its mark": (written("a.dcm", b"x" * 200), "not a DICOM file"),
     "truncated gzip": (truncated_gzip, "damaged or no NIfTI file"),
     "gzip without its checksum": (without_checksum, "damaged or no NIfTI file"),

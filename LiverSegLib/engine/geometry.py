@@ -1,11 +1,11 @@
 """Where voxels are: axis order, resampling onto the model's grid and back onto the input's.
 
-The grids are those of MONAI's `Orientationd` and `Spacingd` (first voxel centre kept, size
-round((n - 1) * spacing / new_spacing) + 1), so that a package gives the same labels here and under
-`python -m monai.bundle run`. Two things are not repeated: a sheared grid (tilted gantry) stays sheared, and
-the first voxel stays in place also where MONAI aligns the centres instead because float32 rounding in the
-header of an oblique image made its axes not quite orthogonal. Resampling is separable linear interpolation
-with border padding.
+The grids are those of MONAI's `Orientationd`, `Spacingd` (first voxel centre kept, size
+round((n - 1) * spacing / new_spacing) + 1) and `Resized` (outer edges kept), so that a package gives the same
+labels here and under `python -m monai.bundle run`. Two things are not repeated: a sheared grid (tilted gantry)
+stays sheared, and the first voxel stays in place also where MONAI aligns the centres instead because float32
+rounding in the header of an oblique image made its axes not quite orthogonal. Resampling is separable linear
+interpolation with border padding.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class ModelGrid:
         input_shape: shape of the input viewed in that order.
         step: model voxel size in input voxels, per model axis.
         shape: model grid size.
+        spacing: model voxel size in mm.
+        offset: input index of the first model voxel's centre, per model axis.
     """
 
     axes: AxisOrder
@@ -87,15 +89,16 @@ class ModelGrid:
     step: tuple[float, float, float]
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def positions(self, axis: int) -> npt.NDArray[np.float64]:
         """Input index (fractional) of each model index along `axis`."""
-        at = np.arange(self.shape[axis]) * self.step[axis]
+        at = np.arange(self.shape[axis]) * self.step[axis] + self.offset[axis]
         return np.clip(at, 0, self.input_shape[axis] - 1)
 
     def model_positions(self, axis: int) -> npt.NDArray[np.float64]:
         """Model index (fractional) of each input index along `axis`."""
-        at = np.arange(self.input_shape[axis]) / self.step[axis]
+        at = (np.arange(self.input_shape[axis]) - self.offset[axis]) / self.step[axis]
         return np.clip(at, 0, self.shape[axis] - 1)
 
     def input_box(self, box: Box) -> Box:
@@ -108,20 +111,41 @@ class ModelGrid:
         return tuple(ranges)
 
 
-def model_grid(volume: Volume, axcodes: str, pixdim: tuple[float, float, float]) -> ModelGrid:
-    """The grid of `axcodes` order and `pixdim` mm over `volume`; a pixdim <= 0 keeps that axis's spacing."""
+def model_grid(
+    volume: Volume, axcodes: str, pixdim: tuple[float, float, float], size: tuple[int, int, int] | None = None
+) -> ModelGrid:
+    """The model's grid over `volume`.
+
+    Args:
+        volume: the image.
+        axcodes: the model's axis order, for example "LPS".
+        pixdim: voxel size in mm along the model's axes; a value <= 0 keeps the image's.
+        size: voxels along the model's axes into which the field of view is divided, edge to edge, whatever its
+            mm; a value <= 0 leaves that axis to `pixdim`.
+
+    Raises:
+        ValueError: `axcodes` does not name each of the three axes once.
+    """
     axes = axis_order(volume.affine, axcodes)
     source = spacing_of(volume.affine)
-    size = tuple(volume.array.shape[n] for n in axes.order)
-    step, shape, spacing = [], [], []
+    have = tuple(volume.array.shape[n] for n in axes.order)
+    step, shape, spacing, offset = [], [], [], []
     for axis in range(3):
         old = source[axes.order[axis]]
+        if size is not None and size[axis] > 0:
+            ratio = have[axis] / size[axis]
+            step.append(ratio)
+            shape.append(size[axis])
+            spacing.append(old * ratio)
+            offset.append(0.5 * ratio - 0.5)
+            continue
         new = pixdim[axis] if pixdim[axis] > 0 else old
         step.append(new / old)
         # Python rounds halves to even, as NumPy does for MONAI.
-        shape.append(max(1, int(np.round((size[axis] - 1) * old / new + 1))))
+        shape.append(max(1, int(np.round((have[axis] - 1) * old / new + 1))))
         spacing.append(new)
-    return ModelGrid(axes, size, tuple(step), tuple(shape), tuple(spacing))  # type: ignore[arg-type]
+        offset.append(0.0)
+    return ModelGrid(axes, have, tuple(step), tuple(shape), tuple(spacing), tuple(offset))  # type: ignore[arg-type]
 
 
 def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]) -> torch.Tensor:

@@ -39,7 +39,7 @@ def usable_array(volume: Volume) -> tuple[npt.NDArray[Any], list[str]]:
 
 
 def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
-    """Sentences on what the model was not made for: another modality, units, or very few slices."""
+    """Sentences on what the model was not made for (another modality or unit), and on sizes that mean little."""
     notes = []
     wanted = package.modality
     if wanted and volume.modality and volume.modality != wanted:
@@ -52,8 +52,11 @@ def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
             f"{volume.name} does not look like a CT in Hounsfield units (no fat or air values); "
             f"{package.name} was trained on CT, so do not trust the result unless it is one."
         )
-    if min(volume.array.shape) < _FEW_SLICES:
-        notes.append(f"{volume.name} has only {min(volume.array.shape)} slices; volumes are of what they show.")
+    count = min(volume.array.shape)
+    if count == 1 and wanted in ("DX", ""):
+        notes.append(f"{volume.name} is a single picture; its sizes in mL and mm mean nothing.")
+    elif count < _FEW_SLICES:
+        notes.append(f"{volume.name} has only {count} slices; volumes are of what they show.")
     return notes
 
 

@@ -64,10 +64,18 @@ class ScalePercentiles:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Scale a float tensor of any shape in place and return it."""
         flat = x.flatten()
-        # quantile() refuses more than 2^24 values; the k-th value has no such limit.
-        rank = [1 + round(q / 100 * (flat.numel() - 1)) for q in (self.lower, self.upper)]
-        low, high = (float(flat.kthvalue(r).values) for r in rank)
+        low, high = (_percentile(flat, q) for q in (self.lower, self.upper))
         return ScaleRange(low, max(high, low + 1e-6), self.out_low, self.out_high, self.clip)(x)
+
+
+def _percentile(flat: torch.Tensor, q: float) -> float:
+    """Between the two nearest values, as in NumPy; torch's quantile() refuses more than 2^24 values."""
+    rank = q / 100 * (flat.numel() - 1)
+    low = int(rank)
+    value = float(flat.kthvalue(low + 1).values)
+    if rank == low:
+        return value
+    return value + (rank - low) * (float(flat.kthvalue(low + 2).values) - value)
 
 
 Intensity = ScaleRange | Normalize | ScalePercentiles

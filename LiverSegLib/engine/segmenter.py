@@ -105,7 +105,7 @@ class Segmenter:
         array, repaired = usable_array(volume)
         notes += repaired
         monitor.report("prepare", 0, 1)
-        grid = geometry.model_grid(volume, self.package.axcodes, self.package.pixdim)
+        grid = geometry.model_grid(volume, self.package.axcodes, self.package.pixdim, self.package.size)
         monitor.report("prepare", 1, 1)
         clock.lap("prepare")
         decisions, fallback = self._decide(array, grid, monitor, clock)
@@ -125,7 +125,8 @@ class Segmenter:
         monitor.report("measure", 1, 1)
         clock.lap("measure")
         if not labelmap.any():
-            notes.append(f"{' and '.join(values)} not found in {volume.name}; check that it shows the abdomen.")
+            where = "the abdomen" if "liver" in values else "what the model segments"
+            notes.append(f"{' and '.join(values)} not found in {volume.name}; check that it shows {where}.")
         assert self._device is not None
         return Result(
             labelmap, volume.affine, self.package.labels, measurements, clock.laps, tuple(notes),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom_frames import frames_of
 from LiverSegLib.io.dicom_geometry import order_frames
@@ -11,7 +13,8 @@ from LiverSegLib.io.dicom_pixels import read_pixels
 from LiverSegLib.io.dicom_series import find_series
 from LiverSegLib.volume import Volume
 
-_SCALAR_MODALITIES = ("CT", "MR")
+# Both kinds of plain radiograph, computed and digital, are one to a model.
+_MODALITIES = {"CT": "CT", "MR": "MR", "DX": "DX", "CR": "DX"}
 
 
 def read_dicom(path: Path) -> Volume:
@@ -25,7 +28,8 @@ def read_dicom(path: Path) -> Volume:
 
     Returns:
         The volume, array [i, j, k] with i along the rows of the slices: int16 where the rescaled values are
-        exact in it, else float32. Padding values and MONOCHROME1 (which only inverts the display) stay as is.
+        exact in it, else float32. Padding values and MONOCHROME1 (which only inverts the display) stay as is,
+        except that X-rays (DX, CR) always come with bone bright, as one slice.
 
     Raises:
         InputError: no image series, several of them, an incomplete or damaged one, or pydicom is missing.
@@ -41,10 +45,12 @@ def read_dicom(path: Path) -> Volume:
     name = path.resolve().name
     frames, affine = order_frames([frame for file in files for frame in frames_of(file)], name)
     stack = read_pixels(frames)
-    modality = files[0].text("Modality")
+    if files[0].is_xray and files[0].text("PhotometricInterpretation") == "MONOCHROME1":
+        # Stored as on film, bone black; every other format shows it white.
+        stack = (stack.max() + stack.min() - stack.astype(np.float32)).astype(stack.dtype)
     return Volume(
         stack.transpose(2, 1, 0),
         affine,
         name=name,
-        modality=modality if modality in _SCALAR_MODALITIES else None,
+        modality=_MODALITIES.get(files[0].text("Modality")),
     )

@@ -86,6 +86,9 @@ def _frame(file: ImageFile, index: int, sequences: dict[str, str], sources: list
     position = numbers("ImagePositionPatient", 3)
     orientation = numbers("ImageOrientationPatient", 6)
     spacing = numbers("PixelSpacing", 2)
+    if file.is_xray:  # a picture: columns to the left, rows to the back, as any other picture here
+        position, orientation = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        spacing = spacing or numbers("ImagerPixelSpacing", 2) or (1.0, 1.0)
     if position is None or orientation is None or spacing is None:
         raise InputError(
             f"{file.path} does not tell where its slice lies or how large its pixels are; "

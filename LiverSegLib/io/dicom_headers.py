@@ -23,6 +23,7 @@ _TAGS = [
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "ImagerPixelSpacing",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "NumberOfFrames",
@@ -97,6 +98,11 @@ class ImageFile:
     def size(self) -> tuple[int, int]:
         """Rows and columns, 0 where the header does not tell."""
         return self.integer("Rows", 0), self.integer("Columns", 0)
+
+    @property
+    def is_xray(self) -> bool:
+        """Whether it is a plain radiograph, which has no place in space."""
+        return self.text("Modality") in ("DX", "CR")
 
     @property
     def is_localizer(self) -> bool:

@@ -29,6 +29,8 @@ def find_series(path: Path) -> list[ImageFile]:
         chosen = read_header(path)
         if chosen is None:
             raise InputError(f"{path} is a DICOM file without an image; pass a slice of the CT or MR series.")
+        if chosen.is_xray:  # the other files of its series are other pictures
+            return [chosen]
         uid = chosen.text("SeriesInstanceUID")
         beside = (other for other in sorted(path.parent.iterdir()) if other.is_file())
         files = [file for file in _images(beside) if file.text("SeriesInstanceUID") == uid]
@@ -38,6 +40,8 @@ def find_series(path: Path) -> list[ImageFile]:
     if not files:
         raise InputError(f"{path} holds only localizer images; pass the folder of the CT or MR series itself.")
     _check_one_series(files, path)
+    if len(files) > 1 and files[0].is_xray:
+        raise InputError(f"{path} holds {len(files)} X-ray pictures; pass one of the files.")
     return files
 
 

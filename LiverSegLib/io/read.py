@@ -9,25 +9,30 @@ from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom import read_dicom
 from LiverSegLib.io.itk import read_itk
 from LiverSegLib.io.nifti import read_nifti
+from LiverSegLib.io.picture import PICTURES, read_picture
 from LiverSegLib.volume import Volume
 
 _NIFTI = (".nii", ".nii.gz")
 _ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-_FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
+_FORMATS = (
+    "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder with one DICOM series, a DICOM "
+    "X-ray, or a single grey picture (.png, .jpg, .bmp, .tif, .npy)"
+)
 
 
 def read_volume(path: Path | str) -> Volume:
-    """Read one scalar 3D image.
+    """Read one scalar 3D image, or a single picture as an image of one slice.
 
     Args:
-        path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, or any file of such a series
-            (its whole series is read from its folder).
+        path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, any file of such a series
+            (its whole series is read from its folder), a DICOM X-ray, or a grey PNG, JPEG, BMP, TIFF or .npy
+            picture (pixels of 1 mm, since it does not tell; rows run to the back, columns to the left).
 
     Returns:
         The image as array [i, j, k] in its type on disk and the affine, voxel index -> RAS mm. The array is a
         view in the order of the file (usually Fortran order): making it C-contiguous costs seconds.
         Values that have a slope or an intercept are applied, as int16 where that is exact for DICOM and as
-        float32 otherwise. `modality` is "CT" or "MR" from DICOM and None from other formats.
+        float32 otherwise. `modality` is "CT", "MR" or "DX" (X-ray) from DICOM and None from other formats.
 
     Raises:
         InputError: the image cannot be read; the sentence names it and says what to do.
@@ -61,6 +66,8 @@ def _read(path: Path) -> Volume:
         return read_nifti(path)
     if name.endswith(_ITK):
         return read_itk(path)
+    if name.endswith(PICTURES):
+        return read_picture(path)
     # DICOM files often have another suffix or none at all.
     if start[128:] == b"DICM":
         return read_dicom(path)

@@ -29,11 +29,12 @@ class ModelPackage:
     Args:
         path: the package's folder.
         name, version, license, data_source, intended_use: as its metadata tell.
-        modality: "CT", "MR" or "".
+        modality: "CT", "MR", "DX" (X-ray) or "".
         labels: what it segments, in rising order of value; the network has one channel more.
         spatial_dims: 2 (run slice by slice along the last model axis) or 3.
         network, arguments: registry name and keyword arguments.
         axcodes, pixdim: the grid it works on; a pixdim <= 0 keeps the image's spacing.
+        size: voxels into which the field of view is divided; a value <= 0 leaves the axis to pixdim.
         intensity: the normalisation steps, in order.
         divisible: the grid is padded with zeros, half on each side, to multiples of these sizes.
         inferer: the sliding window.
@@ -55,6 +56,7 @@ class ModelPackage:
     intensity: tuple[Intensity, ...]
     divisible: tuple[int, int, int]
     inferer: Inferer
+    size: tuple[int, int, int] = (-1, -1, -1)
     softmax: bool = False
     nearest: bool = False
     license: str = "not stated"
@@ -110,6 +112,7 @@ def read_package(path: Path | str) -> ModelPackage:
         arguments=arguments,
         axcodes=grid.axcodes,
         pixdim=grid.pixdim,
+        size=grid.size,
         intensity=grid.intensity,
         divisible=grid.divisible,
         inferer=inferer,

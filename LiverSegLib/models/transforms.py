@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from LiverSegLib.engine.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.engine.intensity import Intensity
 from LiverSegLib.errors import ModelError
+from LiverSegLib.models import transform_arguments as read
 from LiverSegLib.models.config import BundleConfig
 
 # These load, reshape or type; our engine does so anyway.
@@ -37,6 +36,7 @@ class Preprocessing:
     pixdim: tuple[float, float, float]
     intensity: tuple[Intensity, ...]
     divisible: tuple[int, int, int] = (1, 1, 1)
+    size: tuple[int, int, int] = (-1, -1, -1)
 
 
 def read_preprocessing(config: BundleConfig) -> Preprocessing:
@@ -45,7 +45,7 @@ def read_preprocessing(config: BundleConfig) -> Preprocessing:
     Raises:
         ModelError: names the transform or argument that is not supported.
     """
-    axcodes, pixdim = "RAS", (-1.0, -1.0, -1.0)
+    axcodes, pixdim, size = "RAS", (-1.0, -1.0, -1.0), (-1, -1, -1)
     intensity: list[Intensity] = []
     divisible = (1, 1, 1)
     for name, arguments in _steps(config, "preprocessing"):
@@ -56,18 +56,22 @@ def read_preprocessing(config: BundleConfig) -> Preprocessing:
             if name in _PLUMBING:
                 continue
             if name == "Orientationd":
-                axcodes = _axcodes(arguments["axcodes"])
+                axcodes = read.axcodes(arguments["axcodes"])
             elif name == "Spacingd":
-                pixdim = _pixdim(arguments)
+                pixdim = read.pixdim(arguments)
+            elif name == "Resized":
+                size = read.size(arguments)
             elif name == "DivisiblePadd":
-                divisible = _divisible(arguments)
-            elif name in _INTENSITY:
-                intensity.append(_INTENSITY[name](arguments))
+                divisible = read.divisible(arguments)
+            elif name in read.INTENSITY:
+                intensity.append(read.INTENSITY[name](arguments))
             else:
                 raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{config.source}: {name} has a missing or wrong argument: {error}.") from error
-    return Preprocessing(axcodes, pixdim, tuple(intensity), divisible)
+    if any(n > 0 and mm > 0 for n, mm in zip(size, pixdim, strict=True)):
+        raise ModelError(f"{config.source} asks for both a spacing and a size of one axis, which is not supported.")
+    return Preprocessing(axcodes, pixdim, tuple(intensity), divisible, size)
 
 
 def read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
@@ -174,6 +178,8 @@ def _steps(config: BundleConfig, key: str) -> list[tuple[str, dict[str, Any]]]:
         if str(config.resolve(step.get("_disabled_", False), f"{where}._disabled_")).strip().lower() == "true":
             continue
         needed = {"nearest_interp"} & step.keys() if name == "Invertd" else step.keys() - _IGNORED
+        if name == "Resized":  # its default is another interpolation than ours
+            needed |= {"mode", "align_corners"} & step.keys()
         arguments = {k: config.resolve(step[k], f"{where}.{k}") for k in sorted(needed)}
         steps.append((name, arguments))
     return steps
@@ -181,69 +187,3 @@ def _steps(config: BundleConfig, key: str) -> list[tuple[str, dict[str, Any]]]:
 
 _IGNORED = {"_target_", "keys", "mode", "allow_missing_keys", "device", "dtype", "track_meta", "align_corners",
             "method"}  # fmt: skip
-
-
-def _axcodes(value: Any) -> str:
-    pairs = ("LR", "AP", "IS")
-    if not isinstance(value, str) or len(value) != 3:
-        raise ValueError(f"axcodes {value!r} do not name three axes")
-    if any(sum(c in pair for c in value.upper()) != 1 for pair in pairs):
-        raise ValueError(f"axcodes {value!r} do not name three different axes")
-    return value.upper()
-
-
-def _pixdim(arguments: dict[str, Any]) -> tuple[float, float, float]:
-    value = arguments["pixdim"]
-    numbers = [float(n) for n in (value if isinstance(value, list) else [value] * 3)]
-    if len(numbers) != 3 or any(not n <= 100 or 0 < n < 0.1 for n in numbers):
-        raise ValueError(f"pixdim {value!r} is not three sizes in mm")
-    return numbers[0], numbers[1], numbers[2]
-
-
-def _divisible(arguments: dict[str, Any]) -> tuple[int, int, int]:
-    value = arguments["k"]
-    numbers = [int(n) for n in (value if isinstance(value, list) else [value] * 3)]
-    if len(numbers) != 3 or any(not 1 <= n <= 256 for n in numbers):
-        raise ValueError(f"k {value!r} is not three sizes in voxels")
-    return numbers[0], numbers[1], numbers[2]
-
-
-def _scale_range(a: dict[str, Any]) -> Intensity:
-    low, high = float(a["a_min"]), float(a["a_max"])
-    if not -math.inf < low < high < math.inf:
-        raise ValueError(f"a_min {low} is not below a_max {high}")
-    out_low, out_high = a.get("b_min"), a.get("b_max")
-    return ScaleRange(
-        low, high,
-        0.0 if out_low is None else float(out_low),
-        1.0 if out_high is None else float(out_high),
-        bool(a.get("clip", False)),
-    )  # fmt: skip
-
-
-def _normalize(a: dict[str, Any]) -> Intensity:
-    mean, std = a.get("subtrahend"), a.get("divisor")
-    return Normalize(
-        None if mean is None else float(mean),
-        None if std is None else float(std),
-        bool(a.get("nonzero", False)),
-    )
-
-
-def _min_max(a: dict[str, Any]) -> Intensity:
-    return ScalePercentiles(0, 100, float(a.get("minv", 0.0)), float(a.get("maxv", 1.0)), clip=False)
-
-
-def _percentiles(a: dict[str, Any]) -> Intensity:
-    lower, upper = float(a["lower"]), float(a["upper"])
-    if not 0 <= lower < upper <= 100:
-        raise ValueError(f"percentiles {lower} and {upper} are impossible")
-    return ScalePercentiles(lower, upper, float(a["b_min"]), float(a["b_max"]), bool(a.get("clip", False)))
-
-
-_INTENSITY: dict[str, Callable[[dict[str, Any]], Intensity]] = {
-    "ScaleIntensityRanged": _scale_range,
-    "NormalizeIntensityd": _normalize,
-    "ScaleIntensityd": _min_max,
-    "ScaleIntensityRangePercentilesd": _percentiles,
-}

@@ -8,8 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from LiverSegLib import __version__
 from LiverSegLib.models.checksums import write_checksums
+from LiverSegLib.models.inference_config import inference
 from LiverSegLib.models.weights import write_safetensors
+from LiverSegLib.networks import target_path
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +27,10 @@ class PackageSpec:
     Args:
         labels: value -> name, 1, 2, ... without gaps.
         network, arguments: registry name and keyword arguments, with in_channels 1 and out_channels.
-        axcodes, pixdim, window: model grid and HU window.
+        axcodes, pixdim: the model's grid, mm; a pixdim <= 0 keeps the image's voxel size.
+        size: voxels into which the field of view is divided, for images that do not tell their mm; None for none.
+        normalize: "window" maps `window` to [0, 1], "percentiles" those of the image, "zscore" subtracts the mean
+            and divides by the standard deviation of its voxels that are not 0.
         roi_size: sliding window in voxels; -1 for a whole axis.
         divisible: what the grid is padded to multiples of.
         card: model card in Markdown.
@@ -52,6 +58,9 @@ class PackageSpec:
     metrics: dict[str, float] = field(default_factory=dict)
     changelog: dict[str, str] = field(default_factory=dict)
     modality: str = "CT"
+    size: tuple[int, int, int] | None = None
+    normalize: str = "window"
+    percentiles: tuple[float, float] = (0.5, 99.5)
 
 
 def write_package(folder: Path, spec: PackageSpec, state: dict[str, torch.Tensor], half: bool = False) -> None:
@@ -107,7 +116,7 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {"nibabel": version("nibabel"), "pytorch-ignite": "0.5.0"},
+        "required_packages_version": {"nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", **_our_package(spec)},
         "name": spec.title,
         "task": f"{dims}D segmentation of {', '.join(spec.labels.values())}",
         "description": spec.title,
@@ -116,7 +125,7 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "license": spec.license,
         "data_source": spec.data_source,
         "data_type": "nibabel",
-        "image_classes": f"{spec.modality}, HU {spec.window[0]:g} to {spec.window[1]:g} mapped to 0 to 1",
+        "image_classes": ", ".join(part for part in (spec.modality, intensity_text(spec)) if part),
         "label_classes": ", ".join(f"{k} is {v}" for k, v in channels.items()),
         "pred_classes": f"{len(channels)} channels of logits, one a label",
         "eval_metrics": spec.metrics,
@@ -125,8 +134,9 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "network_data_format": {
             "inputs": {
                 "image": {
-                    "type": "image", "format": "hounsfield", "modality": spec.modality, "num_channels": 1,
-                    "value_range": [0, 1], "channel_def": {"0": "image"}, **image,
+                    "type": "image", "format": "hounsfield" if spec.modality == "CT" else "magnitude",
+                    "modality": spec.modality, "num_channels": 1, "channel_def": {"0": "image"},
+                    "value_range": [] if spec.normalize == "zscore" else [0, 1], **image,
                 }
             },
             "outputs": {
@@ -139,63 +149,15 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def inference(spec: PackageSpec) -> dict[str, Any]:
-    """The package's inference.json; its `$` expressions are for MONAI and are never needed by our reader."""
-    dims = len(spec.roi_size)
-    preprocessing: list[dict[str, Any]] = [
-        {"_target_": "LoadImaged", "keys": "image"},
-        {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": spec.axcodes},
-        {"_target_": "Spacingd", "keys": "image", "pixdim": list(spec.pixdim), "mode": "bilinear"},
-        {
-            "_target_": "ScaleIntensityRanged", "keys": "image", "a_min": spec.window[0], "a_max": spec.window[1],
-            "b_min": 0.0, "b_max": 1.0, "clip": True,
-        },
-        {"_target_": "DivisiblePadd", "keys": "image", "k": list(spec.divisible)},
-        {"_target_": "EnsureTyped", "keys": "image"},
-    ]  # fmt: skip
-    inferer: dict[str, Any] = {
-        "_target_": "SlidingWindowInferer" if dims == 3 else "SliceInferer",
-        "roi_size": list(spec.roi_size),
-        "sw_batch_size": spec.batch_size,
-        "overlap": spec.overlap,
-        "mode": "gaussian",
-    }
-    if dims == 2:
-        inferer["spatial_dim"] = 2
-    save = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_ext": ".nii.gz",
-            "output_dtype": "$numpy.uint8", "output_postfix": "seg", "separate_folder": False}  # fmt: skip
-    return {
-        "imports": ["$import glob", "$import numpy", "$import torch"],
-        "bundle_root": ".",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-        "dataset_dir": "$@bundle_root + '/data'",
-        "output_dir": "$@bundle_root + '/eval'",
-        "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "network_def": {"_target_": spec.network, **spec.arguments},
-        "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": preprocessing},
-        "dataset": {"_target_": "Dataset", "data": "$[{'image': i} for i in @datalist]",
-                    "transform": "@preprocessing"},
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "shuffle": False,
-                       "num_workers": 0},
-        "inferer": inferer,
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
-                 "nearest_interp": False, "to_tensor": True},
-                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-                save,
-            ],
-        },
-        "evaluator": {
-            "_target_": "SupervisedEvaluator", "device": "@device", "val_data_loader": "@dataloader",
-            "network": "@network", "inferer": "@inferer", "postprocessing": "@postprocessing", "amp": False,
-        },
-        "checkpointloader": {"_target_": "CheckpointLoader", "load_path": "@checkpoint",
-                             "load_dict": {"model": "@network"}},
-        "initialize": ["$@checkpointloader(@evaluator)"],
-        "run": ["$@evaluator.run()"],
-    }  # fmt: skip
+def _our_package(spec: PackageSpec) -> dict[str, str]:
+    """LiverSeg itself, which MONAI needs only for networks that are ours."""
+    return {"liverseg": __version__} if "." in target_path(spec.network) else {}
+
+
+def intensity_text(spec: PackageSpec) -> str:
+    """How intensities are normalised, for people."""
+    if spec.normalize == "zscore":
+        return "mean 0 and standard deviation 1 over voxels that are not 0"
+    low, high = spec.window if spec.normalize == "window" else spec.percentiles
+    unit = "percentiles" if spec.normalize == "percentiles" else "HU" if spec.modality == "CT" else "grey values"
+    return f"{unit} {low:g} to {high:g} mapped to 0 to 1"

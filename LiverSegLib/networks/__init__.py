@@ -1,7 +1,8 @@
-"""Networks by name: MONAI's own, built from data."""
+"""Networks by name, built from data: MONAI's own, and ours where MONAI has none."""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from LiverSegLib.errors import ModelError
@@ -9,7 +10,7 @@ from LiverSegLib.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-# name (MONAI's class) -> the keyword arguments that data may set.
+# name (the class) -> the keyword arguments that data may set.
 _COMMON = {"spatial_dims", "in_channels", "out_channels", "act", "norm", "dropout"}
 NETWORKS: dict[str, frozenset[str]] = {
     "UNet": frozenset(
@@ -26,6 +27,10 @@ NETWORKS: dict[str, frozenset[str]] = {
             "blocks_down", "blocks_up", "upsample_mode",
         }
     ),
+    "SegResNetDS": frozenset(
+        (_COMMON - {"dropout"})
+        | {"init_filters", "blocks_down", "blocks_up", "dsdepth", "upsample_mode", "resolution"}
+    ),
     "DynUNet": frozenset(
         (_COMMON - {"act", "norm"})
         | {
@@ -41,23 +46,53 @@ NETWORKS: dict[str, frozenset[str]] = {
             "dropout_path_rate", "normalize", "use_checkpoint", "downsample", "use_v2",
         }
     ),
+    "DoubleConvUNet": frozenset(_COMMON | {"channels", "upsample"}),
+    "VGG16UNet": frozenset({"spatial_dims", "in_channels", "out_channels", "decoder_channels", "batch_norm"}),
+    "PyramidUNet": frozenset(_COMMON | {"channels", "scales"}),
 }  # fmt: skip
+# Ours: name -> the module that holds it, imported with the first use because it needs torch.
+_OURS = {
+    "DoubleConvUNet": "LiverSegLib.networks.double_conv_unet",
+    "VGG16UNet": "LiverSegLib.networks.vgg_unet",
+    "PyramidUNet": "LiverSegLib.networks.pyramid_unet",
+}
 _LARGEST = 4096
 _BY_LOWER_NAME = {name.lower(): name for name in NETWORKS}
 
 
+def __getattr__(name: str) -> Any:
+    """Our classes as attributes, so that MONAI finds the `_target_` of our packages."""
+    if name not in _OURS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_OURS[name]), name)
+
+
 def canonical_name(name: str) -> str:
-    """MONAI's spelling of a network name; a full path such as `monai.networks.nets.UNet` is accepted.
+    """The registry's spelling of a network name.
+
+    A full path is accepted too: `monai.networks.nets.UNet` for MONAI's, `LiverSegLib.networks.VGG16UNet` for ours.
 
     Raises:
         ModelError: the network is not on the list.
     """
     module, _, short = name.rpartition(".")
-    trusted = not module or module == "monai.networks.nets" or module.startswith("monai.networks.nets.")
-    found = _BY_LOWER_NAME.get(short.lower()) if trusted else None
-    if found is None:
+    found = _BY_LOWER_NAME.get(short.lower())
+    if module == __name__:
+        trusted = found in _OURS
+    elif module:
+        in_monai = module == "monai.networks.nets" or module.startswith("monai.networks.nets.")
+        trusted = in_monai and found not in _OURS
+    else:
+        trusted = True
+    if found is None or not trusted:
         raise ModelError(f"The network {name!r} is not supported; use one of {', '.join(sorted(NETWORKS))}.")
     return found
+
+
+def target_path(name: str) -> str:
+    """What a package writes as the network's `_target_`: MONAI finds its own by name, ours by their path."""
+    name = canonical_name(name)
+    return f"{__name__}.{name}" if name in _OURS else name
 
 
 def check_arguments(name: str, arguments: dict[str, Any]) -> None:
@@ -86,6 +121,45 @@ def _is_plain(value: Any) -> bool:
     return value is None
 
 
+def reduction(name: str, arguments: dict[str, Any]) -> tuple[int, ...]:
+    """What whole images must be multiples of, one number a spatial axis: how far the deepest level is reduced.
+
+    Args:
+        name: a key of `NETWORKS`.
+        arguments: keyword arguments of the network; `spatial_dims` is 3 where they lack it.
+    """
+    name = canonical_name(name)
+    dims = int(arguments.get("spatial_dims", 3))
+    levels = len(arguments.get("channels", ())) - 1
+    if name in ("UNet", "AttentionUnet", "DynUNet"):
+        strides = arguments["strides"] if name == "DynUNet" else arguments["strides"][:levels]
+        factors = [1] * dims
+        for stride in strides:
+            each = stride if isinstance(stride, list | tuple) else [stride] * dims
+            factors = [factor * int(n) for factor, n in zip(factors, each, strict=True)]
+        return tuple(factors)
+    if name == "SegResNetDS" and arguments.get("resolution"):
+        return _anisotropic_reduction(arguments)
+    if name in ("SegResNet", "SegResNetDS"):
+        return (2 ** (len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1),) * dims
+    if name == "SwinUNETR":
+        return (int(arguments.get("patch_size", 2)) ** 5,) * dims
+    if levels < 0:  # no channels given: what the classes have then
+        levels = {"DoubleConvUNet": 3}.get(name, 4)
+    return (2**levels,) * dims
+
+
+def _anisotropic_reduction(arguments: dict[str, Any]) -> tuple[int, ...]:
+    """SegResNetDS leaves out the thick axis at its first levels."""
+    from monai.networks.nets.segresnet_ds import scales_for_resolution
+
+    stages = len(arguments.get("blocks_down", (1, 2, 2, 4)))
+    factors = [1] * len(arguments["resolution"])
+    for scale in list(scales_for_resolution(arguments["resolution"], n_stages=stages))[:-1]:
+        factors = [factor * int(n) for factor, n in zip(factors, scale, strict=True)]
+    return tuple(factors)
+
+
 def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     """Build a network with random weights.
 
@@ -96,12 +170,12 @@ def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     Raises:
         ModelError: unknown network or argument, or values that the network cannot be built from.
     """
-    from monai.networks import nets  # pulls all of MONAI, so only where a network is built
-
     name = canonical_name(name)
     check_arguments(name, arguments)
+    # MONAI is imported only where a network is built: it takes seconds.
+    home = importlib.import_module(_OURS.get(name, "monai.networks.nets"))
     try:
-        network: torch.nn.Module = getattr(nets, name)(**arguments)
-    except Exception as error:  # MONAI's networks check little of what they are given
+        network: torch.nn.Module = getattr(home, name)(**arguments)
+    except Exception as error:  # networks check little of what they are given
         raise ModelError(f"The network {name} cannot be built from {arguments}: {error}") from error
     return network

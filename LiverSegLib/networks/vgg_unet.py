@@ -1,0 +1,117 @@
+"""A 2D U-Net whose encoder is VGG16, so that it can start from ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.networks.nets.basic_unet import TwoConv
+
+from LiverSegLib.errors import ModelError
+
+_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class VGG16UNet(torch.nn.Module):
+    """VGG16's 13 convolutions down to 1/16, then a decoder of upsampling, skip and two convolutions a level.
+
+    Simonyan & Zisserman, Very deep convolutional networks (ICLR 2015), configuration D, as encoder of a U-Net
+    (Ronneberger et al., 2015). The encoder's weights have torchvision's names, `features.0.weight` to
+    `features.28.bias` (`vgg16_bn`'s with `batch_norm`), so that `load_imagenet_vgg16` needs no table.
+
+    Args:
+        spatial_dims: 2; there is no VGG16 in 3D.
+        in_channels, out_channels: of image and logits.
+        decoder_channels: of the four decoder levels, the coarsest first.
+        batch_norm: a batch normalisation after each convolution of encoder and decoder.
+
+    Raises:
+        ValueError: other dimensions, or not four decoder levels.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        decoder_channels: Sequence[int] = (512, 256, 128, 64),
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if spatial_dims != 2:
+            raise ValueError("VGG16 has two dimensions; set spatial_dims to 2")
+        if len(decoder_channels) != 4:
+            raise ValueError(f"decoder_channels {list(decoder_channels)} are not four levels")
+        self.features = _encoder(in_channels, batch_norm)
+        norm: Any = "batch" if batch_norm else None
+        low = [_BLOCKS[-1][-1], *decoder_channels[:-1]]
+        skips = [block[-1] for block in reversed(_BLOCKS[:-1])]
+        self.up = torch.nn.ModuleList(
+            TwoConv(2, a + b, out, "relu", norm, True) for a, b, out in zip(low, skips, decoder_channels, strict=True)
+        )
+        self.last = torch.nn.Conv2d(decoder_channels[-1], out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [N, out_channels, X, Y] of images [N, in_channels, X, Y]."""
+        skips = []
+        for layer in self.features:
+            if isinstance(layer, torch.nn.MaxPool2d):
+                skips.append(x)
+            x = layer(x)
+        for up in self.up:
+            skip = skips.pop()
+            x = F.interpolate(x, skip.shape[2:], mode="bilinear", align_corners=False)
+            x = up(torch.cat([skip, x], 1))
+        out: torch.Tensor = self.last(x)
+        return out
+
+
+def _encoder(in_channels: int, batch_norm: bool) -> torch.nn.Sequential:
+    """Layers in torchvision's order; the last pooling, which only its classifier needs, is left out."""
+    layers: list[torch.nn.Module] = []
+    for number, block in enumerate(_BLOCKS):
+        if number:
+            layers.append(torch.nn.MaxPool2d(2))
+        for channels in block:
+            layers.append(torch.nn.Conv2d(in_channels, channels, 3, padding=1))
+            if batch_norm:
+                layers.append(torch.nn.BatchNorm2d(channels))
+            layers.append(torch.nn.ReLU(inplace=True))
+            in_channels = channels
+    return torch.nn.Sequential(*layers)
+
+
+def load_imagenet_vgg16(network: torch.nn.Module, path: Path) -> None:
+    """Fill the encoder of a `VGG16UNet` from a local file of torchvision's vgg16 (vgg16_bn) weights.
+
+    ImageNet has three colours: for one channel the first kernels are summed over them, which is what a grey
+    picture repeated in all three gives. The classifier is left out.
+
+    Args:
+        network: a `VGG16UNet` of one or three input channels; changed in place.
+        path: state dict as torchvision distributes it (.pth), or the same as .safetensors.
+
+    Raises:
+        ModelError: another network, or a file that is no such state dict.
+    """
+    from LiverSegLib.models.weights import read_safetensors, read_torch
+
+    if not isinstance(network, VGG16UNet):
+        raise ModelError(f"{path} holds VGG16 weights, which only VGG16UNet takes; remove `pretrained`.")
+    if not path.is_file():
+        raise ModelError(f"There is no file {path}; download torchvision's vgg16 weights and name their path.")
+    found = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    wanted = network.features.state_dict()
+    state = {key.removeprefix("features."): value for key, value in found.items() if key.startswith("features.")}
+    first = state.get("0.weight")
+    if first is not None and first.ndim == 4 and first.shape[1] == 3 and wanted["0.weight"].shape[1] == 1:
+        state["0.weight"] = first.sum(1, keepdim=True)
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    fits = wanted.keys() - counters <= state.keys() <= wanted.keys()
+    if not fits or any(value.shape != wanted[key].shape for key, value in state.items()):
+        kind = "vgg16_bn" if counters else "vgg16"
+        raise ModelError(f"{path} does not hold the weights of torchvision's {kind}; name a file that does.")
+    network.features.load_state_dict(state, strict=False)
