@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from Training.phantom.anatomy import Anatomy, Tissue
-from Training.phantom.space import EVERYWHERE, Array, Box, Field, Grid, Noise, smooth_max
+from LiverSegLib.phantom.anatomy import Anatomy, Tissue
+from LiverSegLib.phantom.space import EVERYWHERE, Array, Box, Field, Grid, Noise, smooth_max
 
 
 @dataclass

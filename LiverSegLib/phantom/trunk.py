@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from Training.phantom.canvas import Canvas
-from Training.phantom.space import (
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.space import (
     EVERYWHERE,
     Array,
     ellipsoid,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from Training.phantom.canvas import Canvas
-from Training.phantom.liver import LiverPlan
-from Training.phantom.space import Array, Box, Noise, ellipsoid, is_empty, turn
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.liver import LiverPlan
+from LiverSegLib.phantom.space import Array, Box, Noise, ellipsoid, is_empty, turn
 
 
 def paint_lesions(canvas: Canvas, liver: Array, plan: LiverPlan, rng: np.random.Generator) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 
-from Training.phantom.space import Array, Grid, Noise, smooth_max
+from LiverSegLib.phantom.space import Array, Grid, Noise, smooth_max
 
 Phase = Literal["native", "arterial", "portal", "delayed"]
 PHASES: tuple[Phase, ...] = ("native", "arterial", "portal", "delayed")

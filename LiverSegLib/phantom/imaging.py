@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from Training.phantom.space import Array, Grid
+from LiverSegLib.phantom.space import Array, Grid
 
 _PAIRS = (("R", "L"), ("A", "P"), ("S", "I"))
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from Training.phantom.anatomy import Anatomy
-from Training.phantom.canvas import Canvas
-from Training.phantom.space import Array, Box, Grid, smooth_max
+from LiverSegLib.phantom.anatomy import Anatomy
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.space import Array, Box, Grid, smooth_max
 
 Points = npt.NDArray[np.float64]
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from Training.phantom.canvas import Canvas
-from Training.phantom.space import Array, Box, is_empty, tube, tube_box
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.space import Array, Box, is_empty, tube, tube_box
 
 Points = npt.NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from Training.phantom.canvas import Canvas
-from Training.phantom.space import Array, is_empty, tube, tube_box
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.space import Array, is_empty, tube, tube_box
 
 Points = list[npt.NDArray[np.float64]]
 # Odds of gas over fluid, fluid, oral contrast, faeces.

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from Training.phantom.build import Phantom, make_phantom
+from LiverSegLib.phantom import Phantom, make_phantom
+
+__all__ = ["Phantom", "make_phantom", "write_dataset"]
 
 Progress = Callable[[int, int], None]
 

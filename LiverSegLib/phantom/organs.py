@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from Training.phantom.canvas import Canvas
-from Training.phantom.space import (
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.space import (
     Grid,
     Noise,
     ellipsoid,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from Training.phantom import gut, organs, skeleton, trunk
-from Training.phantom import lesions as lesion_parts
-from Training.phantom.anatomy import Anatomy, Tissue
-from Training.phantom.canvas import Canvas
-from Training.phantom.liver import LiverPlan, liver_box, liver_distance, plan_liver
-from Training.phantom.space import Array, Grid, Noise, even_axis, is_empty, smooth_max
-from Training.phantom.vessels import paint_vessels
+from LiverSegLib.phantom import gut, organs, skeleton, trunk
+from LiverSegLib.phantom import lesions as lesion_parts
+from LiverSegLib.phantom.anatomy import Anatomy, Tissue
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.liver import LiverPlan, liver_box, liver_distance, plan_liver
+from LiverSegLib.phantom.space import Array, Grid, Noise, even_axis, is_empty, smooth_max
+from LiverSegLib.phantom.vessels import paint_vessels
 
 
 def paint_patient(canvas: Canvas, plan: LiverPlan, seed: int, *, mass: bool, arms: bool) -> Array:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from Training.phantom.canvas import Canvas
-from Training.phantom.space import Array, Point, ellipsoid, is_empty, moved, smooth_max, tube, tube_box
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.space import Array, Point, ellipsoid, is_empty, moved, smooth_max, tube, tube_box
 
 _MARROW, _CORTEX = 150.0, 560.0
 

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.phantom.anatomy import PHASES, Anatomy, Phase, draw_tissue
+from LiverSegLib.phantom.canvas import Canvas
+from LiverSegLib.phantom.compose import empty_canvas, paint_patient, plan_patient
+from LiverSegLib.phantom.imaging import axis_codes, expose, orient, resample, store
+from LiverSegLib.phantom.space import Array, Grid, even_axis, turn
 from LiverSegLib.volume import Volume
-from Training.phantom.anatomy import PHASES, Anatomy, Phase, draw_tissue
-from Training.phantom.canvas import Canvas
-from Training.phantom.compose import empty_canvas, paint_patient, plan_patient
-from Training.phantom.imaging import axis_codes, expose, orient, resample, store
-from Training.phantom.space import Array, Grid, even_axis, turn
 
 Coverage = Literal["liver", "abdomen", "trunk"]
 # Highest and lowest z in mm, relative to the top of the liver.
