@@ -133,13 +133,60 @@ def test_empty_result_says_so(tmp_path: Path) -> None:
     assert [plane.index for plane in build_scene(volume, empty).planes] == [11, 24, 29]
 
 
-@pytest.mark.parametrize("shape", [(40, 30, 1), (1, 30, 40), (1, 1, 1)])
-def test_one_slice(shape: tuple[int, int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    # Pixels of 2 x 2 x 4 mm: 80 x 60 mm, 60 x 160 mm, 80 x 4 mm and a line of text below each.
+    [((40, 30, 1), (900, 675)), ((1, 30, 40), (560, 900)), ((40, 1, 1), (900, 45)), ((1, 1, 1), (900, 900))],
+)
+def test_one_slice_is_one_panel_in_its_own_proportions(
+    shape: tuple[int, int, int], size: tuple[int, int], tmp_path: Path
+) -> None:
     image = np.zeros(shape, dtype=np.float32)
     labels = np.ones(shape, dtype=np.uint8)
     for given in (labels, labels * 0):
-        save_case_picture(tmp_path / "case.png", Volume(image, AFFINE), result_of(given, AFFINE), backend="matplotlib")
-        save_slice_grid(tmp_path / "grid.png", Volume(image, AFFINE), result_of(given, AFFINE))
+        volume, result = Volume(image, AFFINE), result_of(given, AFFINE)
+        assert save_case_picture(tmp_path / "case.png", volume, result) == "matplotlib"
+        save_slice_grid(tmp_path / "grid.png", volume, result)
+        case, grid = imread(tmp_path / "case.png"), imread(tmp_path / "grid.png")
+        assert np.array_equal(case, grid)
+        wide, tall = size
+        assert case.shape[1] == wide + 2 * GAP
+        # The caption needs a height of its own, so a line of voxels stands in a taller panel.
+        assert case.shape[0] == max(tall, 66) + 2 * GAP + 66
+
+
+@pytest.mark.parametrize(
+    ("modality", "mm", "area", "written"),
+    [(None, 1.0, "25.0 % of the picture", False), ("DX", 0.5, "6.2 cm²", False), ("MR", 1.0, "25.0 cm²", True)],
+)
+def test_a_picture_claims_only_the_scale_and_place_that_its_file_tells(
+    modality: str | None, mm: float, area: str, written: bool
+) -> None:
+    affine = np.diag([-mm, -mm, 1, 1])
+    image = np.linspace(0, 255, 10_000).reshape(100, 100, 1).astype(np.uint8)
+    labels = np.zeros(image.shape, dtype=np.uint8)
+    labels[:50, :50] = 1
+    scene = build_scene(Volume(image, affine, "x", modality), result_of(labels, affine))
+    figure = figures.slice_figure(scene, "x", result_of(labels, affine))
+    texts = [text.get_text() for text in (*figure.texts, *figure.axes[0].texts)]
+    assert f"liver {area}" in texts
+    assert ("R" in texts) == ("Axial" in texts) == written
+    assert any(text.endswith(("cm", "mm")) for text in texts) == ("cm²" in area)
+
+
+def test_an_x_ray_is_drawn_as_the_file_shows_it(tmp_path: Path) -> None:
+    pixels = np.zeros((60, 80), dtype=np.uint8)  # rows, columns, as in the file
+    pixels[5:15, 5:15] = 200
+    labels = np.zeros_like(pixels)
+    labels[40:50, 60:75] = 1
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    volume = Volume(pixels.T[..., None], affine, "x", None)
+    save_case_picture(tmp_path / "x.png", volume, result_of(labels.T[..., None], affine))
+    picture = imread(tmp_path / "x.png")[GAP:-66, GAP:, :3]
+    bright = np.argwhere(picture.min(axis=-1) > 0.9) / (900 / 80)
+    assert bright.mean(axis=0) == pytest.approx((10, 10), abs=1)
+    outline = colored(picture, LABELS[0].color, 0.2) * picture.shape[0] / (900 / 80)
+    assert [*outline.min(axis=0), *outline.max(axis=0)] == pytest.approx((40, 60, 50, 75), abs=0.3)
 
 
 def test_oblique_volume_is_drawn_along_its_own_axes(tmp_path: Path) -> None:
@@ -182,6 +229,9 @@ def test_grey_window_is_fixed_for_ct_and_from_percentiles_otherwise() -> None:
     mr = rng.uniform(0, 400, (20, 20, 20)).astype(np.float32)
     mr[0, 0, 0] = np.nan
     assert display_window(np.full((4, 4, 4), -1000), None) == CT_WINDOW
+    low, high = display_window(rng.integers(0, 256, (9, 9, 1)).astype(np.uint8), "CT")  # a picture of a CT
+    assert low >= 0
+    assert high <= 255
     assert display_window(mr, "CT") == CT_WINDOW
     low, high = display_window(mr, None)
     assert 0 <= low < 20
@@ -252,13 +302,10 @@ def slicer_draws(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("slicer_draws")
-def test_slicers_views_draw_an_empty_result_and_one_slice(tmp_path: Path) -> None:
+def test_slicers_views_draw_an_empty_result(tmp_path: Path) -> None:
     volume, result = phantom()
     empty = result_of(np.zeros_like(result.labelmap), AFFINE)
     assert save_case_picture(tmp_path / "empty.png", volume, empty) == "slicer"
-    labels = np.ones((40, 30, 1), dtype=np.uint8)
-    one = Volume(np.zeros(labels.shape), AFFINE)
-    assert save_case_picture(tmp_path / "one.png", one, result_of(labels, AFFINE)) == "slicer"
 
 
 @pytest.mark.usefixtures("slicer_draws")

@@ -21,6 +21,7 @@ from LiverSegLib.volume import Result, Volume
 # Name, axis across the plane, axis to the right (reversed), axis upwards.
 _VIEWS = (("Axial", 2, 0, 1), ("Coronal", 1, 0, 2), ("Sagittal", 0, 1, 2))
 _BODY_HU = -300.0
+_PLACED = ("CT", "MR")
 
 
 def build_scene(volume: Volume, result: Result) -> Scene:
@@ -46,7 +47,18 @@ def build_scene(volume: Volume, result: Result) -> Scene:
         overlays=_overlays(result),
         box=_bounding_box(labelmap != 0),
     )
+    if 1 in image.shape:
+        return replace(scene, planes=(_only_plane(scene),), placed=volume.modality in _PLACED)
     return replace(scene, planes=_planes(scene, hu=looks_like_hu(image, volume.modality)))
+
+
+def _only_plane(scene: Scene) -> Plane:
+    """The plane of a volume of one slice, all of it in view, in its own proportions."""
+    shape, spacing = scene.image.shape, scene.spacing
+    name, axis, across, up = next(view for view in _VIEWS if shape[view[1]] == 1)
+    width, height = shape[across] * spacing[across], shape[up] * spacing[up]
+    i, j, k = ((n - 1) / 2 for n in shape)
+    return Plane(name, axis, across, up, (i, j, k), width, height / width)
 
 
 def _overlays(result: Result) -> tuple[Overlay, ...]:
@@ -66,7 +78,7 @@ def _overlays(result: Result) -> tuple[Overlay, ...]:
 def _planes(scene: Scene, *, hu: bool) -> tuple[Plane, ...]:
     """The three planes at one scale, centred on the body across and on the liver upwards."""
     shape, spacing, box = scene.image.shape, scene.spacing, scene.box
-    body = _body_box(scene.image) if hu else tuple(slice(0, n) for n in shape)
+    body = body_box(scene.image) if hu else tuple(slice(0, n) for n in shape)
     sides = [(body[a].stop - body[a].start) * spacing[a] for a in (0, 1)]
     extent = 1.04 * max(*sides, (box[2].stop - box[2].start) * spacing[2])
     middle = [(body[a].start + body[a].stop - 1) / 2 for a in (0, 1)]
@@ -102,8 +114,8 @@ def _window_center(length: int, wanted: float, window: float) -> float:
     return float(np.clip(wanted, (window - 1) / 2, length - 1 - (window - 1) / 2))
 
 
-def _body_box(image: npt.NDArray[Any]) -> Box:
-    """Box of what is denser than air and lung, from every fourth voxel."""
+def body_box(image: npt.NDArray[Any]) -> Box:
+    """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel."""
     steps = tuple(4 if n >= 64 else 1 for n in image.shape)
     coarse = _bounding_box(image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU)
     i, j, k = (slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True))

@@ -22,7 +22,8 @@ BACKENDS = ("auto", "slicer", "matplotlib")
 def save_case_picture(path: Path, volume: Volume, result: Result, *, backend: str = "auto") -> str:
     """Write one PNG of a case: three slices through the lesion or liver, its surface, and a caption.
 
-    Slices are in radiological convention and at one scale, along the volume's own axes if it is oblique.
+    Slices are in radiological convention and at one scale, along the volume's own axes if it is oblique. A
+    volume of one slice, such as an X-ray, is one panel in its own proportions, always by matplotlib.
 
     Args:
         path: the PNG to write; what stood there is replaced only once the new picture is complete.
@@ -47,6 +48,9 @@ def save_case_picture(path: Path, volume: Volume, result: Result, *, backend: st
         raise OutputError(f"Pictures need matplotlib ({error}); run pip install 'liverseg[pictures]'.") from error
 
     scene = build_scene(volume, result)
+    if len(scene.planes) == 1:
+        figures.save(figures.slice_figure(scene, volume.name, result), path)
+        return "matplotlib"
     tiles = None if backend == "matplotlib" else _slicer_tiles(scene, volume.name, required=backend == "slicer")
     figures.save(figures.case_figure(scene, volume.name, result, tiles), path)
     return "matplotlib" if tiles is None else "slicer"

@@ -21,18 +21,19 @@ _HALO = [withStroke(linewidth=2.5, foreground="black")]
 _BAR_LENGTHS_MM = (100, 50, 20, 10, 5, 2, 1)
 
 
-def empty_panel(axes: Axes, extent_mm: float) -> None:
-    """Make `axes` a black square of `extent_mm` with the origin in its middle."""
+def empty_panel(axes: Axes, extent_mm: float, aspect: float = 1.0) -> None:
+    """Make `axes` black, `extent_mm` wide and `aspect` times that high, with the origin in its middle."""
     axes.set_facecolor("black")
     axes.set(xticks=[], yticks=[], aspect="equal")
-    axes.set(xlim=(-extent_mm / 2, extent_mm / 2), ylim=(-extent_mm / 2, extent_mm / 2))
+    half, half_height = extent_mm / 2, extent_mm * aspect / 2
+    axes.set(xlim=(-half, half), ylim=(-half_height, half_height))
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
 def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fill: float = 0.22) -> None:
     """Draw the image, each segment's translucent fill and its outline of `line` points, in mm."""
-    empty_panel(axes, plane.extent_mm)
+    empty_panel(axes, plane.extent_mm, plane.aspect)
     edges = plane.edges_mm(scene.image.shape, scene.spacing)
     low, high = scene.window
     grey = np.nan_to_num(plane.cut(scene.image).astype(np.float32), nan=low, posinf=high, neginf=low)
@@ -48,7 +49,8 @@ def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fil
         shown = np.ma.masked_where(~mask, mask)
         axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
         _outline(axes, mask, edges, color, line)
-    axes.set(xlim=(-plane.extent_mm / 2, plane.extent_mm / 2), ylim=(-plane.extent_mm / 2, plane.extent_mm / 2))
+    half, half_height = plane.extent_mm / 2, plane.extent_mm * plane.aspect / 2
+    axes.set(xlim=(-half, half), ylim=(-half_height, half_height))
 
 
 def _outline(
@@ -78,9 +80,14 @@ def annotate(axes: Axes, plane: Plane, position: str) -> None:
     """Write the plane's name and position, the orientation letters and a scale bar."""
     _write(axes, 0.02, 0.98, f"{plane.name}   {position}", ha="left", va="top", size=11)
     draw_letters(axes, plane.letters)
+    draw_scale_bar(axes, plane)
+
+
+def draw_scale_bar(axes: Axes, plane: Plane) -> None:
+    """Draw a bar of a round length in the lower right corner."""
     fitting = [length for length in _BAR_LENGTHS_MM if length <= plane.extent_mm / 4]
     if fitting:
-        right, y = 0.46 * plane.extent_mm, -0.46 * plane.extent_mm
+        right, y = 0.46 * plane.extent_mm, -0.46 * plane.extent_mm * plane.aspect
         axes.plot([right - fitting[0], right], [y, y], color=INK, linewidth=2, path_effects=_HALO)
         text = f"{fitting[0] // 10} cm" if fitting[0] >= 10 else f"{fitting[0]} mm"
         middle = 0.96 - fitting[0] / plane.extent_mm / 2

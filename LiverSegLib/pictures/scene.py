@@ -40,7 +40,8 @@ class Plane:
         across: array axis that runs from the image's right to its left.
         up: array axis that runs from the image's bottom to its top.
         center: voxel index (i, j, k) in the middle of the image; whole at `axis`.
-        extent_mm: side of the square field of view in mm.
+        extent_mm: width of the field of view in mm.
+        aspect: its height divided by its width; 1 but for a picture of one slice, which keeps its own.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Plane:
     up: int
     center: tuple[float, float, float]
     extent_mm: float
+    aspect: float = 1.0
 
     @property
     def index(self) -> int:
@@ -91,7 +93,8 @@ class Scene:
         window: darkest and brightest voxel value shown.
         overlays: the segments that are present, outer ones first.
         box: smallest box of voxels that holds all segments; the whole volume where there are none.
-        planes: axial, coronal, sagittal.
+        planes: axial, coronal, sagittal; of a single slice only that slice.
+        placed: whether the file tells where in the patient the voxels lie; a plain picture or X-ray does not.
     """
 
     image: npt.NDArray[Any]
@@ -101,8 +104,14 @@ class Scene:
     overlays: tuple[Overlay, ...]
     box: Box
     planes: tuple[Plane, ...] = ()
+    placed: bool = True
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel distances along i, j, k in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def in_mm(self) -> bool:
+        """Whether lengths mean anything: a picture that tells no pixel size is read with 1 mm."""
+        return self.placed or not np.allclose(self.spacing, 1.0)

@@ -17,7 +17,7 @@ def save_slice_grid(path: Path, volume: Volume, result: Result, n: int = 12) -> 
     """Write one PNG of `n` axial slices from the top of the segmented region to its bottom.
 
     They are spread evenly; all of them where there are fewer than `n`. Without any segment they are spread
-    over the whole volume.
+    over the whole volume. A volume of one slice is one panel in its own proportions.
 
     Args:
         path: the PNG to write; what stood there is replaced only once the new picture is complete.
@@ -37,6 +37,9 @@ def save_slice_grid(path: Path, volume: Volume, result: Result, n: int = 12) -> 
         raise OutputError(f"Pictures need matplotlib ({error}); run pip install 'liverseg[pictures]'.") from error
 
     scene = build_scene(volume, result)
+    if len(scene.planes) == 1:
+        figures.save(figures.slice_figure(scene, volume.name, result), path)
+        return
     figures.save(figures.grid_figure(scene, axial_planes(scene, n), volume.name, result), path)
 
 

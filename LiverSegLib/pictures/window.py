@@ -13,7 +13,12 @@ _SAMPLES = 1_000_000
 
 
 def looks_like_hu(image: npt.NDArray[Any], modality: str | None) -> bool:
-    """True for CT; where the modality is unknown, True if there is air, which only HU put this low."""
+    """True for CT; where the modality is unknown, True if there is air, which only HU put this low.
+
+    Eight bits without a sign are a picture of a CT, not its HU.
+    """
+    if image.dtype == np.uint8:
+        return False
     if modality is not None:
         return modality == "CT"
     return bool(np.min(_sample(image), initial=0.0) <= -500)
@@ -34,7 +39,9 @@ def display_window(image: npt.NDArray[Any], modality: str | None) -> tuple[float
     if not brighter.size:
         return float(values.min()) - 0.5, float(values.min()) + 0.5
     low, high = np.percentile(brighter, (1, 99.5))
-    return float(low), float(max(high, low + 1e-6 + abs(low) * 1e-6))
+    if high <= low:  # one value on a background, such as a mask
+        low = values.min()
+    return float(low), float(high)
 
 
 def _sample(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
