@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from LiverSegLib.phantom.imaging import axis_codes, orient
 from Training.phantom import Phantom, make_phantom, write_dataset
-from Training.phantom.imaging import axis_codes, orient
 
 nib = pytest.importorskip("nibabel")
 

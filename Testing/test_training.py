@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -17,7 +13,7 @@ import torch
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models import read_package
 from Training import augment
-from Training.data import sampling_weights, training_transforms
+from Training.data import TrainingSamples
 from Training.export import export, load_run
 from Training.phantom import make_phantom
 from Training.prepare import DataError, load_index, prepare
@@ -109,16 +105,6 @@ def test_a_recipe_that_is_no_mapping_is_refused() -> None:
         parse_recipe(["not", "a", "recipe"], "mine")
 
 
-def test_patients_never_stand_on_both_sides_of_the_split(tmp_path: Path) -> None:
-    cases = prepare(small("liver2d_starter", SMALL_2D), Path(), tmp_path)
-    train_side = {c.patient for c in cases if c.split == "train"}
-    val_side = {c.patient for c in cases if c.split == "val"}
-    assert train_side
-    assert val_side
-    assert not train_side & val_side
-    assert len(cases) > 100  # every slice of four phantoms
-
-
 def test_prepare_is_the_same_twice(recipe_3d: Recipe, prepared_3d: Path, tmp_path: Path) -> None:
     again = prepare(recipe_3d, Path(), tmp_path)
     assert again == load_index(prepared_3d, recipe_3d)
@@ -132,34 +118,8 @@ def test_data_prepared_for_another_grid_is_refused(prepared_3d: Path) -> None:
         load_index(prepared_3d, other)
 
 
-def test_missing_training_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="slices2d"):
-        prepare(load_recipe("liver2d_starter"), tmp_path / "nowhere", tmp_path / "out")
-
-
-def test_slices_without_the_organ_are_a_source(tmp_path: Path) -> None:
-    phantom = make_phantom(3, spacing=(6, 6, 6))
-    image = nib.Nifti1Image(phantom.volume.array, phantom.volume.affine)  # type: ignore[no-untyped-call, attr-defined]
-    nib.save(image, tmp_path / "ct.nii.gz")  # type: ignore[no-untyped-call, attr-defined]
-    source = "sources=[{kind: empty, name: none, image: ct.nii.gz, slices: [0, 3]}]"
-    cases = prepare(load_recipe("liver2d_starter", [*SMALL_2D, source]), tmp_path, tmp_path / "out")
-    assert len(cases) == 3
-    assert all(case.foreground == 0 for case in cases)
-    source = "sources=[{kind: empty, name: none, image: ct.nii.gz, slices: [0, 999]}]"
-    with pytest.raises(DataError, match="999"):
-        prepare(load_recipe("liver2d_starter", [*SMALL_2D, source]), tmp_path, tmp_path / "out")
-
-
-def test_sources_are_drawn_by_their_weight(recipe_3d: Recipe, prepared_3d: Path) -> None:
-    cases = [c for c in load_index(prepared_3d, recipe_3d) if c.split == "train"]
-    weights = sampling_weights(cases, recipe_3d)
-    assert weights.sum().item() == pytest.approx(1)
-    assert (weights > 0).all()
-
-
 def test_a_training_sample_is_a_patch_in_the_window(recipe_3d: Recipe, prepared_3d: Path) -> None:
-    case = load_index(prepared_3d, recipe_3d)[0]
-    sample = training_transforms(recipe_3d, prepared_3d)({"id": case.id, "patient": case.patient})
+    sample = TrainingSamples(recipe_3d, prepared_3d, load_index(prepared_3d, recipe_3d))[0, 5]
     assert tuple(sample["image"].shape) == (1, 32, 32, 32)
     assert tuple(sample["label"].shape) == (1, 32, 32, 32)
     assert 0 <= float(sample["image"].min()) <= float(sample["image"].max()) <= 1
@@ -214,29 +174,6 @@ def test_a_run_leaves_recipe_checkpoints_and_logs(run_3d: Path) -> None:
     dice = [float(r["val_dice"]) for r in rows if r.get("val_dice")]
     assert len(dice) == 2
     assert all(0 <= d <= 1 for d in dice)
-
-
-def test_a_killed_run_resumes_where_it_stopped(prepared_3d: Path, tmp_path: Path) -> None:
-    changes = [f"--set={change}" for change in [*SMALL_3D, "optimization.max_epochs=12"]]
-    command = [sys.executable, "-m", "Training", "train", "liver3d_phantom", *changes, "--workers=0",
-               "--accelerator=cpu", f"--data={prepared_3d}", f"--run={tmp_path}"]  # fmt: skip
-    root = Path(__file__).resolve().parents[1]
-    last = tmp_path / "checkpoints" / "last.ckpt"
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not last.is_file() and process.poll() is None:
-            time.sleep(0.05)
-        process.kill()
-    assert last.is_file()
-    stopped = torch.load(last, weights_only=True)["epoch"]
-    done = subprocess.run([*command, "--resume"], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    state = torch.load(last, weights_only=True)
-    assert (state["epoch"], state["global_step"]) == (11, 24)
-    logs = sorted((tmp_path / "logs" / "csv").glob("version_*/metrics.csv"))
-    assert len(logs) == 2  # the first part's log is still there
-    with logs[1].open() as file:
-        epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["epoch"]]
-    assert min(epochs) == stopped + 1
 
 
 def test_a_new_run_may_start_from_another_runs_weights(

@@ -16,7 +16,8 @@ from scipy import ndimage
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
 from LiverSegLib.volume import Volume
 from Training import augment
-from Training.evaluate import LabelledVolume, Mask
+from Training.labelled import LabelledVolume
+from Training.metrics import Mask
 
 Array = npt.NDArray[np.float32]
 SPACING = 2.0
@@ -24,28 +25,32 @@ AIR = -1000.0
 
 
 def resampled(case: LabelledVolume) -> LabelledVolume:
-    """The case on an LPS grid of 2 mm (thicker slices are kept)."""
+    """The case on an LPS grid of 2 mm (thicker slices are kept), with the organ as its only label.
+
+    The organ is everything that was drawn: the liver with its tumours.
+    """
     spacing = sorted(case.volume.spacing)
     pixdim = (SPACING, SPACING, SPACING if spacing[-1] <= SPACING else -1.0)
     grid = model_grid(case.volume, "LPS", pixdim)
     cpu = torch.device("cpu")
     image = to_model_grid(case.volume.array, grid, cpu).numpy()
     assert case.reference is not None
-    reference = to_model_grid(case.reference.astype(np.uint8), grid, cpu).numpy() >= 0.5
+    organ = to_model_grid((case.reference > 0).astype(np.uint8), grid, cpu).numpy() >= 0.5
     affine = np.diag([-grid.spacing[0], -grid.spacing[1], grid.spacing[2], 1.0])
-    return LabelledVolume(case.name, Volume(image, affine, case.name, case.volume.modality), reference)
+    volume = Volume(image, affine, case.name, case.volume.modality)
+    return LabelledVolume(case.name, volume, organ.astype(np.uint8), case.names[:1], case.owner)
 
 
 def altered(case: LabelledVolume) -> Iterator[LabelledVolume]:
     """Every alteration of a case with a reference, the unaltered one first."""
     base = resampled(case)
     for name, change in ALTERATIONS.items():
-        image, reference = change(np.array(base.volume.array), np.array(base.reference))
+        image, reference = change(np.array(base.volume.array), np.array(base.reference) > 0)
         affine = base.volume.affine
         if name == "thick slices":
             affine = affine @ np.diag([1, 1, THICK, 1])
         volume = replace(base.volume, array=image, affine=affine, name=f"{case.name}, {name}")
-        yield LabelledVolume(f"{case.name}, {name}", volume, reference)
+        yield replace(base, name=f"{case.name}, {name}", volume=volume, reference=reference.astype(np.uint8))
 
 
 Change = Callable[[Array, Mask], tuple[Array, Mask]]

@@ -1,8 +1,8 @@
 """Augmentation that CT livers need and MONAI does not have, as MONAI dictionary transforms.
 
-All work in HU on `image` [1, ...] and `label` [1, ...] (2D or 3D) before the window is applied. They imitate
-what breaks networks in the clinic: contrast phases and fatty livers, lesions, masses beside the liver,
-ascites, arms in the field, cropped fields of view, noise.
+All work in HU on `image` [1, ...] and `label` [1, ...] (2D or 3D) before the window is applied; blur, low
+resolution and noise suit other images too. They imitate what breaks networks in the clinic: contrast phases and
+fatty livers, lesions, masses beside the liver, ascites, arms in the field, cropped fields of view, noise.
 """
 
 from __future__ import annotations
@@ -227,8 +227,12 @@ class RandLowResolutiond(_RandHU):
 
 
 class RandNoised(_RandHU):
-    """CT noise, white or correlated, up to that of a low-dose scan."""
+    """CT noise, white or correlated, up to that of a low-dose scan; `unit` is what one HU is in other images."""
+
+    def __init__(self, prob: float, unit: float = 1.0) -> None:
+        super().__init__(prob)
+        self.unit = unit
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
         hu = self.uniform(2, 14) if self.R.random() < 0.6 else self.uniform(10, 40)
-        return image + self.texture(image.shape, self.uniform(0.01, 1.1), hu), label
+        return image + self.texture(image.shape, self.uniform(0.01, 1.1), hu * self.unit), label

@@ -1,126 +1,123 @@
-"""Batches: prepared cases, MONAI transforms, weighted sampling."""
+"""Batches: which case comes when, its patch, its augmentation.
+
+A sample is (case, seed), and the seed comes from the recipe's seed, the epoch and the place in the epoch. So it is
+the same however many loader processes or training processes there are, and after a resume.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from monai import transforms as mt
-from monai.data import DataLoader, Dataset
-from torch.utils.data import WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from Training import augment as our
-from Training.prepare import Case, load_index
-from Training.recipe import Augment, Recipe
+from Training.general_augment import KEYS, air, augmentation, margin, normalization
+from Training.patches import CaseCache, cut, draw_center, read_case
+from Training.prepare import Case, DataError, load_index
+from Training.recipe import Recipe
 
-KEYS = ("image", "label")
-AIR_SHIFT = 1000.0
-
-
-class LoadCase(mt.Transform):
-    """Case id -> float32 HU image [1, ...] and uint8 label [1, ...] from the prepared folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, case: dict[str, Any]) -> dict[str, Any]:
-        base = self.folder / "cases" / case["id"]
-        image = np.load(f"{base}_image.npy").astype(np.float32)
-        return {"image": image[None], "label": np.load(f"{base}_label.npy")[None], "patient": case["patient"]}
+Draw = tuple[int, int]
+Sample = dict[str, Any]
+Progress = Callable[[], tuple[int, int]]
 
 
-class RandPatchd(mt.RandCropByPosNegLabeld):
-    """One patch of a case, two thirds of them around a voxel of a label."""
+def epoch_draws(cases: list[Case], recipe: Recipe, epoch: int) -> list[Draw]:
+    """(index of the case, seed) of every sample of an epoch, in order.
 
-    def __init__(self, patch: tuple[int, ...]) -> None:
-        super().__init__(KEYS, "label", patch, pos=2, neg=1, num_samples=1)
-
-    def __call__(self, data: Any, lazy: bool | None = None) -> Any:
-        return super().__call__(data, lazy)[0]
-
-
-def window(recipe: Recipe) -> list[mt.Transform]:
-    """HU window to [0, 1], the last step of every pipeline."""
-    low, high = recipe.preprocess.window
-    return [
-        mt.ScaleIntensityRanged(["image"], low, high, 0.0, 1.0, clip=True),
-        mt.EnsureTyped(KEYS, track_meta=False),
-    ]
+    With `samples_per_epoch`, cases are drawn by their weight; without, each comes once, in random order.
+    """
+    rng = np.random.default_rng([recipe.seed, epoch])
+    count = recipe.optimization.samples_per_epoch
+    if count is None:
+        chosen = rng.permutation(len(cases))
+    else:
+        chosen = rng.choice(len(cases), count, p=sampling_weights(cases, recipe).numpy())
+    seeds = rng.integers(2**32, size=len(chosen), dtype=np.uint64)
+    return [(int(index), int(seed)) for index, seed in zip(chosen, seeds, strict=True)]
 
 
-def training_transforms(recipe: Recipe, folder: Path) -> mt.Compose:
-    """Load, cut a patch, augment in HU, window."""
-    patch = recipe.patch_size
-    steps: list[Any] = [LoadCase(folder)]
-    if recipe.spatial_dims == 3:
-        steps += [
-            mt.SpatialPadd(["image"], patch, value=-AIR_SHIFT),
-            mt.SpatialPadd(["label"], patch),
-            RandPatchd(patch),
-        ]
-    steps += _organ_transforms(recipe.augment, recipe)
-    steps += _spatial_transforms(recipe.augment, recipe)
-    a = recipe.augment
-    steps += [our.RandBlurd(a.blur), our.RandLowResolutiond(a.low_resolution), our.RandNoised(a.noise)]
-    return mt.Compose(steps + window(recipe))
+class EpochSampler(Sampler[Draw]):
+    """Deals the samples of an epoch to `world` processes so that together they see what one process would.
+
+    Batch n of process r holds the samples that follow on batch n of process r - 1. The last batch is filled up
+    with the epoch's first samples. `progress` gives the epoch and how many batches of it are done.
+    """
+
+    def __init__(self, cases: list[Case], recipe: Recipe, progress: Progress, rank: int = 0, world: int = 1) -> None:
+        self.cases, self.recipe, self.progress = cases, recipe, progress
+        self.rank, self.world, self.batch = rank, world, recipe.optimization.batch_size
+        self.batches = math.ceil((recipe.optimization.samples_per_epoch or len(cases)) / (self.batch * world))
+
+    def __len__(self) -> int:
+        return self.batches * self.batch
+
+    def __iter__(self) -> Iterator[Draw]:
+        epoch, done = self.progress()
+        draws = epoch_draws(self.cases, self.recipe, epoch)
+        for batch in range(done % self.batches, self.batches):
+            first = (batch * self.world + self.rank) * self.batch
+            for place in range(first, first + self.batch):
+                index, seed = draws[place % len(draws)]
+                # A sample that comes twice shall not look the same twice.
+                yield index, (seed + place // len(draws)) % 2**32
 
 
-def _organ_transforms(a: Augment, recipe: Recipe) -> list[Any]:
-    tumor = next((value for value, name in recipe.labels.items() if name == "tumor"), None)
-    return [
-        our.RandOrganContrastd(a.organ_contrast),
-        our.RandContrastd(a.contrast),
-        our.RandLesiond(a.lesion, tumor),
-        our.RandMassd(a.mass),
-        our.RandFluidd(a.fluid),
-        our.RandArmsd(a.arms),
-        our.RandCropFieldd(a.crop_field),
-    ]
+class TrainingSamples(Dataset[Sample]):
+    """Augmented patches: float32 image [1, *patch] as the network takes it, uint8 label [1, *patch], patient."""
+
+    def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
+        self.recipe, self.cases = recipe, cases
+        self.cache = CaseCache(folder, recipe.optimization.cache_mb)
+        self.augment = augmentation(recipe)
+        self.margin, self.air = margin(recipe), air(recipe)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        index, seed = draw
+        rng = np.random.default_rng(seed)
+        case, patch = self.cache(self.cases[index]), self.recipe.patch_size
+        whole = all(n <= p for n, p in zip(case.label.shape, patch, strict=True))
+        center = patch if whole else draw_center(case, self.recipe.sampling, rng)
+        image = cut(case.image, center, patch, self.margin, self.air).astype(np.float32)
+        label = cut(case.label, center, patch, self.margin, 0)
+        self.augment.set_random_state(seed)
+        sample = self.augment({"image": image[None], "label": label[None]})
+        return {**sample, "patient": self.cases[index].patient}
 
 
-def _spatial_transforms(a: Augment, recipe: Recipe) -> list[Any]:
-    """Rotation, scale, shear, shift, elastic; what comes in from outside is air."""
-    dims = recipe.spatial_dims
-    turn = np.deg2rad(a.rotate_degrees)
-    # MONAI scales the sampling grid, so that 1 / scale is the size of the anatomy.
-    common: dict[str, Any] = {
-        "scale_range": [(1 / a.scale[1] - 1, 1 / a.scale[0] - 1)] * dims,
-        "translate_range": [a.shift] * dims,
-        "shear_range": [a.shear] * (2 if dims == 2 else 6),
-        "mode": ("bilinear", "nearest"),
-        "padding_mode": "zeros",
-    }
-    in_plane = [turn] if dims == 2 else [turn / 2, turn / 2, turn]
-    full = [np.pi] if dims == 2 else [turn / 2, turn / 2, np.pi]
-    steps: list[Any] = [mt.ShiftIntensityd(["image"], AIR_SHIFT)]
-    if dims == 2:
-        steps.append(
-            mt.Rand2DElasticd(
-                KEYS, spacing=(32, 32), magnitude_range=(1, 4), prob=a.elastic,
-                mode=("bilinear", "nearest"), padding_mode="zeros",
-            )
-        )  # fmt: skip
-    steps += [
-        mt.RandAffined(KEYS, prob=a.affine, rotate_range=in_plane, spatial_size=recipe.patch_size, **common),
-        mt.RandAffined(
-            KEYS, prob=a.any_rotation, rotate_range=full, mode=("bilinear", "nearest"), padding_mode="zeros"
-        ),
-        mt.ShiftIntensityd(["image"], -AIR_SHIFT),
-        mt.ResizeWithPadOrCropd(KEYS, recipe.patch_size),
-    ]  # fmt: skip
-    return steps
+class ValidationCases(Dataset[Sample]):
+    """Whole cases as the network takes them, padded to what it can halve."""
 
+    def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
+        self.folder, self.cases = folder, cases
+        ready = normalization(recipe)
+        pad = mt.DivisiblePadd(KEYS, recipe.divisible()[: recipe.spatial_dims])
+        self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False)])
 
-def validation_transforms(recipe: Recipe, folder: Path) -> mt.Compose:
-    """Load whole, pad to what the network can halve, window."""
-    return mt.Compose([LoadCase(folder), mt.DivisiblePadd(KEYS, max(recipe.divisible())), *window(recipe)])
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, label = read_case(self.folder, self.cases[index])
+        sample = self.transform({"image": image[None].astype(np.float32), "label": np.array(label)[None]})
+        return {**sample, "patient": self.cases[index].patient}
 
 
 class CaseData(pl.LightningDataModule):
-    """Training batches sampled by source weight and evenly over patients; validation one case at a time."""
+    """Training batches sampled by source weight and evenly over patients; validation one case at a time.
+
+    Raises:
+        DataError: the folder was not prepared for this recipe, or has nothing to train or validate on.
+    """
 
     def __init__(self, recipe: Recipe, folder: Path, workers: int = 2) -> None:
         super().__init__()
@@ -128,22 +125,38 @@ class CaseData(pl.LightningDataModule):
         cases = load_index(folder, recipe)
         self.train_cases = [case for case in cases if case.split == "train"]
         self.val_cases = [case for case in cases if case.split == "val"]
+        for name, found in (("train", self.train_cases), ("validate", self.val_cases)):
+            if not found:
+                raise DataError(f"{folder} holds no case to {name} on; change split and prepare again.")
 
-    def train_dataloader(self) -> DataLoader:
-        items = [{"id": case.id, "patient": case.patient} for case in self.train_cases]
-        sampler = WeightedRandomSampler(
-            sampling_weights(self.train_cases, self.recipe).tolist(),
-            self.recipe.optimization.samples_per_epoch,
-        )
-        dataset = Dataset(items, training_transforms(self.recipe, self.folder))
+    def train_dataloader(self) -> DataLoader[Sample]:
+        rank, world = self._rank()
         return DataLoader(
-            dataset, batch_size=self.recipe.optimization.batch_size, sampler=sampler,
-            num_workers=self.workers, drop_last=True, persistent_workers=self.workers > 0,
+            TrainingSamples(self.recipe, self.folder, self.train_cases),
+            batch_size=self.recipe.optimization.batch_size,
+            sampler=EpochSampler(self.train_cases, self.recipe, self._progress, rank, world),
+            num_workers=self.workers, persistent_workers=self.workers > 0, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 
-    def val_dataloader(self) -> DataLoader:
-        items = [{"id": case.id, "patient": case.patient} for case in validation_cases(self.val_cases)]
-        return DataLoader(Dataset(items, validation_transforms(self.recipe, self.folder)), batch_size=1)
+    def val_dataloader(self) -> DataLoader[Sample]:
+        rank, world = self._rank()
+        mine = validation_cases(self.val_cases)[rank::world]
+        return DataLoader(ValidationCases(self.recipe, self.folder, mine), batch_size=1)
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _progress(self) -> tuple[int, int]:
+        if not self.trainer:
+            return 0, 0
+        return epochs_done(self.trainer), self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+
+
+def epochs_done(trainer: pl.Trainer) -> int:
+    """The epoch that comes or is under way; `current_epoch` lags while a resumed run sets up its loader."""
+    current = trainer.fit_loop.epoch_progress.current
+    assert isinstance(current, _ProcessedTracker)
+    return current.processed
 
 
 def validation_cases(cases: list[Case], most: int = 24) -> list[Case]:

@@ -2,208 +2,188 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from LiverSegLib.engine.segmenter import Segmenter
-from LiverSegLib.io import read_volume
-from LiverSegLib.volume import Result, Volume
-from Training.prepare import DataError
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.volume import Result
+from Training.errors import DataError
+from Training.evaluation_report import write_report
+from Training.labelled import LabelledVolume, Unreadable, load_cases
+from Training.lesions import match_lesions
+from Training.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
+from Training.scores import CaseScore, Scores, summarize, write_scores
+
+__all__ = ["LabelledVolume", "evaluate", "load_cases", "score"]
 
 log = logging.getLogger(__name__)
-Mask = npt.NDArray[np.bool_]
-
-
-class CaseEntry(BaseModel):
-    """One image and its reference; `values` are the reference's voxel values of the organ.
-
-    Without a label the case is run for its picture and volume only.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    image: str
-    label: str | None = None
-    values: list[int] = Field(default_factory=lambda: [1])
+Classes = npt.NDArray[np.uint8]
+_SAVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Score:
-    """One row of an evaluation.
+class _Compared:
+    """Result and reference as classes of one numbering: 0 background, n for `names[n - 1]` of the model.
 
-    Dice and IoU are in [0, 1]; both are 1 where reference and result are empty. None: no reference.
-    `components` counts the connected parts of the result, `seconds` is the segmentation alone.
+    `common` are the names that both have.
     """
 
-    case: str
-    dice: float | None
-    iou: float | None
-    volume_ml: float
-    reference_ml: float | None
-    seconds: float
-    warnings: str
+    names: tuple[str, ...]
+    common: frozenset[str]
+    found: Classes
+    reference: Classes | None
+
+    def mask(self, classes: Classes, name: str) -> Mask:
+        """Where `name` is; the liver holds its tumours."""
+        mask: Mask = classes == self.names.index(name) + 1
+        if name == "liver" and "tumor" in self.names:
+            mask |= classes == self.names.index("tumor") + 1
+        return mask
 
 
-@dataclass(frozen=True)
-class LabelledVolume:
-    """An image with its reference mask [i, j, k], None where nobody drew one."""
+def _compared(case: LabelledVolume, result: Result) -> _Compared:
+    """Bring both to one numbering.
 
-    name: str
-    volume: Volume
-    reference: Mask | None
+    Labels that only one of the two has cannot be compared: a tumour is liver then, anything else background.
+    """
+    names = tuple(label.name for label in result.labels)
+    if case.reference is None:
+        table = _table({label.value: label.name for label in result.labels}, names, frozenset(names))
+        return _Compared(names, frozenset(), table[result.labelmap], None)
+    common = frozenset(names) & frozenset(case.names)
+    if not common:
+        raise DataError(
+            f"{case.name}: the reference has {', '.join(case.names)} but the model segments {', '.join(names)}; "
+            "give both the same names."
+        )
+    found = _table({label.value: label.name for label in result.labels}, names, common)
+    drawn = _table(dict(enumerate(case.names, start=1)), names, common)
+    return _Compared(names, common, found[result.labelmap], drawn[case.reference])
 
 
-def load_cases(listing: Path, data: Path) -> Iterator[LabelledVolume]:
-    """Cases of a YAML list, or of an MSD folder's dataset.json.
+def _table(values: dict[int, str], names: tuple[str, ...], common: frozenset[str]) -> Classes:
+    """The class number of each voxel value."""
+    table = np.zeros(256, np.uint8)
+    for value, name in values.items():
+        stands_for = "liver" if name == "tumor" and name not in common else name
+        if stands_for in common:
+            table[value] = names.index(stands_for) + 1
+    return table
+
+
+def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_MM) -> CaseScore:
+    """Compare a result with its reference, label by label.
 
     Args:
-        listing: .yaml with entries of `CaseEntry`, or a folder with dataset.json.
-        data: what the paths in a YAML list are relative to.
+        case: image and reference; labels are matched by name, the liver includes its tumours.
+        result: what the model found, on the same grid.
+        tolerance_mm: of the normalised surface Dice.
 
     Raises:
-        DataError: the list is wrong, or an image and its reference differ in shape.
+        DataError: model and reference have no label in common.
     """
-    if listing.is_dir():
-        try:
-            training = json.loads((listing / "dataset.json").read_text(encoding="utf-8"))["training"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{listing} holds no readable dataset.json with a training list.") from error
-        entries = [
-            CaseEntry(name=Path(e["image"]).name.split(".")[0], image=e["image"], label=e["label"], values=[1, 2])
-            for e in training
-        ]
-        data = listing
-    else:
-        try:
-            entries = [CaseEntry(**e) for e in yaml.safe_load(listing.read_text(encoding="utf-8"))]
-        except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
-            raise DataError(f"{listing} is not a list of cases: {error}") from error
-    for entry in entries:
-        yield _load(entry, data)
-
-
-def _load(entry: CaseEntry, data: Path) -> LabelledVolume:
-    volume = read_volume(data / entry.image)
-    if entry.label is None:
-        return LabelledVolume(entry.name, volume, None)
-    label = read_volume(data / entry.label)
-    reference = on_grid_of(volume, label)
-    return LabelledVolume(entry.name, volume, np.isin(reference, entry.values))
-
-
-def on_grid_of(volume: Volume, label: Volume) -> npt.NDArray[np.generic]:
-    """The label's array in the volume's axis order, where both are the same grid stored differently.
-
-    Raises:
-        DataError: the grids differ by more than axis order and direction.
-    """
-    to_label = np.linalg.inv(label.affine) @ volume.affine
-    turn = np.round(to_label[:3, :3])
-    if not np.allclose(to_label[:3, :3], turn, atol=0.02) or not np.array_equal(np.abs(turn).sum(0), [1, 1, 1]):
-        raise DataError(f"{volume.name} and {label.name} are not the same grid; resample the label first.")
-    order = [int(np.argmax(np.abs(turn[:, axis]))) for axis in range(3)]
-    signs = [int(turn[order[axis], axis]) for axis in range(3)]
-    array = label.array.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
-    # Where the volume's first voxel must fall: on the label's first, or last where the axis runs backwards.
-    first = [0 if sign > 0 else size - 1 for sign, size in zip(signs, array.shape, strict=True)]
-    off = np.abs(to_label[:3, 3][order] - first).max()
-    if array.shape != volume.array.shape or off > 0.5:
-        raise DataError(f"{volume.name} {volume.array.shape} and {label.name} {array.shape} lie on different grids.")
-    return array
-
-
-def dice(a: Mask, b: Mask) -> float:
-    """Dice overlap of two masks of one shape; 1 where both are empty."""
-    both = int(a.sum()) + int(b.sum())
-    return 2.0 * int((a & b).sum()) / both if both else 1.0
-
-
-def score(case: LabelledVolume, result: Result) -> Score:
-    """Compare the result's liver (lesions included) with the reference."""
-    found = result.mask("liver")
-    overlap = None if case.reference is None else dice(found, case.reference)
-    voxel_ml = abs(float(np.linalg.det(case.volume.affine[:3, :3]))) / 1000
-    return Score(
-        case=case.name,
-        dice=overlap,
-        iou=None if overlap is None else overlap / (2 - overlap),
-        volume_ml=int(found.sum()) * voxel_ml,
-        reference_ml=None if case.reference is None else int(case.reference.sum()) * voxel_ml,
-        seconds=sum(result.timings.values()),
-        warnings=" ".join(result.warnings),
-    )
+    both = _compared(case, result)
+    rows: list[LabelScore] = []
+    lesions = None
+    for name in both.names:
+        found = both.mask(both.found, name)
+        reference = None
+        if both.reference is not None and name in both.common:
+            reference = both.mask(both.reference, name)
+        rows.append(label_score(name, found, reference, case.volume, tolerance_mm))
+        if name == "tumor" and reference is not None:
+            lesions = match_lesions(found, reference, case.volume.affine)
+    confusion = None
+    if both.reference is not None:
+        confusion = confusion_matrix(both.reference, both.found, len(both.names) + 1).tolist()
+    return CaseScore(
+        case=case.name, patient=case.owner, labels=rows, confusion=confusion, lesions=lesions,
+        seconds=sum(result.timings.values()), warnings=" ".join(result.warnings),
+    )  # fmt: skip
 
 
 def evaluate(
-    cases: Iterable[LabelledVolume],
+    cases: Iterable[LabelledVolume | Unreadable],
     segmenter: Segmenter,
     out: Path | None = None,
     title: str = "",
     command: str = "",
     pictures_below: float = 1.0,
-) -> list[Score]:
-    """Segment and score every case.
+    tolerance_mm: float = TOLERANCE_MM,
+) -> Scores:
+    """Segment and score every case; one that fails is listed with its reason and does not stop the others.
 
     Args:
         cases: what to evaluate, loaded one at a time.
         segmenter: the model.
-        out: folder for scores.csv, scores.json (written after every case) and slice pictures; None for none.
-        title, command: what scores.json says of itself.
+        out: folder for scores.csv, scores.json, report.html and pictures; None for none.
+        title, command: what the scores say of themselves.
         pictures_below: which cases get a picture: those without a reference, or with a Dice up to this.
+        tolerance_mm: of the normalised surface Dice.
     """
-    from LiverSegLib.pictures import save_slice_grid
-
-    scores = []
+    labels = [label.name for label in segmenter.package.labels]
+    scored: list[CaseScore] = []
+    pictures = None
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-    for case in cases:
-        result = segmenter.segment(case.volume)
-        scores.append(score(case, result))
-        if out:
-            write_scores(out, scores, title, command)
-            if (scores[-1].dice or 0.0) <= pictures_below:
-                save_slice_grid(out / f"{case.name.replace(', ', '_').replace(' ', '_')}.png", case.volume, result)
+        pictures = out / "pictures"
+        pictures.mkdir(parents=True, exist_ok=True)
+    saved = time.monotonic()
+
+    def together() -> Scores:
+        return summarize(scored, labels, tolerance_mm, title, command, segmenter.package.title)
+
+    try:
+        for case in cases:
+            scored.append(_one(case, segmenter, tolerance_mm, pictures, len(scored), pictures_below))
+            if out and time.monotonic() - saved > _SAVE_SECONDS:  # so that little is lost if the process is killed
+                write_scores(out, together())
+                saved = time.monotonic()
+    finally:
+        scores = together()
+        if out and scored:
+            write_scores(out, scores)
+            write_report(out, scores)
     return scores
 
 
-def write_scores(out: Path, scores: list[Score], title: str = "", command: str = "") -> None:
-    """scores.csv and scores.json, the latter with a summary, a title and the command that made it."""
-    rows = [asdict(s) for s in scores]
-    content = {"title": title, "command": command, "summary": summary(scores), "cases": rows}
-    (out / "scores.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Score.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(rows)
+def _one(
+    case: LabelledVolume | Unreadable,
+    segmenter: Segmenter,
+    tolerance_mm: float,
+    pictures: Path | None,
+    number: int,
+    pictures_below: float,
+) -> CaseScore:
+    if isinstance(case, Unreadable):
+        return CaseScore(case=case.name, patient=case.name, error=case.reason)
+    try:
+        result = segmenter.segment(case.volume)
+        made = score(case, result, tolerance_mm)
+    except LiverSegError as error:
+        log.warning("%s: %s", case.name, error)
+        return CaseScore(case=case.name, patient=case.owner, error=str(error))
+    if pictures is None or (made.confusion is not None and made.worst_dice > pictures_below):
+        return made
+    # The number keeps names apart that differ only in signs that file names cannot have.
+    file = f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)[:80]}.png"
+    _draw(pictures / file, case, result)
+    return made.model_copy(update={"picture": f"pictures/{file}"})
 
 
-def summary(scores: list[Score]) -> dict[str, float]:
-    """Mean, median, 5th percentile and minimum of the Dice."""
-    values = np.array([s.dice for s in scores if s.dice is not None])
-    if not values.size:
-        return {}
-    return {
-        "cases": float(values.size),
-        "dice_mean": float(values.mean()),
-        "dice_median": float(np.median(values)),
-        "dice_p5": float(np.percentile(values, 5)),
-        "dice_min": float(values.min()),
-    }
+def _draw(path: Path, case: LabelledVolume, result: Result) -> None:
+    from LiverSegLib.pictures import save_slice_grid
+    from Training.plots import save_triplet
 
-
-def markdown(scores: list[Score]) -> str:
-    """The scores as a Markdown table, for the model card."""
-    lines = ["| case | Dice | volume (mL) | reference (mL) | seconds |", "|---|---|---|---|---|"]
-    for s in scores:
-        numbers = ["-" if v is None else f"{v:.{n}f}" for v, n in ((s.dice, 3), (s.volume_ml, 0), (s.reference_ml, 0))]
-        lines.append(f"| {s.case} | {' | '.join(numbers)} | {s.seconds:.1f} |")
-    return "\n".join(lines)
+    reference = None if case.reference is None else _compared(case, result).reference
+    if reference is None:
+        save_slice_grid(path, case.volume, result)
+    else:
+        save_triplet(case.volume, reference, result.labelmap, result.labels, path)

@@ -1,281 +1,200 @@
 """From raw data to the cases that training reads: checked, on the model's grid, split by patient.
 
-A prepared folder holds `cases/<id>_image.npy` (int16 HU), `cases/<id>_label.npy` (uint8) and `index.json`.
-A case is one slice [x, y] for 2D recipes and one volume [x, y, z] for 3D ones. The grid comes from the same
-functions that inference uses.
+A prepared folder holds `recipe.yaml`, `index.json`, `split.json`, `report.json`, `report.md` and for each case
+`cases/<id>_image.npy` and `cases/<id>_label.npy` (uint8): a slice [x, y] for 2D recipes, a volume [x, y, z] for 3D
+ones. The image is int16 HU before the window, or float32 already normalised where the recipe normalises otherwise.
 """
 
 from __future__ import annotations
 
-import json
-import logging
+import errno
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import yaml
 
-from LiverSegLib.engine.geometry import model_grid, to_model_grid
-from LiverSegLib.errors import LiverSegError
-from LiverSegLib.volume import Volume
-from Training.augment import FAT
-from Training.recipe import (
-    DicomSlicesSource,
-    EmptySource,
-    MsdSource,
-    PhantomSource,
-    Preprocess,
-    Recipe,
-    SlicesSource,
-)
+from Training.checks import check_image, check_labels, check_set, check_split
+from Training.convert import convert
+from Training.data_report import Report, write_report
+from Training.errors import DataError
+from Training.findings import Facts, Finding, facts_of, finding_of, relative
+from Training.readers import Case, Entry, Listing, RawCase, load_index, survey
+from Training.readers.prepared import patients_of, write_index
+from Training.recipe import Recipe
+from Training.split import divide
 
-log = logging.getLogger(__name__)
-Array = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.uint8]
-HU_RANGE = (-1024, 3071)
+__all__ = ["BadDataError", "Case", "DataError", "check", "load_index", "prepare", "prepare_and_report"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with cases done, cases in all, and the next one's name."""
 
 
-class DataError(LiverSegError):
-    """The training data cannot be used as it is; the sentence names the file."""
+class BadDataError(DataError):
+    """The data has errors; `report` holds all findings."""
+
+    def __init__(self, report: Report) -> None:
+        errors = [finding for finding in report.findings if finding.level == "error"]
+        shown = listed_findings(errors)
+        many = f"{len(errors)} errors" if len(errors) > 1 else "an error"
+        super().__init__(f"The data of {report.recipe} has {many}: {shown}")
+        self.report = report
 
 
-@dataclass(frozen=True)
-class RawCase:
-    """One image with its label before splitting; `image` in HU on the model's grid."""
-
-    name: str
-    patient: str
-    image: Array
-    label: Labels
-
-
-@dataclass(frozen=True)
-class Case:
-    """A prepared case as index.json lists it."""
-
-    id: str
-    patient: str
-    source: str
-    split: str
-    foreground: int
+def listed_findings(findings: list[Finding], most: int = 5) -> str:
+    """The first findings on one line, each with its file."""
+    texts = []
+    for finding in findings[:most]:
+        where = finding.file or finding.case
+        texts.append(finding.message if not where or where in finding.message else f"{where}: {finding.message}")
+    more = f" And {len(findings) - most} more." if len(findings) > most else ""
+    return " ".join(texts) + more
 
 
-def prepare(recipe: Recipe, data: Path, out: Path, progress: Callable[[str, int], None] | None = None) -> list[Case]:
-    """Read every source of `recipe` below `data` and write the prepared folder `out`.
+def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> list[Case]:
+    """Check and convert every case of `recipe` below `data` and write the prepared folder `out`.
 
     Args:
         recipe: what to read and onto which grid.
         data: the folder that the sources' paths are relative to.
-        out: prepared folder; an earlier one is replaced.
-        progress: called with source name and number of cases so far.
+        out: prepared folder; an earlier one is replaced, but only by a complete one.
+        progress: called before each case.
 
     Raises:
-        DataError: a source is missing, or an image and its label do not match.
+        BadDataError: what is wrong with the data, all of it.
+        DataError: `out` cannot be written.
     """
-    cases_folder = out / "cases"
-    cases_folder.mkdir(parents=True, exist_ok=True)
-    for old in cases_folder.glob("*.npy"):
-        old.unlink()
-    found: list[tuple[str, str, str, int]] = []
+    return prepare_and_report(recipe, data, out, progress)[0]
+
+
+def prepare_and_report(
+    recipe: Recipe, data: Path, out: Path, progress: Progress | None = None
+) -> tuple[list[Case], Report]:
+    """As `prepare`, with the report that is also written."""
+    with _new_folder(out) as folder:
+        report = _run(recipe, data, folder / "cases", progress)
+        if report.errors:
+            raise BadDataError(report)
+        divide(patients_of(report.cases), recipe.split, recipe.seed, data).write(folder / "split.json", recipe.seed)
+        write_index(folder, recipe, data, report.cases)
+        write_report(folder, report)
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    return report.cases, report
+
+
+def check(recipe: Recipe, data: Path, progress: Progress | None = None) -> Report:
+    """Everything that `prepare` would find; nothing is written."""
+    return _run(recipe, data, None, progress)
+
+
+def _run(recipe: Recipe, data: Path, out: Path | None, progress: Progress | None) -> Report:
+    """One pass over all cases, collecting what is wrong instead of stopping at it."""
+    listings, findings = _list_all(recipe, data)
+    total = sum(len(listing.entries) for listing in listings.values())
+    facts: list[Facts] = []
+    cases: list[Case] = []
     for source in recipe.sources:
-        count = 0
-        for raw in _read(source, data, recipe):
-            case_id = f"{source.name}_{raw.name}"
-            _save(cases_folder, case_id, raw)
-            found.append((case_id, f"{source.name}_{raw.patient}", source.name, int((raw.label > 0).sum())))
-            count += 1
+        shown = getattr(source, "window", None) is not None
+        for entry in listings[source.name].entries:
             if progress:
-                progress(source.name, count)
-        if not count:
-            raise DataError(f"The source {source.name} of {recipe.name} holds no case; check its folder.")
-    held_out = _validation_patients(found, recipe)
-    cases = [
-        Case(case_id, patient, source, "val" if patient in held_out else "train", size)
-        for case_id, patient, source, size in found
-    ]
-    index = {"recipe": recipe.name, "preprocess": recipe.preprocess.model_dump(), "seed": recipe.seed,
-             "cases": [asdict(case) for case in cases]}  # fmt: skip
-    (out / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
-    return cases
+                progress(len(facts), total, f"{entry.source}_{entry.name}")
+            try:
+                raw = entry.load()
+            except DataError as error:
+                findings.append(finding_of(error, f"{entry.source}_{entry.name}", data))
+                continue
+            file = relative(entry.image, data)
+            found = check_image(raw, entry, file, recipe, shown)
+            findings += found
+            if not any(finding.level == "error" for finding in found):
+                new, grid = _convert(raw, entry, recipe, out)
+                facts.append(facts_of(raw, entry, file, len(recipe.labels) + 1, grid))
+                cases += new
+    if progress:
+        progress(total, total, "")
+    findings += check_set(facts, recipe) if facts else []
+    part = _divide(listings, recipe, data, findings)
+    if part:
+        findings += check_split(part, facts)
+        cases = [replace(case, split=part[case.patient]) for case in cases]
+        if len(facts) == total:  # a case that could not be read may have had the label
+            findings += check_labels(part, facts, recipe)
+    excluded = {name: listing.excluded for name, listing in listings.items() if listing.excluded}
+    return Report(recipe.name, str(data), dict(recipe.labels), findings, facts, cases, excluded)
 
 
-def load_index(folder: Path, recipe: Recipe) -> list[Case]:
-    """The cases of a prepared folder.
-
-    Raises:
-        DataError: the folder was not prepared, or for another grid.
-    """
-    try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} holds no prepared data; run `python -m Training prepare` first.") from error
-    if Preprocess(**index["preprocess"]) != recipe.preprocess:
-        raise DataError(f"{folder} was prepared with another grid or window; run prepare again.")
-    return [Case(**case) for case in index["cases"]]
-
-
-def _save(folder: Path, case_id: str, raw: RawCase) -> None:
-    if raw.image.shape != raw.label.shape:
-        raise DataError(f"{case_id}: image {raw.image.shape} and label {raw.label.shape} differ in shape.")
-    np.save(folder / f"{case_id}_image.npy", np.clip(np.round(raw.image), *HU_RANGE).astype(np.int16))
-    np.save(folder / f"{case_id}_label.npy", raw.label.astype(np.uint8))
-
-
-def _validation_patients(found: list[tuple[str, str, str, int]], recipe: Recipe) -> set[str]:
-    """A fixed share of each source's patients, at least one of every source with several."""
-    chosen: set[str] = set()
+def _list_all(recipe: Recipe, data: Path) -> tuple[dict[str, Listing], list[Finding]]:
+    listings: dict[str, Listing] = {}
+    findings: list[Finding] = []
     for source in recipe.sources:
-        patients = sorted({patient for _, patient, name, _ in found if name == source.name})
-        rng = np.random.default_rng([recipe.seed, len(patients)])
-        count = max(1, round(recipe.validation_fraction * len(patients))) if len(patients) > 2 else 0
-        chosen.update(str(p) for p in rng.permutation(patients)[:count])
-    return chosen
+        try:
+            found = survey(source, data)
+        except DataError as error:
+            found = Listing([], problems=[error])
+        except OSError as error:
+            found = Listing([], problems=[DataError(f"The source {source.name} cannot be listed: {error}.", data)])
+        listings[source.name] = found
+        findings += [finding_of(error, source.name, data) for error in found.problems]
+        findings += [finding_of(error, source.name, data, "warning") for error in found.remarks]
+    return listings, findings
 
 
-def _read(source: object, data: Path, recipe: Recipe) -> Iterator[RawCase]:
-    if isinstance(source, SlicesSource):
-        return _read_slices(source, data)
-    if isinstance(source, DicomSlicesSource):
-        return _read_dicom_slices(source, data, recipe.preprocess)
-    if isinstance(source, MsdSource):
-        return _read_msd(source, data, recipe)
-    if isinstance(source, EmptySource):
-        return _read_empty(source, data, recipe)
-    assert isinstance(source, PhantomSource)
-    return _read_phantoms(source, recipe)
-
-
-def _pairs(images: Path, masks: Path) -> Iterator[tuple[Path, Path]]:
-    if not images.is_dir():
-        raise DataError(f"The folder {images} is missing; give the folder that holds it with --data.")
-    for image in sorted(images.iterdir()):
-        mask = masks / image.name
-        if not mask.is_file():
-            raise DataError(f"{image} has no mask of the same name in {masks}.")
-        yield image, mask
-
-
-def undo_storage(array: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
-    """Slices as [x, y] running left and posterior, from files stored flipped or mirrored."""
-    if name.startswith("flipped_"):
-        return array[:, ::-1]
-    if name.startswith("mirrored_"):
-        return array[::-1]
-    return array
-
-
-def _read_slices(source: SlicesSource, data: Path) -> Iterator[RawCase]:
-    from PIL import Image
-
-    low, high = source.window
-    for image_path, mask_path in _pairs(data / source.images, data / source.masks):
-        with Image.open(image_path) as file:
-            grey = undo_storage(np.asarray(file.convert("L")), image_path.name)
-        with Image.open(mask_path) as file:
-            mask = undo_storage(np.asarray(file.convert("L")), mask_path.name) > 127
-        hu = low + grey.astype(np.float32) * ((high - low) / 255)
-        # The window cut everything below `low` to black: it was fat, lung or air. Fat is the mildest guess.
-        hu[grey <= 2] = FAT
-        parts = image_path.stem.split("_")
-        yield RawCase(image_path.stem, parts[1] if len(parts) > 2 else parts[0], hu, mask.astype(np.uint8))
-
-
-def _read_dicom_slices(source: DicomSlicesSource, data: Path, grid: Preprocess) -> Iterator[RawCase]:
-    import pydicom
-
-    for image_path, mask_path in _pairs(data / source.images, data / source.masks):
-        image, mask = pydicom.dcmread(image_path), pydicom.dcmread(mask_path)
-        slope, intercept = float(image.get("RescaleSlope", 1)), float(image.get("RescaleIntercept", 0))
-        hu = np.maximum(image.pixel_array * slope + intercept, HU_RANGE[0])
-        rows, columns = (float(v) for v in image.PixelSpacing)
-        x, y = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
-        affine = np.eye(4)  # DICOM is LPS, we are RAS: x and y change sign
-        affine[:3, 0], affine[:3, 1] = x * columns * [-1, -1, 1], y * rows * [-1, -1, 1]
-        affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1]) / (columns * rows)
-        label = np.zeros(mask.pixel_array.shape, np.uint8)
-        for theirs, ours in source.labels.items():
-            label[mask.pixel_array == theirs] = ours
-        image_slice, label_slice = _on_grid(hu.T[..., None], label.T[..., None], affine, grid)
-        patient = image_path.stem.rpartition("_")[0]
-        yield RawCase(image_path.stem, patient, image_slice[..., 0], label_slice[..., 0])
-
-
-def _on_grid(
-    hu: npt.NDArray[np.generic], label: Labels, affine: npt.NDArray[np.float64], grid: Preprocess
-) -> tuple[Array, Labels]:
-    """Image and label [i, j, k] on the model's grid; each label is resampled linearly and the largest wins."""
-    volume = Volume(hu, affine)
-    target = model_grid(volume, grid.axcodes, grid.pixdim)
-    cpu = torch.device("cpu")
-    image = to_model_grid(hu, target, cpu).numpy()
-    values = [v for v in np.unique(label) if v]
-    shares = [to_model_grid((label == v).astype(np.uint8), target, cpu).numpy() for v in values]
-    mask = np.zeros(target.shape, np.uint8)
-    if shares:
-        inside = np.sum(shares, axis=0) >= 0.5
-        mask[inside] = np.asarray(values, np.uint8)[np.argmax(shares, axis=0)][inside]
-    return image, mask
-
-
-def _cases_of(name: str, patient: str, image: Array, label: Labels, dims: int) -> Iterator[RawCase]:
-    if dims == 3:
-        yield RawCase(name, patient, image, label)
-        return
-    for k in range(image.shape[2]):
-        yield RawCase(f"{name}_{k:03d}", patient, image[..., k], label[..., k])
-
-
-def _read_msd(source: MsdSource, data: Path, recipe: Recipe) -> Iterator[RawCase]:
-    from LiverSegLib.io import read_volume
-
-    folder = data / source.folder
+def _divide(listings: dict[str, Listing], recipe: Recipe, data: Path, findings: list[Finding]) -> dict[str, str]:
+    """Patient -> part, over all that are there whether they can be read or not; empty where that fails."""
+    patients = {name: [f"{name}_{entry.patient}" for entry in listing.entries] for name, listing in listings.items()}
     try:
-        listing = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["training"]
-    except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
-        raise DataError(f"{folder} holds no readable dataset.json with a training list.") from error
-    for entry in listing:
-        image, label = read_volume(folder / entry["image"]), read_volume(folder / entry["label"])
-        if image.array.shape != label.array.shape:
-            raise DataError(f"{entry['image']} and its label differ in shape.")
-        if np.abs(image.affine - label.affine).max() > 0.05:
-            raise DataError(f"{entry['image']} and its label lie at different places.")
-        mapped = np.zeros(label.array.shape, np.uint8)
-        for theirs, ours in source.labels.items():
-            mapped[label.array == theirs] = ours
-        pixels, mask = _on_grid(image.array, mapped, image.affine, recipe.preprocess)
-        name = Path(entry["image"]).name.split(".")[0]
-        yield from _cases_of(name, name, pixels, mask, recipe.spatial_dims)
+        return divide(patients, recipe.split, recipe.seed, data).of
+    except DataError as error:
+        findings.append(finding_of(error, "", data))
+        return {}
 
 
-def _read_empty(source: EmptySource, data: Path, recipe: Recipe) -> Iterator[RawCase]:
-    from LiverSegLib.io import read_volume
+def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path | None) -> tuple[list[Case], tuple[int, ...]]:
+    """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
+    image, label = convert(raw, recipe)
+    base = f"{entry.source}_{entry.name}"
+    parts: dict[str, tuple[Any, ...]] = {base: (slice(None),)}
+    if recipe.spatial_dims == 2:
+        # The slice of a picture needs no number.
+        single = raw.volume.array.shape[2] == 1 and image.shape[2] == 1
+        parts = {base if single else f"{base}_{k:03d}": (..., k) for k in range(image.shape[2])}
+    cases = []
+    for name, part in parts.items():
+        _save(out, name, image[part], label[part])
+        voxels = np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist()
+        cases.append(Case(name, f"{entry.source}_{entry.patient}", entry.source, "train", voxels))
+    return cases, image.shape
 
-    volume = read_volume(data / source.image)
-    first, stop = source.slices
-    if not 0 <= first < stop <= volume.array.shape[2]:
-        raise DataError(
-            f"{source.name}: slices {first} to {stop} are not in {source.image}, which has {volume.array.shape[2]}."
-        )
-    part = volume.array[:, :, first:stop]
-    image, label = _on_grid(part, np.zeros(part.shape, np.uint8), volume.affine, recipe.preprocess)
-    yield from _cases_of(source.name, source.name, image, label, recipe.spatial_dims)
+
+def _save(out: Path | None, name: str, image: npt.NDArray[np.generic], label: npt.NDArray[np.uint8]) -> None:
+    if out is not None:
+        np.save(out / f"{name}_image.npy", np.ascontiguousarray(image))
+        np.save(out / f"{name}_label.npy", np.ascontiguousarray(label))
 
 
-def _read_phantoms(source: PhantomSource, recipe: Recipe) -> Iterator[RawCase]:
-    from Training.phantom import make_phantom
-
-    rng = np.random.default_rng(source.seed)
-    for number in range(source.count):
-        hard = rng.random(4) < source.hard_fraction * np.array([0.5, 0.5, 0.3, 0.6])
-        phantom = make_phantom(
-            source.seed + number, mass=bool(hard[0]), ascites=bool(hard[1]), arms=bool(hard[2]),
-            coverage="trunk" if hard[3] else "abdomen",
-        )  # fmt: skip
-        label = np.zeros(phantom.labelmap.shape, np.uint8)
-        for theirs, ours in source.labels.items():
-            label[phantom.labelmap == theirs] = ours
-        image, mask = _on_grid(phantom.volume.array, label, phantom.volume.affine, recipe.preprocess)
-        name = f"{number:03d}"
-        yield from _cases_of(name, name, image, mask, recipe.spatial_dims)
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when all went well, and else vanishes."""
+    target = out.resolve()
+    try:
+        foreign = target.exists() and not (target / "index.json").is_file()
+        if foreign and (not target.is_dir() or any(target.iterdir())):
+            raise DataError(f"{out} is no prepared folder and not empty; choose another one.", out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # One temporary folder for the new and, for a moment, the old: it vanishes however this ends.
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
+            new, old = Path(beside) / "new", Path(beside) / "old"
+            (new / "cases").mkdir(parents=True)
+            yield new
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise DataError(f"{out} cannot be written: {why}; choose another folder or make room.", out) from error

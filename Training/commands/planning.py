@@ -1,0 +1,79 @@
+"""`plan` and `sweep`: recipes made from recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from Training.commands.shared import Changes, RecipeArg, console
+
+
+def plan(
+    recipe: RecipeArg,
+    data: Annotated[Path, typer.Option(help="Prepared folder, or the folder that the recipe's paths are relative to.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Recipe file to write.")],
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0.5, help="Memory for training. [default: this machine's GPU, or its free RAM]")
+    ] = None,
+    set_: Changes = None,
+) -> None:
+    """Fit voxel size, window, levels, patch and batch of a 3D recipe to the data and the memory (after nnU-Net)."""
+    from Training.fingerprint import raw_cases
+    from Training.plan import make_plan, memory_at_hand
+    from Training.recipe import load_recipe
+    from Training.recipe_yaml import write_recipe
+
+    loaded = load_recipe(recipe, set_)
+    precision = None
+    if memory_gb is None:
+        memory_gb, precision = memory_at_hand()
+    with console.status("Reading the cases"):
+        planned = make_plan(loaded, raw_cases(loaded, data), memory_gb, precision)
+    title = "Planned by `python -m Training plan` from the data's fingerprint; change what you know better."
+    write_recipe(out, planned.recipe, title, planned.reasons)
+    for section, reason in planned.reasons.items():
+        console.print(f"[bold]{section}[/bold] {escape(reason)}", highlight=False)
+    console.print(f"Recipe: {escape(str(out))}", highlight=False)
+
+
+def sweep(
+    recipe: RecipeArg,
+    data: Annotated[Path, typer.Option(help="Prepared folder.")],
+    run: Annotated[Path, typer.Option(help="Folder for all runs and the table.")],
+    vary: Annotated[list[str], typer.Option(help="key=value,value,...; repeatable: every combination is run.")],
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")] = "auto",
+    set_: Changes = None,
+) -> None:
+    """Train a recipe with several values of a key and compare; what is finished is not run again."""
+    from Training.callbacks import StoppedError
+    from Training.sweep import Trial, run_sweep, trials
+    from Training.train import train
+
+    planned = trials(recipe, vary, run, set_)
+
+    def start(trial: Trial, resume: bool) -> None:
+        console.print(f"[bold]{escape(trial.label)}[/bold]", highlight=False)
+        train(trial.recipe, data, trial.run, resume=resume, workers=workers, accelerator=accelerator, devices="1")
+
+    try:
+        outcomes = run_sweep(planned, run, start)
+    except StoppedError as stopped:
+        console.print("[yellow]Stopped; the same command goes on.[/yellow]")
+        raise typer.Exit(130) from stopped
+    table = Table("values", "best val. Dice", "at epoch", "train loss", "val. loss")
+    for one in outcomes:
+        numbers = (one.best_val_dice, one.best_epoch, one.train_loss, one.val_loss)
+        table.add_row(escape(one.label), *("-" if n is None else f"{n:.4g}" for n in numbers))
+    console.print(table)
+    console.print(f"Table and curves: {escape(str(run))}/sweep.csv, sweep.png", highlight=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    for command in (plan, sweep):
+        app.command()(command)

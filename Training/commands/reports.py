@@ -1,0 +1,79 @@
+"""`predict`, `report` and `system`: pictures and pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from LiverSegLib.errors import LiverSegError
+from Training.commands.shared import console
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="Package folder, zip or built-in name.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, DICOM series, or folders of them.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for label maps, pictures and summary.csv.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    within: Annotated[str | None, typer.Option(help="Package of an organ; what lies outside it is removed.")] = None,
+    margin: Annotated[float, typer.Option(min=0, help="Millimetres around the organ that still count.")] = 0.0,
+    slices: Annotated[bool, typer.Option("--slices", help="Each DICOM file is a picture of its own.")] = False,
+    animate: Annotated[bool, typer.Option("--animate", help="Also a GIF through each volume.")] = False,
+) -> None:
+    """Segment images of any kind; single slices become pictures with their segments in colour."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from LiverSegLib.engine.segmenter import Segmenter
+    from Training.predict import SUMMARY
+    from Training.predict import predict as run
+
+    with console.status("Loading the model"):
+        segmenter = Segmenter(model, device)
+        organ = None if within is None else Segmenter(within, device)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Reading", total=None)
+
+        def show(done: float, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=escape(name))
+
+        done = run(
+            segmenter, inputs, out, within=organ, margin_mm=margin, slices=slices, animate=animate, progress=show
+        )
+    failed = [one for one in done if one.result is None]
+    for one in failed:
+        console.print(f"[red]failed[/red] {escape(one.name)}: {escape(one.error)}", highlight=False, soft_wrap=True)
+    console.print(f"{len(done) - len(failed)} of {len(done)} segmented: {out / SUMMARY}", highlight=False)
+    if failed:
+        raise LiverSegError(f"{len(failed)} of {len(done)} inputs could not be segmented; see the messages above.")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .html file, or a folder for report.html.")],
+    results: Annotated[list[Path] | None, typer.Option(help="Folder of `evaluate`; repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Prepared folder, for its data report.")] = None,
+) -> None:
+    """Write one page about a run: curves, results, data, recipe, network, machine."""
+    from Training.run_report import report as write
+
+    console.print(f"Report: {write(run, out, results=results or [], data=data)}", highlight=False)
+
+
+def system() -> None:
+    """Tell what this machine offers for training: processor, memory, GPUs, versions."""
+    from Training.system import system_report, system_rows
+
+    table = Table(show_header=False)
+    for name, value in system_rows(system_report()):
+        table.add_row(escape(name), escape(value))
+    console.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    for command in (predict, report, system):
+        app.command()(command)

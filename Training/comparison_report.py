@@ -1,0 +1,85 @@
+"""A comparison as Markdown and as an HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from Training import html
+from Training.compare import Comparison, Difference
+from Training.metrics import SET_METRICS
+from Training.scores import SHOWN, shown, with_interval
+from Training.statistics import MIN_PAIRS
+
+_Table = tuple[list[str], list[list[str]]]
+
+
+def markdown(comparison: Comparison) -> str:
+    """Both tables and the notes, in Markdown."""
+    parts = []
+    for title, (header, rows) in (("", means_table(comparison)), ("Paired differences", tests_table(comparison))):
+        if title:
+            parts.append(f"### {title}")
+        parts.append("\n".join(_line(cells) for cells in (header, ["---"] * len(header), *rows)))
+    return "\n\n".join([*parts, *notes(comparison)]) + "\n"
+
+
+def report(comparison: Comparison, chart: bytes) -> str:
+    """The HTML page; `chart` is a PNG."""
+    means, tests = means_table(comparison), tests_table(comparison)
+    rows = list(zip(comparison.runs, comparison.models, strict=True))
+    parts = [
+        html.table(("run", "model"), rows, text_columns=2), html.heading("Means"),
+        html.table(*means, text_columns=2), html.image(chart, alt="Distributions"),
+        html.heading("Paired differences"), html.table(*tests, text_columns=3),
+        *(html.paragraph(note, "note") for note in notes(comparison)),
+    ]  # fmt: skip
+    return html.page(f"Comparison of {', '.join(comparison.runs)}", parts)
+
+
+def means_table(comparison: Comparison) -> _Table:
+    """Header and rows: mean [95 % CI] of each run; the pooled metrics at the end."""
+    rows = []
+    for row in comparison.rows:
+        cells = ["-" if run is None else with_interval(run, row.metric) for run in row.runs]
+        rows.append([row.label, SHOWN[row.metric].title, *cells])
+    for key, metric in SET_METRICS.items():
+        rows.append(["all pixels pooled", metric.title, *(shown(run[key], key) for run in comparison.pooled)])
+    return ["label", "metric", *comparison.runs], rows
+
+
+def tests_table(comparison: Comparison) -> _Table:
+    """Header and rows: each difference with its interval and p-values."""
+    header = ["label", "metric", "pair", "difference [95 % CI]", "p", "p (Holm)", "n"]
+    return header, [_difference_cells(difference) for difference in comparison.differences]
+
+
+def _difference_cells(difference: Difference) -> list[str]:
+    result, digits = difference.result, SHOWN[difference.metric].digits
+    ends = "" if result.ci_low is None else f" [{result.ci_low:+.{digits}f}, {result.ci_high:+.{digits}f}]"
+    return [
+        difference.label, SHOWN[difference.metric].title, f"{difference.second} - {difference.first}",
+        f"{result.mean:+.{digits}f}{ends}", _p(result.p), _p(result.p_holm), str(result.patients),
+    ]  # fmt: skip
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "n too small"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """How the tables were made, and what they leave out."""
+    found = [
+        f"{len(comparison.cases)} cases of {comparison.patients} patients that every run scored. Means are over "
+        "cases. CI: percentile bootstrap over patients, 10,000 draws.",
+        "p: Wilcoxon signed-rank test of the differences, patient by patient (n; a patient's cases are averaged), "
+        f"not given for fewer than {MIN_PAIRS} patients. Holm: corrected for all pairs of runs in that metric.",
+    ]
+    if comparison.left_out:
+        found.append(f"Left out, because not every run scored them: {', '.join(comparison.left_out)}.")
+    return found
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

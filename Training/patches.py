@@ -1,0 +1,121 @@
+"""Prepared cases in memory, and patches cut from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from Training.options import Sampling
+from Training.prepare import Case, DataError
+
+POSITIONS = 10_000
+Center = tuple[int, ...]
+
+
+@dataclass
+class StoredCase:
+    """Image and uint8 label [x, y] or [x, y, z] of a case, in memory or mapped from the disk.
+
+    `voxels`: how many voxels each label value has, background first.
+    """
+
+    image: npt.NDArray[Any]
+    label: npt.NDArray[np.uint8]
+    voxels: list[int]
+    _positions: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict)
+
+    def positions(self, value: int) -> npt.NDArray[np.int64]:
+        """Flat indices of at most 10,000 voxels of a label value, found once and always the same."""
+        if value not in self._positions:
+            self._positions[value] = self._find(value)
+        return self._positions[value]
+
+    def _find(self, value: int) -> npt.NDArray[np.int64]:
+        rng = np.random.default_rng([value, self.label.size])
+        if value == 0:  # most of the image: a few random voxels are found sooner than all
+            tried = rng.integers(self.label.size, size=4 * POSITIONS)
+            found = tried[self.label[np.unravel_index(tried, self.label.shape)] == 0]
+            if len(found) >= POSITIONS:
+                return found[:POSITIONS]
+        found = np.flatnonzero(self.label == value)
+        return found if len(found) <= POSITIONS else np.sort(rng.choice(found, POSITIONS, replace=False))
+
+
+def read_case(folder: Path, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """Image and label of a prepared case, mapped from the disk.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    base = folder / "cases" / case.id
+    try:
+        image, label = (np.load(f"{base}_{part}.npy", mmap_mode="r") for part in ("image", "label"))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"The prepared case {base} is missing or damaged; run prepare again.") from error
+    return image, label
+
+
+class CaseCache:
+    """Cases of a prepared folder; the first ones asked for stay in memory as far as `budget_mb` goes.
+
+    Cases are drawn at random, so keeping the first is as good as keeping the latest, and nothing is ever read in
+    vain. The others are mapped: only the part under a patch is read.
+    """
+
+    def __init__(self, folder: Path, budget_mb: float) -> None:
+        self.folder = folder
+        self.left = budget_mb * 2**20
+        self._cases: dict[str, StoredCase] = {}
+        self._positions: dict[str, dict[int, npt.NDArray[np.int64]]] = {}
+
+    def __call__(self, case: Case) -> StoredCase:
+        """The arrays of a case."""
+        if case.id not in self._cases:
+            image, label = read_case(self.folder, case)
+            size = image.nbytes + label.nbytes
+            if size <= self.left:
+                self.left -= size
+                image, label = np.array(image), np.array(label)
+            else:  # mapped arrays hold a file open: made anew each time
+                return StoredCase(image, label, case.voxels, self._positions.setdefault(case.id, {}))
+            self._cases[case.id] = StoredCase(image, label, case.voxels)
+        return self._cases[case.id]
+
+
+def draw_center(case: StoredCase, sampling: Sampling, rng: np.random.Generator) -> Center:
+    """The voxel around which a patch is cut, by the probabilities of `sampling`."""
+    shape = case.label.shape
+    if sampling.labels:
+        shares = {value: p for value, p in sampling.labels.items() if p > 0 and case.voxels[value] > 0}
+    elif rng.random() < sampling.foreground:
+        shares = {value: float(n) for value, n in enumerate(case.voxels) if value > 0 and n > 0}
+    else:
+        shares = {}
+    if not shares:
+        return tuple(int(rng.integers(n)) for n in shape)
+    weights = np.array(list(shares.values()))
+    value = int(rng.choice(list(shares), p=weights / weights.sum()))
+    return tuple(int(n) for n in np.unravel_index(rng.choice(case.positions(value)), shape))
+
+
+def cut(
+    array: npt.NDArray[Any], center: Center, patch: tuple[int, ...], margin: Center, air: float
+) -> npt.NDArray[Any]:
+    """A patch and `margin` voxels on each side of it.
+
+    The patch itself lies within the array as far as it fits, and in its middle where it is larger; what lies
+    outside the array is `air`.
+    """
+    result = np.full([p + 2 * m for p, m in zip(patch, margin, strict=True)], air, array.dtype)
+    source, target = [], []
+    for n, c, p, m in zip(array.shape, center, patch, margin, strict=True):
+        start = (n - p) // 2 if p >= n else min(max(c - p // 2, 0), n - p)
+        low, high = max(start - m, 0), min(start + p + m, n)
+        source.append(slice(low, high))
+        target.append(slice(low - (start - m), high - (start - m)))
+    result[tuple(target)] = array[tuple(source)]
+    return result

@@ -1,0 +1,124 @@
+"""A look at what the network really sees: the first augmented batch of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from LiverSegLib.pictures import figures
+from LiverSegLib.volume import label_for
+
+MAX_SAMPLES = 8
+_PANEL = 2.3
+_PLANES = (("z", 2), ("y", 1), ("x", 0))
+Array = npt.NDArray[Any]
+
+
+def save_preview(
+    batch: Mapping[str, Any], path: Path, labels: Mapping[int, str], spacing: tuple[float, ...] | None = None
+) -> None:
+    """Draw up to eight samples of a batch: each image alone and with the outlines of its labels.
+
+    A 3D sample is shown in three slices across its axes z, y and x, through the middle of its labels, or of the
+    patch where it has none. The first axis runs to the right and the second downwards, which is the usual view for
+    the axis order LPS; z runs upwards. Grey values are stretched from the 1st to the 99th percentile of each sample.
+
+    Args:
+        batch: "image" [batch, 1, x, y(, z)] and "label" of the same shape, tensors or arrays.
+        path: the PNG to write.
+        labels: names of the label values, without background.
+        spacing: voxel distances along the axes in any unit, for true proportions; None for equal ones.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    images, masks = (_array(batch[key])[:MAX_SAMPLES, 0] for key in ("image", "label"))
+    steps = tuple(spacing or (1.0,) * (images.ndim - 1))
+    samples = [
+        (f"sample {number + 1}", views(image, mask, steps))
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True))
+    ]
+    beside = 2 * len(samples[0][1])
+    # Two-dimensional samples are two by two panels wide, else the picture would be a tall ribbon.
+    across = 2 if beside == 2 and len(samples) > 1 else 1
+    rows = -(-len(samples) // across)
+    widths = [_width(view) for view in samples[0][1] for _ in range(2)] * across
+    size = (_PANEL * sum(widths), _PANEL * rows * 1.12 + 0.4)
+    figure = Figure(figsize=size, dpi=100, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, len(widths), squeeze=False, width_ratios=widths)
+    for panel in axes.flat:
+        panel.set_axis_off()
+    for number, (name, shown) in enumerate(samples):
+        row, first = number // across, number % across * beside
+        _draw_sample(axes[row, first : first + beside], name, shown, labels)
+    handles = [Patch(color=_color(value, name), label=name) for value, name in sorted(labels.items())]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
+    figures.save(figure, path)
+
+
+View = tuple[str, Array, Array, float]
+
+
+def views(image: Array, mask: Array, spacing: tuple[float, ...]) -> list[View]:
+    """The slices of one sample: title, grey 0 to 1 and label map [rows, columns], and height by width of a pixel."""
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0)
+    grey = np.clip((np.nan_to_num(image, nan=low) - low) / max(high - low, 1e-6), 0, 1)
+    if image.ndim == 2:
+        return [("", grey.T, mask.T, spacing[1] / spacing[0])]
+    center = np.argwhere(mask > 0).mean(axis=0) if (mask > 0).any() else (np.array(image.shape) - 1) / 2
+    shown = []
+    for name, axis in _PLANES:
+        at = round(float(center[axis]))
+        across, down = (a for a in range(3) if a != axis)
+        cuts = [np.take(array, at, axis=axis).T for array in (grey, mask)]
+        if axis != 2:  # the head is up
+            cuts = [cut[::-1] for cut in cuts]
+        shown.append((f"{name} {at + 1} of {image.shape[axis]}", *cuts, spacing[down] / spacing[across]))
+    return shown
+
+
+def _width(view: View) -> float:
+    """Width of a view by its height, within what still can be looked at."""
+    rows, columns = view[1].shape
+    return min(3.0, max(0.4, columns / (rows * view[3])))
+
+
+def _draw_sample(axes: Array, name: str, shown: list[View], labels: Mapping[int, str]) -> None:
+    for number, (title, grey, mask, aspect) in enumerate(shown):
+        plain, outlined = axes[2 * number], axes[2 * number + 1]
+        for panel in (plain, outlined):
+            panel.imshow(grey, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="nearest")
+        for value, label in labels.items():
+            _outline(outlined, mask == value, _color(value, label))
+        plain.set_title(
+            ", ".join(text for text in (name if number == 0 else "", title) if text), fontsize=9, loc="left"
+        )
+
+
+def _outline(axes: Axes, mask: Array, color: tuple[float, float, float]) -> None:
+    if mask.any():
+        rows, columns = mask.shape
+        x, y = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
+        axes.contour(x, y, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[color], linewidths=1.2)
+        # A margin for outlines on the border, which is not to be seen.
+        axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+
+
+def _color(value: int, name: str) -> tuple[float, float, float]:
+    red, green, blue = label_for(value, name).color
+    return red / 255, green / 255, blue / 255
+
+
+def _array(values: Any) -> Array:
+    """A tensor on any device, or an array, as an array."""
+    return np.asarray(values.detach().cpu().float() if hasattr(values, "detach") else values)

@@ -1,0 +1,20 @@
+"""Raw cases of every kind of source: what lies where, read one at a time."""
+
+from Training.errors import DataError
+from Training.readers.case import Entry, Listing, RawCase
+from Training.readers.grids import on_grid_of
+from Training.readers.listing import list_cases, survey
+from Training.readers.prepared import Case, load_index, prepared_cases
+
+__all__ = [
+    "Case",
+    "DataError",
+    "Entry",
+    "Listing",
+    "RawCase",
+    "list_cases",
+    "load_index",
+    "on_grid_of",
+    "prepared_cases",
+    "survey",
+]
