@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def test_surface_metrics_are_those_of_monai_on_anisotropic_voxels() -> None:
     found, reference = two_blobs()
     ours = scored(found, reference, tolerance_mm=3.0)
     y_pred, y = (torch.from_numpy(m)[None, None].float() for m in (found, reference))
-    options = {"include_background": True, "spacing": SPACING}
+    options: dict[str, Any] = {"include_background": True, "spacing": SPACING}
     assert ours.nsd == pytest.approx(compute_surface_dice(y_pred, y, [3.0], **options).item(), abs=1e-6)
     assert ours.hd95_mm == pytest.approx(
         compute_hausdorff_distance(y_pred, y, percentile=95, **options).item(), abs=1e-4
@@ -87,10 +88,8 @@ def test_a_picture_has_a_2d_contour_like_monais() -> None:
 
     first, second = (m[..., 7:8] for m in two_blobs())
     ours = scored(first, second)
-    theirs = compute_hausdorff_distance(
-        *(torch.from_numpy(m[..., 0])[None, None].float() for m in (first, second)),
-        include_background=True, percentile=95, spacing=SPACING[:2],
-    )  # fmt: skip
+    y_pred, y = (torch.from_numpy(m[..., 0])[None, None].float() for m in (first, second))
+    theirs = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=95, spacing=SPACING[:2])
     assert ours.hd95_mm == pytest.approx(theirs.item(), abs=1e-4)
     assert surface(first, (False, False, True)).sum() < first.sum()
 

@@ -75,10 +75,17 @@ def boxes(place: Axes, values: Mapping[str, Sequence[float]]) -> None:
     for at, numbers in enumerate(values.values()):
         color = COLORS[at % len(COLORS)]
         if len(numbers):
-            place.boxplot([numbers], positions=[at], widths=0.5, showfliers=False, showmeans=True,
-                          medianprops={"color": "black"},
-                          meanprops={"marker": "D", "markersize": 4, "markerfacecolor": "black",
-                                     "markeredgecolor": "black"})  # fmt: skip
+            diamond = {
+                "marker": "D",
+                "markersize": 5,
+                "markerfacecolor": "white",
+                "markeredgecolor": "black",
+                "zorder": 4,
+            }
+            place.boxplot(
+                [numbers], positions=[at], widths=0.5, showfliers=False, showmeans=True,
+                medianprops={"color": "black"}, meanprops=diamond,
+            )  # fmt: skip
             place.scatter(at + rng.uniform(-0.16, 0.16, len(numbers)), numbers, s=14, color=color, alpha=0.6, zorder=3)
     place.set_xticks(range(len(values)), list(values))
     place.set_xlim(-0.6, len(values) - 0.4)

@@ -13,7 +13,7 @@ from pydantic import Field
 from Training.errors import DataError
 from Training.metrics import METRICS, SET_METRICS, set_score
 from Training.options import Part
-from Training.scores import LESION_METRICS, SHOWN, CaseScore, Scores, read_scores
+from Training.scores import ALL_CLASSES, LESION_METRICS, SHOWN, CaseScore, new_folder, read_scores
 from Training.statistics import Distribution, PairedDifference, describe, holm, paired_difference
 
 _LEFT_OUT = ("volume_ml", "reference_ml", "volume_error_percent")
@@ -46,7 +46,7 @@ class Comparison(Part):
     """Runs compared on the cases that all of them scored.
 
     `models`: the package of each run. `pooled`: pixel accuracy, F-score, mIoU and mPA of all pixels of all cases of
-    each run. `left_out`: cases that not every run scored.
+    each run; empty where the models segment different labels. `left_out`: cases that not every run scored.
     """
 
     runs: list[str]
@@ -80,14 +80,21 @@ def compare(folders: Sequence[Path]) -> Comparison:
     runs = run_names(folders)
     cases = [[by_name[name] for name in names] for by_name in scored]
     patients = [case.patient for case in cases[0]]
-    rows = _rows(cases, patients)
+    # Means over classes compare only where the classes are the same.
+    same_classes = len({frozenset(s.labels) for s in scores}) == 1
+    rows = [row for row in _rows(cases, patients) if same_classes or row.label != ALL_CLASSES]
     if not rows:
         raise DataError(f"{' and '.join(str(f) for f in folders)} have no label in common; nothing can be compared.")
     return Comparison(
-        runs=runs, models=[s.model for s in scores], cases=names, patients=len(set(patients)),
-        left_out=[name for name in listed if name not in set(names)], rows=rows, pooled=_pooled(scores, cases),
+        runs=runs,
+        models=[s.model for s in scores],
+        cases=names,
+        patients=len(set(patients)),
+        left_out=[name for name in listed if name not in set(names)],
+        rows=rows,
+        pooled=[_pooled(run) for run in cases] if same_classes else [],
         differences=[d for row in rows for d in _differences(row, runs, patients)],
-    )  # fmt: skip
+    )
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
@@ -119,12 +126,9 @@ def _rows(cases: Sequence[Sequence[CaseScore]], patients: Sequence[str]) -> list
     return rows
 
 
-def _pooled(scores: Sequence[Scores], cases: Sequence[Sequence[CaseScore]]) -> list[dict[str, float]]:
-    found = []
-    for _, run in zip(scores, cases, strict=True):
-        total = set_score(np.sum([np.asarray(case.confusion) for case in run], axis=0))
-        found.append({key: float(getattr(total, key)) for key in SET_METRICS})
-    return found
+def _pooled(cases: Sequence[CaseScore]) -> dict[str, float]:
+    total = set_score(np.sum([np.asarray(case.confusion) for case in cases], axis=0))
+    return {key: float(getattr(total, key)) for key in SET_METRICS}
 
 
 def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list[Difference]:
@@ -149,7 +153,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     from Training.charts import comparison_chart
     from Training.comparison_report import markdown, report
 
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder)
     chart = comparison_chart(charted(comparison))
     (folder / "comparison.json").write_text(json.dumps(comparison.model_dump(), indent=1), encoding="utf-8")
     (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")

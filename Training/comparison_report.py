@@ -42,7 +42,7 @@ def means_table(comparison: Comparison) -> _Table:
     for row in comparison.rows:
         cells = ["-" if run is None else with_interval(run, row.metric) for run in row.runs]
         rows.append([row.label, SHOWN[row.metric].title, *cells])
-    for key, metric in SET_METRICS.items():
+    for key, metric in SET_METRICS.items() if comparison.pooled else ():
         rows.append(["all pixels pooled", metric.title, *(shown(run[key], key) for run in comparison.pooled)])
     return ["label", "metric", *comparison.runs], rows
 

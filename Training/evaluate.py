@@ -17,12 +17,10 @@ from LiverSegLib.errors import LiverSegError
 from LiverSegLib.volume import Result
 from Training.errors import DataError
 from Training.evaluation_report import write_report
-from Training.labelled import LabelledVolume, Unreadable, load_cases
+from Training.labelled import LabelledVolume, Unreadable
 from Training.lesions import match_lesions
 from Training.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
-from Training.scores import CaseScore, Scores, summarize, write_scores
-
-__all__ = ["LabelledVolume", "evaluate", "load_cases", "score"]
+from Training.scores import CaseScore, Scores, new_folder, summarize, write_scores
 
 log = logging.getLogger(__name__)
 Classes = npt.NDArray[np.uint8]
@@ -131,10 +129,7 @@ def evaluate(
     """
     labels = [label.name for label in segmenter.package.labels]
     scored: list[CaseScore] = []
-    pictures = None
-    if out:
-        pictures = out / "pictures"
-        pictures.mkdir(parents=True, exist_ok=True)
+    pictures = None if out is None else new_folder(out / "pictures")
     saved = time.monotonic()
 
     def together() -> Scores:

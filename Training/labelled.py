@@ -104,6 +104,8 @@ def load_cases(
         yield from _prepared(where, split, load_recipe(where / "recipe.yaml", changes))
         return
     entries = _msd_entries(where) if where.is_dir() else _listed_entries(where)
+    if not entries:
+        raise DataError(f"{where} lists no case; add some.")
     twice = _repeated([entry.name for entry in entries])
     if twice is not None:
         raise DataError(f"{where} has two cases called {twice}; give each a name of its own.")

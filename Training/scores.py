@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
+from LiverSegLib.io.atomic import atomic_file
 from Training.errors import DataError
 from Training.lesions import LesionScore
 from Training.metrics import METRICS, SET_METRICS, LabelScore, Metric, SetScore, set_score
@@ -151,9 +152,23 @@ def pooled_lesions(cases: Sequence[CaseScore]) -> LesionScore | None:
     return LesionScore(tuple(x for s in scored for x in s.reference), tuple(x for s in scored for x in s.marked))
 
 
+def new_folder(folder: Path) -> Path:
+    """Make `folder`; fine if it is there.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be made ({error.strerror}); choose another.") from error
+    return folder
+
+
 def write_scores(folder: Path, scores: Scores) -> None:
     """scores.json, which `read_scores` reads, and scores.csv with a row for each case and label."""
-    (folder / SCORES).write_text(json.dumps(scores.model_dump(), indent=1), encoding="utf-8")
+    with atomic_file(folder / SCORES) as complete:
+        complete.write(json.dumps(scores.model_dump(), indent=1).encode())
     first = ["case", "patient"]
     columns = [f.name for f in fields(LabelScore)]
     last = ["pixel_accuracy", "seconds", "warnings", "error"]

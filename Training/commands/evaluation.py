@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
@@ -36,7 +37,7 @@ def evaluate(
     """Segment labelled images with the engine that users run, and score them."""
     from LiverSegLib.engine.segmenter import Segmenter
     from Training.evaluate import evaluate as run
-    from Training.evaluate import load_cases
+    from Training.labelled import load_cases
 
     segmenter = Segmenter(model, device)
     listed: Iterable[LabelledVolume | Unreadable] = load_cases(cases, data, split, set_)
@@ -76,12 +77,15 @@ def _show(scores: Scores) -> None:
 
     rows = list(rows_worst_first(scores))
     title = "Cases, worst first" + (f" ({_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else "")
-    table = Table("case", "label", *(METRICS[key].title for key in _COLUMNS), "seconds", title=title)
+    table = Table(box=box.SIMPLE, title=title)
+    table.add_column("case", overflow="fold")
+    for name in ("label", *(METRICS[key].title for key in _COLUMNS), "seconds"):
+        table.add_column(name)
     for case, row in rows[:_MOST_ROWS]:
         numbers = (shown(getattr(row, key), key) for key in _COLUMNS)
         table.add_row(escape(case.case), escape(row.label), *numbers, f"{case.seconds:.1f}")
     console.print(table)
-    summary = Table("label", "metric", "mean (95 % CI)", "median", "min", "max", "n", title="Summary")
+    summary = Table("label", "metric", "mean (95 % CI)", "median", "min", "max", "n", box=box.SIMPLE, title="Summary")
     for one in scores.statistics:
         values = one.values
         ends = (shown(number, one.metric) for number in (values.median, values.minimum, values.maximum))
@@ -102,7 +106,7 @@ def compare(
 
     comparison = run(folders)
     for title, (header, rows) in (("Means", means_table(comparison)), ("Differences", tests_table(comparison))):
-        table = Table(*(escape(text) for text in header), title=title)
+        table = Table(*(escape(text) for text in header), box=box.SIMPLE, title=title)
         for cells in rows:
             table.add_row(*(escape(cell) for cell in cells))
         console.print(table)
