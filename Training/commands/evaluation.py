@@ -78,7 +78,7 @@ def _show(scores: Scores) -> None:
     rows = list(rows_worst_first(scores))
     title = "Cases, worst first" + (f" ({_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else "")
     table = Table(box=box.SIMPLE, title=title)
-    table.add_column("case", overflow="fold")
+    table.add_column("case", overflow="fold", min_width=18)
     for name in ("label", *(METRICS[key].title for key in _COLUMNS), "seconds"):
         table.add_column(name)
     for case, row in rows[:_MOST_ROWS]:
