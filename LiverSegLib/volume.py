@@ -108,12 +108,27 @@ class Label:
 
 _CATEGORY = "Segmentation category and type - "
 _ANATOMY = "~^^~Anatomic codes - DICOM master list~"
+# name -> colour, SNOMED CT code and meaning, as in Slicer's General Anatomy list.
+_ORGANS = {
+    "liver": ((221, 130, 101), "10200004", "Liver"),
+    "lung": ((197, 165, 145), "39607008", "Lung"),
+    "lungs": ((197, 165, 145), "39607008", "Lung"),
+    "spleen": ((157, 108, 162), "78961009", "Spleen"),
+    "kidney": ((185, 102, 83), "64033007", "Kidney"),
+    "kidneys": ((185, 102, 83), "64033007", "Kidney"),
+    "stomach": ((216, 132, 105), "69695003", "Stomach"),
+    "pancreas": ((249, 180, 111), "15776009", "Pancreas"),
+    "gallbladder": ((139, 150, 98), "28231008", "Gallbladder"),
+    "aorta": ((224, 97, 76), "15825003", "Aorta"),
+}
 KNOWN_LABELS: dict[str, tuple[tuple[int, int, int], str]] = {
-    "liver": (
-        (221, 130, 101),
+    name: (
+        color,
         f"{_CATEGORY}3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
-        f"~SCT^10200004^Liver{_ANATOMY}^^~^^",
-    ),
+        f"~SCT^{code}^{meaning}{_ANATOMY}^^~^^",
+    )
+    for name, (color, code, meaning) in _ORGANS.items()
+} | {
     "tumor": (
         (255, 214, 0),
         f"{_CATEGORY}DICOM master list~SCT^49755003^Morphologically Altered Structure"
@@ -129,12 +144,12 @@ _SYNONYMS = {
     "cancer": "tumor",
 }
 _PALETTE = (
-    (128, 174, 128),
-    (241, 214, 145),
-    (144, 238, 144),
-    (111, 184, 210),
-    (216, 101, 79),
-    (192, 104, 88),
+    (46, 134, 171),
+    (241, 143, 1),
+    (94, 177, 91),
+    (178, 79, 130),
+    (199, 62, 29),
+    (120, 120, 200),
 )
 
 

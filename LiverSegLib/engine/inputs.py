@@ -56,7 +56,8 @@ def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
     if count == 1 and wanted in ("DX", ""):
         notes.append(f"{volume.name} is a single picture; its sizes in mL and mm mean nothing.")
     elif count < _FEW_SLICES:
-        notes.append(f"{volume.name} has only {count} slices; volumes are of what they show.")
+        slices = "1 slice" if count == 1 else f"{count} slices"
+        notes.append(f"{volume.name} has only {slices}; volumes are of what is shown.")
     return notes
 
 
