@@ -121,7 +121,7 @@ def test_a_single_slice(threshold_package: MakePackage, case: Volume, axis: int,
     result = Segmenter(threshold_package(dims), "cpu").segment(one)
     assert result.labelmap.shape == one.array.shape
     assert dice(result.mask("liver"), drawn_liver(one)) > 0.99
-    assert any("only 1 slices" in note for note in result.warnings)
+    assert any("only 1 slice;" in note for note in result.warnings)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (7, 5, 6), (1, 9, 1), (40, 3, 2)])

@@ -311,7 +311,7 @@ class TestWarnings:
         package = read_package(made_package(tmp_path, *PYRAMID, modality="CT"))
         notes = " ".join(warnings_for(Volume(PIXELS.T[:, :, None], np.eye(4), "x.png"), package))
         assert "does not look like a CT" in notes
-        assert "only 1 slices" in notes
+        assert "only 1 slice;" in notes
 
     def test_a_ct_for_an_xray_model_is(self, tmp_path: Path) -> None:
         package = read_package(made_package(tmp_path, *PYRAMID))
