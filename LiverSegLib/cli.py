@@ -180,6 +180,7 @@ def info(
 ) -> None:
     """Tell what a model segments, what it was trained on, and its licence."""
     from LiverSegLib.models import find_package, read_package
+    from LiverSegLib.models.package import grid_text
 
     package = read_package(find_package(model))
     table = Table(title=escape(package.title), show_header=False)
@@ -187,7 +188,7 @@ def info(
         "Segments": ", ".join(label.name for label in package.labels),
         "Modality": package.modality or "not stated",
         "Network": f"{package.network}, {package.spatial_dims}D",
-        "Grid": f"{package.axcodes}, {_grid_text(package.pixdim, package.size)}",
+        "Grid": f"{package.axcodes}, {grid_text(package.pixdim, package.size)}",
         "Training data": package.data_source,
         "Licence": package.license,
         "Intended use": package.intended_use,
@@ -198,11 +199,6 @@ def info(
     for key, value in rows.items():
         table.add_row(key, escape(value))
     console.print(table)
-
-
-def _grid_text(pixdim: tuple[float, float, float], size: tuple[int, int, int]) -> str:
-    axes = zip(pixdim, size, strict=True)
-    return " x ".join(f"{n} voxels" if n > 0 else f"{mm:g} mm" if mm > 0 else "as it is" for mm, n in axes)
 
 
 @app.command()

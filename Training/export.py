@@ -150,7 +150,7 @@ Version {card.version}. **Not for clinical use.**
 |---|---|
 | Segments | {", ".join(recipe.labels.values())} |
 | Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
-| Input | one channel ({modality}), axes {spec.axcodes}, {_grid_text(spec)}; {intensity_text(spec)} |
+| Input | one channel ({modality}), axes {spec.axcodes}, {grid_text(spec.pixdim, spec.size or (-1, -1, -1))}; {intensity_text(spec)} |
 | Training data | {card.data_source} |
 | Licence of the weights | {card.license} |
 | Intended use | {card.intended_use} |
@@ -161,9 +161,3 @@ Version {card.version}. **Not for clinical use.**
 
 {results or "Not evaluated yet."}
 """
-
-
-def _grid_text(spec: PackageSpec) -> str:
-    """For example "1.5 mm x 1.5 mm x as in the image"."""
-    sizes = zip(spec.pixdim, spec.size or (-1, -1, -1), strict=True)
-    return " x ".join(f"{n} voxels" if n > 0 else f"{mm:g} mm" if mm > 0 else "as in the image" for mm, n in sizes)

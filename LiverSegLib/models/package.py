@@ -173,3 +173,14 @@ def _license_line(folder: Path) -> str:
     except OSError:
         return "not stated"
     return next((line.strip() for line in lines if line.strip()), "not stated")
+
+
+def grid_text(pixdim: tuple[float, float, float], size: tuple[int, int, int]) -> str:
+    """The model's grid for people, for example "1.5 mm x 1.5 mm x as in the image".
+
+    Args:
+        pixdim: mm along the model's axes; a value <= 0 keeps the image's.
+        size: voxels along them; a value <= 0 leaves that axis to `pixdim`.
+    """
+    axes = zip(pixdim, size, strict=True)
+    return " x ".join(f"{n} voxels" if n > 0 else f"{mm:g} mm" if mm > 0 else "as in the image" for mm, n in axes)
