@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.pictures import panels
 from LiverSegLib.pictures.scene import Plane, Scene
 from LiverSegLib.pictures.slicer_process import TILE
@@ -99,26 +98,19 @@ def _area(scene: Scene) -> dict[str, str]:
     return texts
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG, complete or not at all.
+def save(figure: Figure, path: Path, *, opener: Opener = atomic_file) -> None:
+    """Write `figure` as PNG, complete or not at all; its folder is made if need be.
 
     Raises:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        part = Path(part_name)
-        with os.fdopen(handle, "wb") as stream:
-            figure.savefig(stream, format="png", metadata={"Software": "LiverSeg", "Comment": WARNING})
-        part.chmod(0o644)  # mkstemp keeps its files from everyone else
-        part.replace(path)
     except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    with opener(path) as stream:
+        figure.savefig(stream, format="png", metadata={"Software": "LiverSeg", "Comment": WARNING})
 
 
 def panel_grid(*, rows: int, columns: int, side: int, tall: int | None = None) -> tuple[Figure, list[Axes]]:
