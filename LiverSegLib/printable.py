@@ -27,8 +27,8 @@ def _shown(character: str) -> str:
 
 
 def csv_text(text: str) -> str:
-    """`text` as a cell of a table that no spreadsheet takes for a formula: an apostrophe goes before it.
+    """`text` as a cell of a table: on one line, and with an apostrophe before what spreadsheets take for a formula.
 
     For names only; numbers stay numbers, also negative ones.
     """
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{printable(text)}" if text.startswith(_FORMULA) else printable(text)

@@ -25,6 +25,7 @@ from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.blend import blend, grey_pixels
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.scene import Scene
+from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
 from Training.predict_inputs import Input, find_inputs
 from Training.readers.dicom import read_slice
@@ -184,15 +185,16 @@ def _write_summary(path: Path, done: list[Prediction]) -> None:
     writer = csv.DictWriter(text, ["name", "input", "status", "seconds", *sizes, "lesions", "message"], restval="")
     writer.writeheader()
     for one in done:
-        row: dict[str, Any] = {"name": one.name, "input": one.path, "seconds": round(one.seconds, 2)}
-        row |= {"status": "failed" if one.result is None else "done", "message": one.error}
+        row: dict[str, Any] = {"name": csv_text(one.name), "input": csv_text(str(one.path))}
+        row |= {"status": "failed" if one.result is None else "done", "seconds": round(one.seconds, 2)}
+        row["message"] = csv_text(one.error)
         if one.result is not None:
             flat = one.result.labelmap.shape[2] == 1
             for found in one.result.measurements.segments:
                 row |= {f"{found.name}_voxels": found.voxels}
                 row |= {} if flat else {f"{found.name}_ml": round(found.volume_ml, 3)}
             row |= {"lesions": len(one.result.measurements.lesions)} if "tumor" in names else {}
-            row["message"] = " ".join(one.result.warnings)
+            row["message"] = csv_text(" ".join(one.result.warnings))
         writer.writerow(row)
     with atomic_file(path) as file:
         file.write(text.getvalue().encode("utf-8"))

@@ -49,7 +49,7 @@ def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener =
     writer.writeheader()
     writer.writerows(_rows(result))
     with opener(Path(path)) as file:
-        file.write(text.getvalue().encode("utf-8", "backslashreplace"))
+        file.write(text.getvalue().encode())
 
 
 def _rows(result: Result) -> list[dict[str, Any]]:
