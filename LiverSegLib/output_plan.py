@@ -54,7 +54,8 @@ def plan_cases(inputs: Sequence[Path], out: Path | None, *, picture: bool, keep:
     ]
     _check_apart(cases, picture)
     for case in cases:
-        _check_inputs_stay(case, [*paths, *keep], picture)
+        _check_folder(case, paths)
+        check_inputs_stay(case.files(picture), [*paths, *keep])
         check_replaceable(case.files(picture), case.source_id)
     for place in dict.fromkeys(case.out for case in cases):
         check_writable(place)
@@ -113,12 +114,19 @@ def _check_apart(cases: Sequence[Case], picture: bool) -> None:
                 )
 
 
-def _check_inputs_stay(case: Case, inputs: Sequence[Path], picture: bool) -> None:
+def _check_folder(case: Case, inputs: Sequence[Path]) -> None:
+    if any(given.is_dir() and _is_same(case.out, given) for given in inputs):
+        raise OutputError(f"{case.out} is the folder of an input; choose another folder for results with -o.")
+
+
+def check_inputs_stay(files: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse to write any of `files` over one of `inputs`, under whatever name that goes.
+
+    Raises:
+        OutputError: the sentence names the input.
+    """
     for given in inputs:
-        if given.is_dir() and _is_same(case.out, given):
-            raise OutputError(f"{case.out} is the folder of an input; choose another folder for results with -o.")
-        replaced = next((file for file in case.files(picture) if _is_same(file, given)), None)
-        if replaced is not None:
+        if any(_is_same(file, given) for file in files):
             raise OutputError(
                 f"Results would replace the input {given}; choose another folder or name for them with -o."
             )

@@ -20,10 +20,12 @@ from LiverSegLib.engine.two_step import segment_within
 from LiverSegLib.errors import LiverSegError, SegmentationCancelled
 from LiverSegLib.io import read_volume
 from LiverSegLib.io.atomic import atomic_file
-from LiverSegLib.outputs import check_writable, write_outputs
+from LiverSegLib.output_plan import check_inputs_stay
+from LiverSegLib.outputs import check_writable, result_files, write_outputs
 from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.blend import blend, grey_pixels
 from LiverSegLib.pictures.build import build_scene
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
@@ -84,7 +86,9 @@ def predict(
         SegmentationCancelled: Ctrl-C.
     """
     found = find_inputs(inputs, out, slices=slices)
+    check_inputs_stay([file for item in found for file in _possible_files(out, item)], [item.path for item in found])
     check_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
     segment = model.segment if within is None else partial(segment_within, within, model, margin_mm=margin_mm)
     done: list[Prediction] = []
     for number, item in enumerate(found):
@@ -95,6 +99,12 @@ def predict(
     if progress is not None:
         progress(len(found), len(found), "")
     return done
+
+
+def _possible_files(out: Path, item: Input) -> list[Path]:
+    """All that may be written for an input; which of it depends on what it turns out to be."""
+    more = [out / f"{item.name}{ending}" for ending in (".png", "_labels.png", ".gif")]
+    return [*result_files(out, item.name, item.path.name, picture=True), *more, out / SUMMARY]
 
 
 def _share(progress: Report | None, number: int, count: int, name: str, step: Progress) -> None:
@@ -161,8 +171,10 @@ def save_indexed(path: Path, scene: Scene, labels: Iterable[Label]) -> None:
         OutputError: the file cannot be written.
     """
     palette = [0] * 768
+    labels = list(labels)
+    colors = picture_colors(labels)
     for label in labels:
-        palette[3 * label.value : 3 * label.value + 3] = label.color
+        palette[3 * label.value : 3 * label.value + 3] = colors[label.name]
     _save_png(path, scene.planes[0].cut(scene.labelmap), palette)
 
 

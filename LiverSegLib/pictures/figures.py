@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.pictures import panels
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Plane, Scene
 from LiverSegLib.pictures.slicer_process import TILE
 from LiverSegLib.pictures.surface import render_front
@@ -168,7 +169,7 @@ def _caption(figure: Figure, name: str, result: Result, area: dict[str, str] | N
     figure.text(left, first, _shorten(name, room), color="white", size=13, weight="bold", **common)
     figure.text(right, first, WARNING, color="#ffb74d", size=12, weight="bold", ha="right", **common)
     figure.text(right, second, _shorten(result.model, room), color=panels.DIM, size=11, ha="right", **common)
-    colors = {label.name: tuple(c / 255 for c in label.color) for label in result.labels}
+    colors = {name: tuple(c / 255 for c in color) for name, color in picture_colors(result.labels).items()}
     numbers = _numbers(result) if area is None else [(f"{segment} {text}", segment) for segment, text in area.items()]
     for text, segment in numbers or [(_nothing(result), "")]:
         drawn = figure.text(left, second, text, color=colors.get(segment, panels.INK), size=12, **common)
