@@ -5,7 +5,7 @@ TEST := .venv-test
 OUT ?= demo-output
 CT ?=
 
-.PHONY: demo test test-slow test-gpu train-starter clean
+.PHONY: demo test test-slow test-gpu test-timing train-starter clean
 
 # Stamps are newer than pyproject.toml when the environment is complete, so that later runs need no network.
 $(DEMO)/ready: pyproject.toml constraints.txt
@@ -36,6 +36,10 @@ test-slow: $(TEST)/ready
 
 test-gpu: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m gpu
+
+# Asserts seconds on the clock: for a machine that does nothing else.
+test-timing: $(TEST)/ready
+	$(TEST)/bin/python -m pytest -q -m timing
 
 # Makes the starter model again; DATA is the folder that the recipe's sources are relative to (hours on a CPU).
 train-starter: $(TEST)/ready

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ from LiverSegLib.io import (
 )
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
-from LiverSegLib.volume import KNOWN_LABELS, Result, label_for
+from LiverSegLib.outputs import write_outputs
+from LiverSegLib.volume import KNOWN_LABELS, Result, Volume, label_for
 
 # A rotation about the superior axis with spacing 0.7 x 0.7 x 1.6 mm, rounded as a NIfTI header would.
 _C, _S = np.cos(0.3), np.sin(0.3)
@@ -265,6 +267,43 @@ def test_a_writer_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path: 
         fail_half_way()
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
     assert (tmp_path / "a.bin").read_bytes() == b"earlier"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from LiverSegLib.io.atomic import atomic_file, atomic_files
+
+folder = Path(sys.argv[1])
+with atomic_file(folder / "one") as file, atomic_files(folder) as opener, opener(folder / "two") as other:
+    for stream in (file, other):
+        stream.write(b"half")
+        stream.flush()
+    print("ready", flush=True)
+    sys.stdin.read() if sys.argv[2] == "wait" else os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_a_killed_process_leaves_nothing_for_ever(tmp_path: Path, result: Result) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    root = Path(__file__).resolve().parents[1]
+    theirs = [".liverseg-notes.tmp", ".liverseg-0123456789ab.tmp.txt", "x.tmp"]
+    for name in theirs:
+        (tmp_path / name).write_text("a user's file")
+    assert subprocess.run([*command, "die"], cwd=root, stdout=subprocess.PIPE, check=False).returncode == -9
+    left = {path.name for path in tmp_path.iterdir()} - set(theirs)
+    assert len(left) == 2
+    with subprocess.Popen([*command, "wait"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as living:
+        assert living.stdout is not None
+        living.stdout.readline()
+        busy = {path.name for path in tmp_path.iterdir()} - left - set(theirs)
+        assert len(busy) == 2
+        write_outputs(tmp_path, "x", Volume(result.labelmap, result.affine), result, picture=False)
+        now = {path.name for path in tmp_path.iterdir() if not path.name.startswith("x_")}
+        assert now == {*theirs, *busy, "x.seg.nrrd"}
+        living.communicate(b"")
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith("x")} == {*theirs[:2], "one", "two"}
 
 
 def test_a_new_file_may_be_read_as_the_umask_says(tmp_path: Path) -> None:

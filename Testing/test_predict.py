@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.engine.segmenter import Segmenter
-from LiverSegLib.errors import InputError, SegmentationCancelled
+from LiverSegLib.errors import InputError, OutputError, SegmentationCancelled
 from LiverSegLib.volume import Volume
 from Testing.conftest import DrawCase, MakePackage
 from Training.__main__ import app
@@ -180,6 +180,16 @@ def test_paths_without_an_image_are_refused_before_work_begins(model2d: Segmente
     with pytest.raises(InputError, match="holds no image"):
         predict(model2d, [tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("names", [["x.png"], ["x.jpg", "x_labels.png"]])
+def test_results_never_replace_an_input(model2d: Segmenter, tmp_path: Path, names: list[str]) -> None:
+    paths = [save_picture(tmp_path / name) for name in names]
+    before = [path.read_bytes() for path in paths]
+    with pytest.raises(OutputError, match=f"would replace the input .*{names[-1]}"):
+        predict(model2d, paths, tmp_path)
+    assert [path.read_bytes() for path in paths] == before
+    assert len(list(tmp_path.glob("*.png"))) == 1
 
 
 def test_a_dicom_series_is_one_image_and_with_slices_many(shared_data: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from LiverSegLib import cli
+from LiverSegLib import commands
 from LiverSegLib.models import read_package
 from Testing.recipe_data import (
     GREY,
@@ -63,7 +63,7 @@ def make_model(name: str, data: Path, folder: Path, changes: list[str]) -> Path:
 
 def segment(package: Path, picture: Path, out: Path, *options: str | Path) -> npt.NDArray[Any]:
     """The label map that `liverseg segment` writes."""
-    call(cli.app, "segment", picture, "--model", package, "--out", out, "--device=cpu", *options)
+    call(commands.app, "segment", picture, "--model", package, "--out", out, "--device=cpu", *options)
     (found,) = out.glob("*_labels.nii.gz")
     return np.asarray(nib.load(found).dataobj)  # type: ignore[attr-defined]
 

@@ -20,11 +20,14 @@ from LiverSegLib.engine.two_step import segment_within
 from LiverSegLib.errors import LiverSegError, SegmentationCancelled
 from LiverSegLib.io import read_volume
 from LiverSegLib.io.atomic import atomic_file
-from LiverSegLib.outputs import check_writable, write_outputs
+from LiverSegLib.output_plan import check_inputs_stay
+from LiverSegLib.outputs import check_writable, result_files, write_outputs
 from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.blend import blend, grey_pixels
 from LiverSegLib.pictures.build import build_scene
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Scene
+from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
 from Training.predict_inputs import Input, find_inputs
 from Training.readers.dicom import read_slice
@@ -83,7 +86,9 @@ def predict(
         SegmentationCancelled: Ctrl-C.
     """
     found = find_inputs(inputs, out, slices=slices)
+    check_inputs_stay([file for item in found for file in _possible_files(out, item)], [item.path for item in found])
     check_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
     segment = model.segment if within is None else partial(segment_within, within, model, margin_mm=margin_mm)
     done: list[Prediction] = []
     for number, item in enumerate(found):
@@ -94,6 +99,12 @@ def predict(
     if progress is not None:
         progress(len(found), len(found), "")
     return done
+
+
+def _possible_files(out: Path, item: Input) -> list[Path]:
+    """All that may be written for an input; which of it depends on what it turns out to be."""
+    more = [out / f"{item.name}{ending}" for ending in (".png", "_labels.png", ".gif")]
+    return [*result_files(out, item.name, item.path.name, picture=True), *more, out / SUMMARY]
 
 
 def _share(progress: Report | None, number: int, count: int, name: str, step: Progress) -> None:
@@ -160,8 +171,10 @@ def save_indexed(path: Path, scene: Scene, labels: Iterable[Label]) -> None:
         OutputError: the file cannot be written.
     """
     palette = [0] * 768
+    labels = list(labels)
+    colors = picture_colors(labels)
     for label in labels:
-        palette[3 * label.value : 3 * label.value + 3] = label.color
+        palette[3 * label.value : 3 * label.value + 3] = colors[label.name]
     _save_png(path, scene.planes[0].cut(scene.labelmap), palette)
 
 
@@ -184,15 +197,16 @@ def _write_summary(path: Path, done: list[Prediction]) -> None:
     writer = csv.DictWriter(text, ["name", "input", "status", "seconds", *sizes, "lesions", "message"], restval="")
     writer.writeheader()
     for one in done:
-        row: dict[str, Any] = {"name": one.name, "input": one.path, "seconds": round(one.seconds, 2)}
-        row |= {"status": "failed" if one.result is None else "done", "message": one.error}
+        row: dict[str, Any] = {"name": csv_text(one.name), "input": csv_text(str(one.path))}
+        row |= {"status": "failed" if one.result is None else "done", "seconds": round(one.seconds, 2)}
+        row["message"] = csv_text(one.error)
         if one.result is not None:
             flat = one.result.labelmap.shape[2] == 1
             for found in one.result.measurements.segments:
                 row |= {f"{found.name}_voxels": found.voxels}
                 row |= {} if flat else {f"{found.name}_ml": round(found.volume_ml, 3)}
             row |= {"lesions": len(one.result.measurements.lesions)} if "tumor" in names else {}
-            row["message"] = " ".join(one.result.warnings)
+            row["message"] = csv_text(" ".join(one.result.warnings))
         writer.writerow(row)
     with atomic_file(path) as file:
         file.write(text.getvalue().encode("utf-8"))

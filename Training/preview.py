@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from LiverSegLib.pictures import figures
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.volume import label_for
 
 MAX_SAMPLES = 8
@@ -60,7 +61,8 @@ def save_preview(
     for number, (name, shown) in enumerate(samples):
         row, first = number // across, number % across * beside
         _draw_sample(axes[row, first : first + beside], name, shown, labels)
-    handles = [Patch(color=_color(value, name), label=name) for value, name in sorted(labels.items())]
+    colors = _colors(labels)
+    handles = [Patch(color=colors[name], label=name) for _, name in sorted(labels.items())]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
     figures.save(figure, path)
 
@@ -94,18 +96,19 @@ def _width(view: View) -> float:
 
 
 def _draw_sample(axes: Array, name: str, shown: list[View], labels: Mapping[int, str]) -> None:
+    colors = _colors(labels)
     for number, (title, grey, mask, aspect) in enumerate(shown):
         plain, outlined = axes[2 * number], axes[2 * number + 1]
         for panel in (plain, outlined):
             panel.imshow(grey, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="nearest")
         for value, label in labels.items():
-            _outline(outlined, mask == value, _color(value, label))
+            _outline(outlined, mask == value, colors[label])
         plain.set_title(
             ", ".join(text for text in (name if number == 0 else "", title) if text), fontsize=9, loc="left"
         )
 
 
-def _outline(axes: Axes, mask: Array, color: tuple[float, float, float]) -> None:
+def _outline(axes: Axes, mask: Array, color: tuple[float, ...]) -> None:
     if mask.any():
         rows, columns = mask.shape
         x, y = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
@@ -114,9 +117,11 @@ def _outline(axes: Axes, mask: Array, color: tuple[float, float, float]) -> None
         axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
-def _color(value: int, name: str) -> tuple[float, float, float]:
-    red, green, blue = label_for(value, name).color
-    return red / 255, green / 255, blue / 255
+def _colors(labels: Mapping[int, str]) -> dict[str, tuple[float, ...]]:
+    """Red, green and blue, 0 to 1, by the name that the recipe gives a label."""
+    known = {name: label_for(value, name) for value, name in labels.items()}
+    chosen = picture_colors(known.values())
+    return {name: tuple(c / 255 for c in chosen[label.name]) for name, label in known.items()}
 
 
 def _array(values: Any) -> Array:

@@ -1,16 +1,21 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, one by one or a whole set at once."""
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.io.leftovers import claim, temporary_name
+from LiverSegLib.stopping import shielded, temporary
+
+Opener = Callable[[Path], AbstractContextManager[BinaryIO]]
+"""Opens a file for binary writing that takes its place later: `atomic_file`, or what `atomic_files` yields."""
 
 
 @contextmanager
@@ -29,22 +34,127 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: the operating system refused to write; the sentence names `path` and the cause.
     """
-    # In the same folder, because only within one file system is the replacement a single step. Opened by hand
-    # rather than with tempfile, whose files nobody but the owner may read.
-    temporary = path.with_name(f".liverseg-{secrets.token_hex(6)}.tmp")
+    with _told(path):
+        # In the same folder, because only within one file system is the replacement a single step.
+        with _temporary_file(path.parent) as (part, file):
+            yield file
+            _flush(file)
+            if os.name == "nt":  # where open files cannot be renamed; elsewhere the lock is held to the end
+                file.close()
+            part.replace(path)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_files(folder: Path) -> Iterator[Opener]:
+    """Open any number of files of `folder` that appear all together when the block ends without an error.
+
+    They are written into a temporary folder beside them and renamed at the end, in the order in which they were
+    opened. Where one cannot be replaced, or the program is stopped, the earlier files stay, or are brought back. A
+    file system has no step that renames several files: only a power cut or `kill -9` within the thousandth of a
+    second of the renaming leaves some new and some earlier ones.
+
+    Args:
+        folder: an existing folder.
+
+    Yields:
+        What opens a file of the folder, as `atomic_file` does.
+
+    Raises:
+        OutputError: the operating system refused to write; the sentence names the file and the cause.
+    """
+    paths: list[Path] = []
+    with _told(folder), _temporary_folder(folder) as stage:
+
+        @contextmanager
+        def open_file(path: Path) -> Iterator[BinaryIO]:
+            with _told(path):
+                with (stage / path.name).open("xb") as file:
+                    yield file
+                    _flush(file)
+                paths.append(path)
+
+        yield open_file
+        with shielded():
+            _put_in_place(stage, paths)
+    _sync_folder(folder)
+
+
+def _put_in_place(stage: Path, paths: list[Path]) -> None:
+    """Rename all the files, or none."""
+    earlier = stage / "earlier"
+    earlier.mkdir()
+    replaced: list[Path] = []
     try:
-        try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-        finally:
+        for path in paths:
+            with _told(path):
+                _keep(path, earlier / path.name)
+                (stage / path.name).replace(path)
+                replaced.append(path)
+    except BaseException:
+        for path in replaced:
+            kept = earlier / path.name
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                kept.replace(path) if os.path.lexists(kept) else path.unlink()
+        raise
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Have the file at `path`, if there is one, at `kept` too."""
+    if not os.path.lexists(path):
+        return
+    if path.is_dir() and not path.is_symlink():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # a file system without links
+        shutil.copy2(path, kept, follow_symlinks=False)
+
+
+@contextmanager
+def _temporary_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    # Opened by hand rather than with tempfile, whose files nobody but the owner may read.
+    for part in _names(folder):
+        with temporary(part), part.open("xb") as file:
+            if claim(file.fileno(), part):
+                yield part, file
+                return
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    for stage in _names(folder):
+        with temporary(stage):
+            stage.mkdir()
+            if os.name == "nt":  # where folders cannot be opened, nor be removed while a file in them is open
+                yield stage
+                return
+            descriptor = os.open(stage, os.O_RDONLY)
+            try:
+                if claim(descriptor, stage):
+                    yield stage
+                    return
+            finally:
+                os.close(descriptor)
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    while True:
+        yield folder / temporary_name()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a sentence about `path`."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(_sentence(path, error)) from error
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

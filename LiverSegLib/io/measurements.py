@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from LiverSegLib import __version__
-from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result
 
 # Raise it when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
-_COLUMNS = (
+CSV_COLUMNS = (
     "kind",
     "name",
     "number",
@@ -28,30 +29,32 @@ _COLUMNS = (
 )
 
 
-def write_measurements_csv(path: Path | str, result: Result) -> None:
+def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener = atomic_file) -> None:
     """Write one row per segment and one per lesion.
 
     Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
-    `volume_ml`, `longest_diameter_mm`, and the lesion's centre in RAS mm; what a row lacks stays empty.
+    `volume_ml`, `longest_diameter_mm`, and the lesion's centre in RAS mm; what a row lacks stays empty. A
+    name that a spreadsheet would take for a formula has an apostrophe before it.
 
     Args:
         path: the file; an existing one is replaced only by a complete one.
         result: what the segmenter gave.
+        opener: opens the file; given where it must appear together with others.
 
     Raises:
         OutputError: the file cannot be written; whatever stood there before is unchanged.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_rows(result))
-    with atomic_file(Path(path)) as file:
+    with opener(Path(path)) as file:
         file.write(text.getvalue().encode())
 
 
 def _rows(result: Result) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
-        {"kind": "segment", "name": s.name, "voxels": s.voxels, "volume_ml": round(s.volume_ml, 4)}
+        {"kind": "segment", "name": csv_text(s.name), "voxels": s.voxels, "volume_ml": round(s.volume_ml, 4)}
         for s in result.measurements.segments
     ]
     for number, lesion in enumerate(result.measurements.lesions, start=1):
@@ -71,12 +74,16 @@ def _rows(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
-def write_measurements_json(path: Path | str, result: Result) -> None:
+def write_measurements_json(
+    path: Path | str, result: Result, *, source_id: str | None = None, opener: Opener = atomic_file
+) -> None:
     """Write the measurements together with what they came from: model, device, timings, warnings, labels.
 
     Args:
         path: the file; an existing one is replaced only by a complete one.
         result: what the segmenter gave.
+        source_id: by which a later run knows that these are the results of the same input.
+        opener: opens the file; given where it must appear together with others.
 
     Raises:
         OutputError: the file cannot be written; whatever stood there before is unchanged.
@@ -85,6 +92,7 @@ def write_measurements_json(path: Path | str, result: Result) -> None:
     content = {
         "schema_version": SCHEMA_VERSION,
         "software": f"LiverSeg {__version__}",
+        **({} if source_id is None else {"source_id": source_id}),
         "model": result.model,
         "device": result.device,
         "timings_s": result.timings,
@@ -96,8 +104,9 @@ def write_measurements_json(path: Path | str, result: Result) -> None:
     }
     # NaN is not JSON; better no file than one that other programs cannot read.
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_file(Path(path)) as file:
-        file.write(text.encode() + b"\n")
+    with opener(Path(path)) as file:
+        # The name of an input that is no text, in a warning, becomes an escape that JSON has too.
+        file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _label(label: Label) -> dict[str, Any]:

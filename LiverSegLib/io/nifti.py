@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError, OutputError
-from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.volume import Label, Result, Volume, check_array, spacing_of
 
@@ -21,6 +21,7 @@ _COMPRESS_LEVEL = 3
 _SHEAR_TOLERANCE = 1e-4
 # NIfTI's codes for units of length, in mm. Nearly all files say mm or nothing.
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
+_NIFTI_1_LENGTH = 32767
 
 
 def read_nifti(path: Path) -> Volume:
@@ -106,16 +107,18 @@ def _affine_mm(image: Any) -> npt.NDArray[np.float64]:
     return affine
 
 
-def write_labelmap(path: Path | str, result: Result) -> None:
+def write_labelmap(path: Path | str, result: Result, *, opener: Opener = atomic_file) -> None:
     """Write the label map as NIfTI: uint8, the input's grid, what the values mean in the description.
 
     The affine is stored as sform (code 1), and as qform too unless its axes are sheared, which a qform cannot
     hold. NIfTI stores float32: an affine that came from a NIfTI sform reads back bit for bit; any other is
-    rounded to the nearest float32 (below 0.00004 mm within half a metre). `.seg.nrrd` keeps every bit.
+    rounded to the nearest float32 (below 0.00004 mm within half a metre). `.seg.nrrd` keeps every bit. More
+    voxels along an axis than NIfTI-1 can count (32,767, a very wide picture) make it a NIfTI-2 file.
 
     Args:
         path: ends with .nii.gz or .nii; an existing file is replaced only by a complete one.
         result: what the segmenter gave.
+        opener: opens the file; given where it must appear together with others.
 
     Raises:
         OutputError: the file cannot be written; whatever stood there before is unchanged.
@@ -124,7 +127,7 @@ def write_labelmap(path: Path | str, result: Result) -> None:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise OutputError(f"{path} is no name for a NIfTI label map; let it end with .nii.gz.")
     image = _labelmap_image(result)
-    with atomic_file(path) as file:
+    with opener(path) as file:
         if path.suffix.lower() == ".nii":
             image.to_stream(file)
             return
@@ -136,7 +139,8 @@ def write_labelmap(path: Path | str, result: Result) -> None:
 def _labelmap_image(result: Result) -> Any:
     import nibabel as nib
 
-    image = nib.Nifti1Image(result.labelmap, None)
+    is_too_long = max(result.labelmap.shape) > _NIFTI_1_LENGTH
+    image = (nib.Nifti2Image if is_too_long else nib.Nifti1Image)(result.labelmap, None)
     header = image.header
     header.set_zooms(spacing_of(result.affine))
     header.set_xyzt_units("mm")

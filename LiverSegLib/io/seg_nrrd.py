@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import OutputError
-from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.volume import Label, Result
 
 _COMPRESS_LEVEL = 3
+COMMENT = "# Liver segmentation for 3D Slicer"
+"""Second line of the file; it is gone as soon as another program has saved it."""
 _REPRESENTATION = "Binary labelmap"
 _DISPLAY_NAMES = {"tumor": "Liver tumor"}
 
@@ -26,7 +28,7 @@ def display_name(name: str) -> str:
     return _DISPLAY_NAMES.get(name, (name[:1].upper() + name[1:]).replace("_", " "))
 
 
-def write_seg_nrrd(path: Path | str, result: Result) -> None:
+def write_seg_nrrd(path: Path | str, result: Result, *, opener: Opener = atomic_file) -> None:
     """Write a segmentation for 3D Slicer: label map, names, colours, terminology, on the input's grid.
 
     All labels share one layer, so a liver segment has a hole where a lesion lies, as in the label map. A
@@ -36,6 +38,7 @@ def write_seg_nrrd(path: Path | str, result: Result) -> None:
     Args:
         path: ends with .seg.nrrd; an existing file is replaced only by a complete one.
         result: what the segmenter gave.
+        opener: opens the file; given where it must appear together with others.
 
     Raises:
         OutputError: the file cannot be written; whatever stood there before is unchanged.
@@ -44,8 +47,9 @@ def write_seg_nrrd(path: Path | str, result: Result) -> None:
     if not path.name.lower().endswith(".seg.nrrd"):
         raise OutputError(f"{path} would not open as a segmentation in Slicer; let its name end with .seg.nrrd.")
     header = _header(result)
-    with atomic_file(path) as file:
-        file.write(header.encode() + b"\n\n")
+    with opener(path) as file:
+        # A label of a package may hold what is no text.
+        file.write(header.encode("utf-8", "backslashreplace") + b"\n\n")
         with gzip.GzipFile("", "wb", _COMPRESS_LEVEL, file, mtime=0) as stream:
             for k in range(result.labelmap.shape[2]):
                 stream.write(result.labelmap[:, :, k].tobytes(order="F"))
@@ -56,7 +60,7 @@ def _header(result: Result) -> str:
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ result.affine
     lines = [
         "NRRD0004",
-        "# Liver segmentation for 3D Slicer",
+        COMMENT,
         "type: unsigned char",
         "dimension: 3",
         "space: left-posterior-superior",

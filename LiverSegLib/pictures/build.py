@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nibabel import orientations
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Box, Overlay, Plane, Scene
 from LiverSegLib.pictures.window import display_window, looks_like_hu
 from LiverSegLib.volume import Result, Volume
@@ -67,11 +68,12 @@ def _overlays(result: Result) -> tuple[Overlay, ...]:
     # np.unique sorts and bincount widens to 64 bits; a table write does neither.
     present[result.labelmap] = True
     overlays = []
+    colors = picture_colors(result.labels)
     for label in sorted(result.labels, key=lambda label: label.name != "liver"):
         inside = [o.value for o in result.labels if label.name == "liver" and o.name == "tumor"]
         values = tuple(value for value in (label.value, *inside) if present[value])
         if values:
-            overlays.append(Overlay(label.name, label.color, values))
+            overlays.append(Overlay(label.name, colors[label.name], values))
     return tuple(overlays)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.pictures.slicer_process import SlicerViewsError, render_tiles, why_not
@@ -19,7 +20,9 @@ log = logging.getLogger(__name__)
 BACKENDS = ("auto", "slicer", "matplotlib")
 
 
-def save_case_picture(path: Path, volume: Volume, result: Result, *, backend: str = "auto") -> str:
+def save_case_picture(
+    path: Path, volume: Volume, result: Result, *, backend: str = "auto", opener: Opener = atomic_file
+) -> str:
     """Write one PNG of a case: three slices through the lesion or liver, its surface, and a caption.
 
     Slices are in radiological convention and at one scale, along the volume's own axes if it is oblique. A
@@ -31,6 +34,7 @@ def save_case_picture(path: Path, volume: Volume, result: Result, *, backend: st
         result: its segmentation, on the same grid.
         backend: "slicer" draws with Slicer's own views, in a process of its own; "matplotlib" needs only
             matplotlib, numpy and scipy; "auto" is Slicer where it works, else matplotlib.
+        opener: opens the file; given where it must appear together with others.
 
     Returns:
         Which backend drew it: "slicer" or "matplotlib".
@@ -49,10 +53,10 @@ def save_case_picture(path: Path, volume: Volume, result: Result, *, backend: st
 
     scene = build_scene(volume, result)
     if len(scene.planes) == 1:
-        figures.save(figures.slice_figure(scene, volume.name, result), path)
+        figures.save(figures.slice_figure(scene, volume.name, result), path, opener=opener)
         return "matplotlib"
     tiles = None if backend == "matplotlib" else _slicer_tiles(scene, volume.name, required=backend == "slicer")
-    figures.save(figures.case_figure(scene, volume.name, result, tiles), path)
+    figures.save(figures.case_figure(scene, volume.name, result, tiles), path, opener=opener)
     return "matplotlib" if tiles is None else "slicer"
 
 

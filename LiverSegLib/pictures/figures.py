@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.pictures import panels
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Plane, Scene
 from LiverSegLib.pictures.slicer_process import TILE
 from LiverSegLib.pictures.surface import render_front
@@ -99,26 +99,19 @@ def _area(scene: Scene) -> dict[str, str]:
     return texts
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG, complete or not at all.
+def save(figure: Figure, path: Path, *, opener: Opener = atomic_file) -> None:
+    """Write `figure` as PNG, complete or not at all; its folder is made if need be.
 
     Raises:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        part = Path(part_name)
-        with os.fdopen(handle, "wb") as stream:
-            figure.savefig(stream, format="png", metadata={"Software": "LiverSeg", "Comment": WARNING})
-        part.chmod(0o644)  # mkstemp keeps its files from everyone else
-        part.replace(path)
     except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    with opener(path) as stream:
+        figure.savefig(stream, format="png", metadata={"Software": "LiverSeg", "Comment": WARNING})
 
 
 def panel_grid(*, rows: int, columns: int, side: int, tall: int | None = None) -> tuple[Figure, list[Axes]]:
@@ -176,7 +169,7 @@ def _caption(figure: Figure, name: str, result: Result, area: dict[str, str] | N
     figure.text(left, first, _shorten(name, room), color="white", size=13, weight="bold", **common)
     figure.text(right, first, WARNING, color="#ffb74d", size=12, weight="bold", ha="right", **common)
     figure.text(right, second, _shorten(result.model, room), color=panels.DIM, size=11, ha="right", **common)
-    colors = {label.name: tuple(c / 255 for c in label.color) for label in result.labels}
+    colors = {name: tuple(c / 255 for c in color) for name, color in picture_colors(result.labels).items()}
     numbers = _numbers(result) if area is None else [(f"{segment} {text}", segment) for segment, text in area.items()]
     for text, segment in numbers or [(_nothing(result), "")]:
         drawn = figure.text(left, second, text, color=colors.get(segment, panels.INK), size=12, **common)

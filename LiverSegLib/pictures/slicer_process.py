@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.pictures.scene import Box, Scene
+from LiverSegLib.stopping import temporary
 
 # Side of one panel in pixels.
 TILE = 680
@@ -55,7 +56,8 @@ def render_tiles(scene: Scene) -> npt.NDArray[np.uint8]:
         SlicerViewsError: the process failed, crashed or took too long.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="liverseg_picture_", ignore_cleanup_errors=True) as folder:
+        folder = tempfile.mkdtemp(prefix="liverseg_picture_")
+        with temporary(Path(folder)):
             _write_job(scene, Path(folder))
             _run(folder)
             tiles: npt.NDArray[np.uint8] = np.load(Path(folder, "tiles.npy"), allow_pickle=False)
