@@ -47,7 +47,9 @@ def test_the_harness_outlives_and_names_every_way_to_fail(tmp_path: Path, monkey
     found = {escape.number: escape for escape in report.escapes}
     assert [found[n].kind for n in (6, 7, 8)] == ["ZeroDivisionError", "AssertionError", "exit status 3"]
     assert found[5].kind.endswith("MemoryError")
-    assert found[2].kind.startswith("signal") and "string_at" in found[2].detail
+    assert found[2].kind.startswith("signal")
+    assert "string_at" in found[2].detail
     assert found[3].kind == "hang of more than 5 s"
-    assert found[4].kind == "memory" and "60 MiB" in found[4].detail
+    assert found[4].kind == "memory"
+    assert "60 MiB" in found[4].detail
     assert "--seed 1 --first 6 --count 1" in str(report)

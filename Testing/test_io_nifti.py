@@ -147,6 +147,7 @@ def written(name: str, content: bytes) -> Callable[[Path], Path]:
     return write
 
 
+MHD = b"NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = %s\n"
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: %s\nencoding: %s\nendian: little\n%s\n"
 BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda folder: folder / "a.nii", "does not exist"),
@@ -172,14 +173,14 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "huge": (lambda f: header_says(save(f / "a.nii"), 42, 32767, "<i2"), "declares 786408 bytes"),
     "negative": (lambda f: header_says(save(f / "a.nii"), 42, -5, "<i2"), "a.nii"),
     "text as nrrd": (written("a.nrrd", b"not an image\n"), "damaged or no .nrrd file"),
-    "huge nrrd": (written("a.nrrd", NRRD % (b"99999 99999 99999", b"gzip", b"")), "declares 99997"),
-    "truncated nrrd": (written("a.nrrd", NRRD % (b"9 9 9", b"raw", b"") + b"x" * 99), "damaged or no .nrrd"),
+    "huge nrrd": (written("a.nrrd", NRRD % (b"99999 99999 99999", b"gzip", b"")), "declares 1999940000599998 bytes"),
+    "truncated nrrd": (written("a.nrrd", NRRD % (b"9 9 9", b"raw", b"") + b"x" * 99), "declares 1458 bytes .* at most 99"),
     "nrrd that points elsewhere": (
         written("a.nhdr", NRRD % (b"9 9 9", b"raw", b"data file: ../../etc/passwd\n")),
         "outside its folder",
     ),
     "mhd that points elsewhere": (
-        written("a.mhd", b"NDims = 3\nDimSize = 2 2 2\nElementDataFile = LIST\n/etc/passwd\n"),
+        written("a.mhd", MHD % b"/etc/passwd"),
         "outside its folder",
     ),
     "colour nrrd": (colour_nrrd, "colour or vector image"),
