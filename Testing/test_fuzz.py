@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from Testing.fuzz import harness
+from Testing.fuzz import harness, images
 
 TARGET = """
 import ctypes, os, time
@@ -53,3 +53,10 @@ def test_the_harness_outlives_and_names_every_way_to_fail(tmp_path: Path, monkey
     assert found[4].kind == "memory"
     assert "60 MiB" in found[4].detail
     assert "--seed 1 --first 6 --count 1" in str(report)
+
+
+def test_damaged_and_hostile_images_end_in_a_volume_or_a_sentence() -> None:
+    report = images.run(seed=20, count=600)
+    assert report.escapes == [], str(report)
+    assert report.cases == 600
+    assert min(report.outcomes["read"], report.outcomes["refused"]) > 60

@@ -174,7 +174,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "negative": (lambda f: header_says(save(f / "a.nii"), 42, -5, "<i2"), "a.nii"),
     "text as nrrd": (written("a.nrrd", b"not an image\n"), "damaged or no .nrrd file"),
     "huge nrrd": (written("a.nrrd", NRRD % (b"99999 99999 99999", b"gzip", b"")), "declares 1999940000599998 bytes"),
-    "truncated nrrd": (written("a.nrrd", NRRD % (b"9 9 9", b"raw", b"") + b"x" * 99), "declares 1458 bytes .* at most 99"),
+    "truncated nrrd": (
+        written("a.nrrd", NRRD % (b"9 9 9", b"raw", b"") + b"x" * 99),
+        "declares 1458 bytes .* at most 99",
+    ),
     "nrrd that points elsewhere": (
         written("a.nhdr", NRRD % (b"9 9 9", b"raw", b"data file: ../../etc/passwd\n")),
         "outside its folder",

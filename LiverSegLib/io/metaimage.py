@@ -75,12 +75,14 @@ def read_metaimage(path: Path) -> Volume:
                 raise doubtful(path, "it has a HeaderSize, which is for voxels in a file of their own")
             stored, affine = _understand(header, path)
             return Volume(read_stored(file, stored), affine, name=path.name)
+        name = header["ElementDataFile"]
+        if name.upper().startswith("LIST") or _PATTERN.search(name):
+            raise InputError(
+                f"{path} keeps its voxels in several files ({shown(name)}); save it again as one .mha file."
+            )
         if file.read(1 << 16).strip():
             raise doubtful(path, "something follows its last key, ElementDataFile")
     stored, affine = _understand(header, path)
-    name = header["ElementDataFile"]
-    if name.upper().startswith("LIST") or _PATTERN.search(name):
-        raise InputError(f"{path} keeps its voxels in several files ({shown(name)}); save it again as one .mha file.")
     with open_beside(path, name) as file:
         return Volume(read_stored(file, stored), affine, name=path.name)
 

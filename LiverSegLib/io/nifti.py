@@ -128,7 +128,9 @@ def _read_voxels(file: BinaryIO, header: Any, count: int, is_gzip: bool, path: P
         return native(voxels)
     stream = Inflate(file, "gzip")
     try:
-        _read_exactly(stream, offset)
+        while offset > 0:
+            skipped = len(_read_exactly(stream, min(offset, 1 << 16)))
+            offset -= skipped
         filled = stream.read_into(bytes_of(voxels))
         # Read on to the end, where gzip compares its checksum.
         rest, more = 0, b" "

@@ -57,6 +57,8 @@ def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
         InputError: they are not one scalar 3D image, too few, too many, damaged, or do not match their checksum.
     """
     count = math.prod(stored.shape)
+    if count == 0:
+        raise InputError(f"{stored.path} is empty ({'x'.join(map(str, stored.shape))}); export it again.")
     declared = count * stored.dtype.itemsize
     left = os.fstat(file.fileno()).st_size - file.tell()
     if stored.encoding == "raw":
