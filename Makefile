@@ -5,7 +5,7 @@ TEST := .venv-test
 OUT ?= demo-output
 CT ?=
 
-.PHONY: demo test test-slow test-gpu train-starter clean
+.PHONY: demo test test-slow test-gpu fuzz train-starter clean
 
 # Stamps are newer than pyproject.toml when the environment is complete, so that later runs need no network.
 $(DEMO)/ready: pyproject.toml constraints.txt
@@ -36,6 +36,11 @@ test-slow: $(TEST)/ready
 
 test-gpu: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m gpu
+
+# Damaged and hostile files, for some minutes; the same SEED makes the same ones, COUNT=1000000 takes hours.
+SEED ?= 1
+fuzz: $(TEST)/ready
+	$(TEST)/bin/python -m Testing.fuzz --seed "$(SEED)" $(if $(COUNT),--count "$(COUNT)")
 
 # Makes the starter model again; DATA is the folder that the recipe's sources are relative to (hours on a CPU).
 train-starter: $(TEST)/ready

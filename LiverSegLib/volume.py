@@ -21,8 +21,6 @@ from LiverSegLib.measure import Measurements
 _SPACINGS_MM = (1e-3, 1e3)
 # Positions count from a scanner's center; no table moves that far.
 _FAR_MM = 1e6
-# The most that a NIfTI-1 label map can have.
-_MOST_ALONG_AXIS = 32767
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Volume:
         modality: "CT", "MR" or None where the source does not tell.
 
     Raises:
-        InputError: the array is not 3D, is empty or too long, or the affine does not span a volume of voxels from
+        InputError: the array is not 3D or is empty, or the affine does not span a volume of voxels from
             0.001 to 1000 mm.
     """
 
@@ -76,8 +74,6 @@ def check_array(array: npt.NDArray[Any], name: str) -> None:
         raise InputError(f"{name} is a {array.ndim}D image ({shape}); a 3D volume is needed.")
     if array.size == 0:
         raise InputError(f"{name} is empty ({shape}); load it again or choose another volume.")
-    if max(array.shape) > _MOST_ALONG_AXIS:
-        raise InputError(f"{name} has more than {_MOST_ALONG_AXIS} voxels along an axis ({shape}); crop it first.")
     if array.dtype.kind not in "iufb":
         raise InputError(f"{name} holds {array.dtype} values; a volume of real numbers is needed.")
 

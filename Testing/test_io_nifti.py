@@ -50,6 +50,22 @@ def test_scaled_integers_become_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.array, stored * 0.5 - 10, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">i2", "f4", "f8"])
+def test_scaling_is_that_of_nibabel_to_the_last_bit(tmp_path: Path, dtype: str) -> None:
+    values = np.random.default_rng(1).integers(0, 120, (30, 20, 10)).astype(dtype)
+    image = nib.Nifti1Image(values, AFFINE, nib.Nifti1Header(endianness=">" if dtype.startswith(">") else "<"))
+    image.header.set_data_dtype(values.dtype)
+    image.to_filename(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    factors = np.array([0.1, -3.7], ">f4" if dtype.startswith(">") else "<f4")
+    content[112:120] = factors.tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+
+    expected = np.asarray(nib.load(tmp_path / "a.nii").dataobj, dtype=np.float32)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii").array, expected)
+    assert expected.min() < 0
+
+
 def test_big_endian_files_arrive_in_the_byte_order_of_the_machine(tmp_path: Path) -> None:
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")

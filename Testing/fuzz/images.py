@@ -23,6 +23,7 @@ import numpy as np
 from LiverSegLib.io import read_volume
 from Testing.fuzz import harness
 
+COUNT = 10_000
 LIMITS = harness.Limits(grown=300 << 20, seconds=60)
 _NUMBERS = (
     "0", "-1", "1", "2", "3.4e38", "1e308", "-1e308", "1e999", "nan", "inf", "-inf", "255", "256", "32767", "32768",
@@ -75,7 +76,8 @@ _SECRET = bytes(range(60))
 
 def _set_traps(folder: Path) -> None:
     """What a header beside them might be led to: a file outside, a link to it, a pipe that nobody fills."""
-    (folder.parent / "secret.raw").write_bytes(_SECRET)
+    if not (folder.parent / "secret.raw").exists():
+        (folder.parent / "secret.raw").write_bytes(_SECRET)
     if not (folder / "data.raw").exists():
         (folder / "data.raw").write_bytes(_VOXELS.tobytes(order="F"))
     (folder / "link.raw").symlink_to(folder.parent / "secret.raw")
@@ -226,7 +228,7 @@ def _insert(content: bytes, rng: random.Random) -> bytes:
 
 
 def _append(content: bytes, rng: random.Random) -> bytes:
-    return content + rng.choice((b"\0", b"\0" * 1000, b"\n", rng.randbytes(50), content, gzip.compress(bytes(1 << 20))))
+    return content + rng.choice((b"\0", b"\0" * 1000, b"\n", rng.randbytes(50), content, _bombs()[1]))
 
 
 def _repack_bomb(content: bytes, rng: random.Random) -> bytes:
