@@ -5,7 +5,7 @@ TEST := .venv-test
 OUT ?= demo-output
 CT ?=
 
-.PHONY: demo test test-slow test-gpu test-timing train-starter clean
+.PHONY: demo test test-slow test-gpu test-timing fuzz train-starter clean
 
 # Stamps are newer than pyproject.toml when the environment is complete, so that later runs need no network.
 $(DEMO)/ready: pyproject.toml constraints.txt
@@ -40,6 +40,10 @@ test-gpu: $(TEST)/ready
 # Asserts seconds on the clock: for a machine that does nothing else.
 test-timing: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m timing
+# Damaged and hostile files, for some minutes; the same SEED makes the same ones, COUNT=1000000 takes hours.
+SEED ?= 1
+fuzz: $(TEST)/ready
+	$(TEST)/bin/python -m Testing.fuzz --seed "$(SEED)" $(if $(COUNT),--count "$(COUNT)")
 
 # Makes the starter model again; DATA is the folder that the recipe's sources are relative to (hours on a CPU).
 train-starter: $(TEST)/ready

@@ -16,6 +16,12 @@ import numpy.typing as npt
 from LiverSegLib.errors import InputError
 from LiverSegLib.measure import Measurements
 
+# From a microscope's voxel to a meter: what lies outside is a damaged header, and a grid of such steps would not
+# fit into memory.
+_SPACINGS_MM = (1e-3, 1e3)
+# Positions count from a scanner's center; no table moves that far.
+_FAR_MM = 1e6
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -28,7 +34,8 @@ class Volume:
         modality: "CT", "MR" or None where the source does not tell.
 
     Raises:
-        InputError: the array is not 3D or is empty, or the affine does not span a volume.
+        InputError: the array is not 3D or is empty, or the affine does not span a volume of voxels from
+            0.001 to 1000 mm.
     """
 
     array: npt.NDArray[Any]
@@ -77,9 +84,17 @@ def check_affine(affine: npt.NDArray[np.float64], name: str) -> None:
         raise InputError(f"{name} has an affine of shape {affine.shape}; a 4x4 matrix is needed.")
     if not np.isfinite(affine).all():
         raise InputError(f"{name} has an affine that is not finite; repair its header.")
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if (lengths <= 0).any():
         raise InputError(f"{name} has a voxel spacing of zero; repair its header.")
+    if lengths.min() < _SPACINGS_MM[0] or lengths.max() > _SPACINGS_MM[1]:
+        spacing = " x ".join(f"{length:.3g}" for length in lengths)
+        raise InputError(
+            f"{name} has a voxel spacing of {spacing} mm, far from that of any patient's image; repair its header."
+        )
+    if np.abs(affine[:3, 3]).max() > _FAR_MM:
+        raise InputError(f"{name} lies {np.abs(affine[:3, 3]).max():.3g} mm from the origin; repair its header.")
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
         raise InputError(f"{name} has a singular affine (its axes do not span a volume); repair its header.")
 

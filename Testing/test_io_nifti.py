@@ -50,6 +50,22 @@ def test_scaled_integers_become_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.array, stored * 0.5 - 10, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">i2", "f4", "f8"])
+def test_scaling_is_that_of_nibabel_to_the_last_bit(tmp_path: Path, dtype: str) -> None:
+    values = np.random.default_rng(1).integers(0, 120, (30, 20, 10)).astype(dtype)
+    image = nib.Nifti1Image(values, AFFINE, nib.Nifti1Header(endianness=">" if dtype.startswith(">") else "<"))
+    image.header.set_data_dtype(values.dtype)
+    image.to_filename(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    factors = np.array([0.1, -3.7], ">f4" if dtype.startswith(">") else "<f4")
+    content[112:120] = factors.tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+
+    expected = np.asarray(nib.load(tmp_path / "a.nii").dataobj, dtype=np.float32)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii").array, expected)
+    assert expected.min() < 0
+
+
 def test_big_endian_files_arrive_in_the_byte_order_of_the_machine(tmp_path: Path) -> None:
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")
@@ -147,6 +163,7 @@ def written(name: str, content: bytes) -> Callable[[Path], Path]:
     return write
 
 
+MHD = b"NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = %s\n"
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: %s\nencoding: %s\nendian: little\n%s\n"
 BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda folder: folder / "a.nii", "does not exist"),
@@ -172,14 +189,17 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "huge": (lambda f: header_says(save(f / "a.nii"), 42, 32767, "<i2"), "declares 786408 bytes"),
     "negative": (lambda f: header_says(save(f / "a.nii"), 42, -5, "<i2"), "a.nii"),
     "text as nrrd": (written("a.nrrd", b"not an image\n"), "damaged or no .nrrd file"),
-    "huge nrrd": (written("a.nrrd", NRRD % (b"99999 99999 99999", b"gzip", b"")), "declares 99997"),
-    "truncated nrrd": (written("a.nrrd", NRRD % (b"9 9 9", b"raw", b"") + b"x" * 99), "damaged or no .nrrd"),
+    "huge nrrd": (written("a.nrrd", NRRD % (b"99999 99999 99999", b"gzip", b"")), "declares 1999940000599998 bytes"),
+    "truncated nrrd": (
+        written("a.nrrd", NRRD % (b"9 9 9", b"raw", b"") + b"x" * 99),
+        "declares 1458 bytes .* at most 99",
+    ),
     "nrrd that points elsewhere": (
         written("a.nhdr", NRRD % (b"9 9 9", b"raw", b"data file: ../../etc/passwd\n")),
         "outside its folder",
     ),
     "mhd that points elsewhere": (
-        written("a.mhd", b"NDims = 3\nDimSize = 2 2 2\nElementDataFile = LIST\n/etc/passwd\n"),
+        written("a.mhd", MHD % b"/etc/passwd"),
         "outside its folder",
     ),
     "colour nrrd": (colour_nrrd, "colour or vector image"),

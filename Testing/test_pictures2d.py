@@ -20,6 +20,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation, Resize, ScaleIntensityRangePercentiles, Spacing
+from PIL import Image
 
 from LiverSegLib.engine import geometry
 from LiverSegLib.engine.inputs import warnings_for
@@ -46,6 +47,20 @@ def save(path: Path, pixels: npt.NDArray[Any], vector: bool = False) -> Path:
     return path
 
 
+def tiff(pixels: npt.NDArray[Any], byteorder: str, photometric: int) -> bytes:
+    """An uncompressed TIFF file of one strip."""
+    rows, columns = pixels.shape
+    data = pixels.astype(pixels.dtype.newbyteorder(byteorder)).tobytes()
+    kind = 2 if pixels.dtype.kind == "i" else 1
+    tags = {256: columns, 257: rows, 258: pixels.itemsize * 8, 259: 1, 262: photometric, 273: 8, 277: 1, 278: rows,
+            279: len(data), 339: kind}  # fmt: skip
+    content = (b"II" if byteorder == "<" else b"MM") + struct.pack(byteorder + "HI", 42, 8 + len(data)) + data
+    content += struct.pack(byteorder + "H", len(tags))
+    for tag, value in tags.items():
+        content += struct.pack(byteorder + "HHIHH", tag, 3, 1, value, 0)
+    return content + bytes(4)
+
+
 class TestReading:
     @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff", "PNG"])
     def test_lossless_pictures_keep_every_value(self, tmp_path: Path, ending: str) -> None:
@@ -62,6 +77,42 @@ class TestReading:
         volume = read_volume(tmp_path / "b.npy")
         assert volume.array.dtype.isnative
         np.testing.assert_array_equal(volume.array[:, :, 0].T, (deep / 7).astype(np.float32))
+
+    @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4"])
+    def test_tiff_keeps_its_type(self, tmp_path: Path, dtype: str) -> None:
+        pixels = (PIXELS.astype(float) - (0 if dtype.startswith("u") else 60)).clip(-100, 100).astype(dtype)
+        pixels *= np.array(20_000_000 if dtype in ("u4", "i4") else 1, dtype)
+        array = read_volume(save(tmp_path / "a.tif", pixels)).array
+        assert array.dtype == pixels.dtype
+        np.testing.assert_array_equal(array[:, :, 0].T, pixels)
+
+    @pytest.mark.parametrize("byteorder", ["<", ">"])
+    @pytest.mark.parametrize(("dtype", "white"), [("u1", 0), ("u2", 1), ("i2", 1)])
+    def test_tiff_by_hand(self, tmp_path: Path, byteorder: str, dtype: str, white: int) -> None:
+        pixels = np.arange(48, dtype=dtype).reshape(6, 8) * 5
+        content = tiff(pixels, byteorder, photometric=white)
+        (tmp_path / "a.tif").write_bytes(content)
+        # Black as the highest value is turned around, so that bone is bright.
+        expected = pixels if white else 255 - pixels
+        array = read_volume(tmp_path / "a.tif").array
+        assert array.dtype == pixels.dtype
+        np.testing.assert_array_equal(array[:, :, 0].T, expected)
+        (tmp_path / "b.tif").write_bytes(tiff(pixels.astype("u2"), byteorder, photometric=0))
+        with pytest.raises(InputError, match=r"b\.tif (stores black as its highest value|is damaged or no)"):
+            read_volume(tmp_path / "b.tif")
+
+    @pytest.mark.parametrize("ending", ["png", "tif"])
+    def test_deep_colors_are_refused_instead_of_cut(self, tmp_path: Path, ending: str) -> None:
+        pixels = np.repeat(PIXELS[..., None].astype(np.uint16) * 200, 3, axis=-1)
+        with pytest.raises(InputError, match="colour picture of more than 8 bits"):
+            read_volume(save(tmp_path / f"a.{ending}", pixels, vector=True))
+
+    def test_palettes_and_few_bits_count_as_what_they_show(self, tmp_path: Path) -> None:
+        grey = Image.fromarray(PIXELS)
+        for name, image in (("a.png", grey.convert("1")), ("b.png", grey.quantize(8)), ("c.bmp", grey.convert("P"))):
+            image.save(tmp_path / name)
+            shown = np.asarray(image.convert("L"))
+            np.testing.assert_array_equal(read_volume(tmp_path / name).array[:, :, 0].T, shown)
 
     @pytest.mark.parametrize("ending", ["jpg", "JPEG"])
     def test_jpeg_comes_close(self, tmp_path: Path, ending: str) -> None:

@@ -1,6 +1,6 @@
 """Files in and out: images, label maps, Slicer segmentations and measurements.
 
-The file libraries (nibabel, SimpleITK, pydicom) are imported by the functions that use them: importing this
+The file libraries (nibabel, Pillow, pydicom, SimpleITK) are imported by the functions that use them: importing this
 package costs nothing, and a missing one only matters for its own format.
 """
 

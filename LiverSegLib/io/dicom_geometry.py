@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom_frames import Frame
-from LiverSegLib.io.itk import LPS_TO_RAS
+from LiverSegLib.io.space import LPS_TO_RAS
 
 # Slices closer than this are the same slice: headers round positions to 0.001 mm or finer.
 _SAME_POSITION_MM = 0.01

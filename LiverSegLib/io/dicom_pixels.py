@@ -10,6 +10,7 @@ import numpy.typing as npt
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom_frames import Frame
 from LiverSegLib.io.dicom_headers import ImageFile
+from LiverSegLib.io.gdcm import GdcmDecoder
 from LiverSegLib.io.limits import check_declared_size
 
 _PIXEL_TAGS = [
@@ -52,13 +53,15 @@ def read_pixels(frames: list[Frame]) -> npt.NDArray[Any]:
     slots: dict[Any, list[tuple[int, Frame]]] = {}
     for slot, frame in enumerate(frames):
         slots.setdefault(frame.file.path, []).append((slot, frame))
-    for members in slots.values():
-        stored, is_rescaled = _decode(members[0][1])
-        for slot, frame in members:
-            values = _rescale(stored[frame.index], *((1.0, 0.0) if is_rescaled else (frame.slope, frame.intercept)))
-            if values.dtype != stack.dtype and stack.dtype == np.int16:
-                stack = stack.astype(np.float32)
-            stack[slot] = values
+    with GdcmDecoder() as gdcm:
+        for members in slots.values():
+            stored, is_rescaled = _decode(members[0][1], gdcm)
+            for slot, frame in members:
+                factors = (1.0, 0.0) if is_rescaled else (frame.slope, frame.intercept)
+                values = _rescale(stored[frame.index], *factors)
+                if values.dtype != stack.dtype and stack.dtype == np.int16:
+                    stack = stack.astype(np.float32)
+                stack[slot] = values
     return stack
 
 
@@ -74,7 +77,7 @@ def _check_declared(file: ImageFile) -> None:
         check_declared_size(file.path, declared, size)
 
 
-def _decode(frame: Frame) -> tuple[npt.NDArray[Any], bool]:
+def _decode(frame: Frame, gdcm: GdcmDecoder) -> tuple[npt.NDArray[Any], bool]:
     """All frames of a file [frame, row, column], and whether they are rescaled already."""
     import pydicom
 
@@ -85,7 +88,7 @@ def _decode(frame: Frame) -> tuple[npt.NDArray[Any], bool]:
     # Decoders raise whatever they like; what matters is whether another one can read it.
     except Exception as error:
         if file.is_compressed and file.frame_count == 1:
-            return np.reshape(_decode_with_itk(file), shape), True
+            return np.reshape(_decode_with_itk(file, gdcm), shape), True
         if file.is_compressed:
             raise InputError(_not_decodable(file)) from error
         raise InputError(
@@ -93,15 +96,12 @@ def _decode(frame: Frame) -> tuple[npt.NDArray[Any], bool]:
         ) from error
 
 
-def _decode_with_itk(file: ImageFile) -> npt.NDArray[Any]:
+def _decode_with_itk(file: ImageFile, gdcm: GdcmDecoder) -> npt.NDArray[Any]:
     """One compressed slice through ITK's decoders, which rescale it as well."""
-    import SimpleITK as sitk  # noqa: N813 (the name that everybody knows)
-
     try:
-        array: npt.NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(file.path), imageIO="GDCMImageIO"))
-    except RuntimeError as error:
+        return gdcm.decode(file.path, file.size)
+    except ValueError as error:
         raise InputError(_not_decodable(file)) from error
-    return array
 
 
 def _not_decodable(file: ImageFile) -> str:

@@ -1,18 +1,23 @@
-"""NIfTI in and out, with nibabel."""
+"""NIfTI in and out, with nibabel for the header and the voxels by our own bounded reading."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import os
+import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.io.inflate import Inflate
 from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
+from LiverSegLib.io.regular_file import open_regular
+from LiverSegLib.io.stored_voxels import bytes_of, native
 from LiverSegLib.volume import Label, Result, Volume, check_array, spacing_of
 
 # Label maps shrink a hundredfold at every level; this one costs no more time than the fastest.
@@ -22,6 +27,12 @@ _SHEAR_TOLERANCE = 1e-4
 # NIfTI's codes for units of length, in mm. Nearly all files say mm or nothing.
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _NIFTI_1_LENGTH = 32767
+# Extensions between header and voxels hold at most a DICOM header or some XML.
+_MOST_OFFSET = 1 << 26
+# What may follow the voxels in a .nii.gz: it is inflated for the sake of the checksum at its end.
+_MOST_REST = 1 << 20
+# Voxels that are scaled at a time.
+_PART = 1 << 22
 
 
 def read_nifti(path: Path) -> Volume:
@@ -29,6 +40,7 @@ def read_nifti(path: Path) -> Volume:
 
     The sform is used where its code is set, else the qform. A file with neither gets nibabel's guess:
     centred, with axes to the left, front and top. Integers stay as on disk; scaled values become float32.
+    A .nii.gz is inflated no further than its header declares, and its checksum is compared.
 
     Args:
         path: the file, which exists.
@@ -39,54 +51,66 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         InputError: not a NIfTI file, damaged, or not one scalar 3D image.
     """
-    try:
-        with _open(path) as stream:
-            image = _load(stream)
-            shape = _three_dimensions(image, path)
-            is_unscaled = (image.dataobj.slope, image.dataobj.inter) == (1, 0)
-            array = np.asarray(image.dataobj, dtype=None if is_unscaled else np.float32)
-            _reach_checksum(stream)
-    except (InputError, MemoryError):
-        raise
-    # A damaged file can raise nearly anything: HeaderDataError, EOFError, zlib.error, OverflowError, ...
-    except Exception as error:
-        raise InputError(f"{path} is damaged or no NIfTI file; copy or export it again.") from error
-    array = array.reshape(shape, order="F")
-    native = array.dtype.newbyteorder("=")
-    return Volume(array.astype(native, order="K", copy=False), _affine_mm(image), name=path.name)
+    with open_regular(path) as file:
+        # Told by the first bytes because names lie.
+        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
+        try:
+            header = _read_header(Inflate(file, "gzip") if is_gzip else file)
+            affine = _affine_mm(header)
+            slope, inter = header.get_slope_inter()
+        # A damaged header can raise nearly anything: HeaderDataError, EOFError, zlib.error, OverflowError, ...
+        except Exception as error:
+            raise _damaged(path) from error
+        shape = _three_dimensions(header, path, file, is_gzip)
+        file.seek(0)
+        voxels = _read_voxels(file, header, math.prod(shape), is_gzip, path)
+    if slope is not None and (slope, inter) != (1, 0):
+        voxels = _scaled(voxels, slope, inter)
+    return Volume(voxels.reshape(shape, order="F"), affine, name=path.name)
 
 
-def _open(path: Path) -> BinaryIO:
-    """The uncompressed stream."""
-    return cast(BinaryIO, gzip.open(path)) if _is_gzip(path) else path.open("rb")
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is damaged or no NIfTI file; copy or export it again.")
 
 
-def _is_gzip(path: Path) -> bool:
-    """Told by the first bytes because names lie."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def _read_header(stream: BinaryIO | Inflate) -> Any:
+    """nibabel's header without its extensions, which nobody needs.
 
-
-def _load(stream: BinaryIO) -> Any:
-    """The image with its header read and its voxels not yet."""
+    Raises:
+        ValueError: the voxels lie in another file, or further away than any extension reaches.
+    """
     import nibabel as nib
 
-    size_of_header = stream.read(4)
-    stream.seek(0)
-    is_version_2 = 540 in (int.from_bytes(size_of_header, "little"), int.from_bytes(size_of_header, "big"))
-    image_class: Any = nib.Nifti2Image if is_version_2 else nib.Nifti1Image
-    # Without a memory map: a file that shrinks or vanishes while we compute would kill the process.
-    return image_class.from_file_map(image_class.make_file_map({"image": stream}), mmap=False)
+    block = _read_exactly(stream, 348)
+    is_version_2 = 540 in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big"))
+    header_class: Any = nib.Nifti2Header if is_version_2 else nib.Nifti1Header
+    header = header_class(block + _read_exactly(stream, header_class.sizeof_hdr - len(block)))
+    if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
+        raise ValueError("a header without voxels")
+    if not header_class.sizeof_hdr <= header.get_data_offset() <= _MOST_OFFSET:
+        raise ValueError("an impossible offset of the voxels")
+    return header
 
 
-def _three_dimensions(image: Any, path: Path) -> tuple[int, ...]:
+def _read_exactly(stream: BinaryIO | Inflate, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = stream.read(size - len(found))
+        if not more:
+            raise EOFError("the header is cut off")
+        found += more
+    return found
+
+
+def _three_dimensions(header: Any, path: Path, file: BinaryIO, is_gzip: bool) -> tuple[int, ...]:
     """The image's shape without trailing ones after the third; refuses all but 3D and absurd sizes."""
-    shape = tuple(int(n) for n in image.header.get_data_shape())
-    dtype = image.header.get_data_dtype()
+    shape = tuple(int(n) for n in header.get_data_shape())
+    dtype = header.get_data_dtype()
     if min(shape, default=0) < 0:
         raise InputError(f"{path} has a damaged header (shape {shape}); export it again.")
-    possible = path.stat().st_size * (DEFLATE_RATIO if _is_gzip(path) else 1) - int(image.dataobj.offset)
-    check_declared_size(path, math.prod(shape) * dtype.itemsize, possible)
+    size = os.fstat(file.fileno()).st_size
+    possible = size * (DEFLATE_RATIO if is_gzip else 1) - header.get_data_offset()
+    check_declared_size(path, math.prod(shape) * dtype.itemsize, max(possible, 0))
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     # A stand-in of this shape without memory: the check happens before anything is read.
@@ -94,16 +118,50 @@ def _three_dimensions(image: Any, path: Path) -> tuple[int, ...]:
     return shape
 
 
-def _reach_checksum(stream: BinaryIO) -> None:
-    """Read on to the end, where gzip compares its checksum."""
-    while stream.read(1 << 20):
-        pass
+def _read_voxels(file: BinaryIO, header: Any, count: int, is_gzip: bool, path: Path) -> npt.NDArray[Any]:
+    """The stored voxels, one after the other, in the machine's byte order."""
+    voxels = np.empty(count, header.get_data_dtype())
+    offset = header.get_data_offset()
+    if not is_gzip:
+        file.seek(offset)
+        if file.readinto(bytes_of(voxels)) != voxels.nbytes:  # type: ignore[attr-defined]
+            raise InputError(f"{path} became shorter while it was read; copy it again.")
+        return native(voxels)
+    stream = Inflate(file, "gzip")
+    try:
+        while offset > 0:
+            skipped = len(_read_exactly(stream, min(offset, 1 << 16)))
+            offset -= skipped
+        filled = stream.read_into(bytes_of(voxels))
+        # Read on to the end, where gzip compares its checksum.
+        rest, more = 0, b" "
+        while more and rest <= _MOST_REST:
+            more = stream.read(1 << 16)
+            rest += len(more)
+    except (EOFError, ValueError, zlib.error) as error:
+        raise _damaged(path) from error
+    check_declared_size(path, voxels.nbytes, filled)
+    if rest > _MOST_REST:
+        raise InputError(f"{path} has a damaged header: far more voxels follow than it declares; export it again.")
+    return native(voxels)
 
 
-def _affine_mm(image: Any) -> npt.NDArray[np.float64]:
+def _scaled(voxels: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[np.float32]:
+    """slope * voxels + inter as nibabel computes it, part by part because it does so in more digits."""
+    from nibabel.volumeutils import apply_read_scaling
+
+    values = np.empty(voxels.shape, np.float32)
+    factors = np.float64(slope), np.float64(inter)
+    with np.errstate(all="ignore"):
+        for start in range(0, voxels.size, _PART):
+            values[start : start + _PART] = apply_read_scaling(voxels[start : start + _PART], *factors)
+    return values
+
+
+def _affine_mm(header: Any) -> npt.NDArray[np.float64]:
     """Voxel index -> RAS mm, also for the rare file in metres or micrometres (as ITK and Slicer do)."""
-    affine: npt.NDArray[np.float64] = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= _MM_PER_UNIT.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    affine: npt.NDArray[np.float64] = np.array(header.get_best_affine(), dtype=np.float64)
+    affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     return affine
 
 

@@ -1,26 +1,34 @@
-"""Single grey pictures in: PNG, JPEG, BMP and TIFF with SimpleITK, and .npy arrays."""
+"""Single grey pictures in: PNG, JPEG, BMP and TIFF with Pillow, and .npy arrays."""
 
 from __future__ import annotations
 
-import math
+import os
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
+from LiverSegLib.io.npy import read_npy
+from LiverSegLib.io.png_chunks import check_png
+from LiverSegLib.io.regular_file import open_regular
 from LiverSegLib.volume import Volume
 
-_IMAGE_IO = {
-    ".png": "PNGImageIO", ".jpg": "JPEGImageIO", ".jpeg": "JPEGImageIO", ".bmp": "BMPImageIO",
-    ".tif": "TIFFImageIO", ".tiff": "TIFFImageIO",
+# Pillow's names; it tries no other format on a file that somebody renamed.
+_FORMATS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
 }  # fmt: skip
-PICTURES = (*_IMAGE_IO, ".npy")
+PICTURES = (*_FORMATS, ".npy")
 # Blank pictures shrink to nearly nothing, so a small file is believed up to this size (8,192 x 8,192 at 8 bit).
 _BELIEVED_BYTES = 1 << 26
+# 8,192 x 8,192; the largest X-rays have a third of it.
+_MOST_PIXELS = 1 << 26
+_MOST_PAGES = 1000
 _JPEG_END = b"\xff\xd9"
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 # Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -38,7 +46,7 @@ def read_picture(path: Path) -> Volume:
     Raises:
         InputError: the file is damaged, in real colour, or holds more than one picture.
     """
-    pixels = _npy(path) if path.suffix.lower() == ".npy" else _itk(path)
+    pixels = read_npy(path) if path.suffix.lower() == ".npy" else _decode(path)
     if pixels.ndim == 3:
         pixels = _grey(pixels, path)
     if pixels.ndim != 2:
@@ -47,35 +55,103 @@ def read_picture(path: Path) -> Volume:
     return Volume(pixels.T[:, :, None], AFFINE, name=path.name)
 
 
-def _npy(path: Path) -> npt.NDArray[Any]:
-    try:
-        # Mapped first: the header may declare any size, and the file must really hold it.
-        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"{path} is damaged or no plain .npy array; save it again with numpy.save.") from error
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _itk(path: Path) -> npt.NDArray[Any]:
-    """Pixels [row, column] or [row, column, channel]."""
-    import SimpleITK as sitk  # noqa: N813 (the name that everybody knows)
+def _decode(path: Path) -> npt.NDArray[Any]:
+    """Pixels [row, column] or [row, column, channel] in the type on disk."""
+    from PIL import Image
 
     suffix = path.suffix.lower()
     if _is_cut_off(path, suffix):
         raise InputError(f"{path} is truncated or no {suffix} picture; copy or export it again.")
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(_IMAGE_IO[suffix])
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-        declared = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-        check_declared_size(path, declared, max(_BELIEVED_BYTES, path.stat().st_size * DEFLATE_RATIO))
-        if math.prod(reader.GetSize()[2:]) > 1:
-            raise InputError(f"{path} holds {reader.GetSize()[2]} pictures; export a single slice.")
-        pixels: npt.NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        raise InputError(f"{path} is damaged or no {suffix} picture; copy or export it again.") from error
-    return pixels[0] if reader.GetDimension() == 3 else pixels
+        with open_regular(path) as file, warnings.catch_warnings():
+            # Whatever else is strange shows in the pixels or as an error.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if suffix == ".png":
+                _check_png(file, path)
+                file.seek(0)
+            with Image.open(file, formats=[_FORMATS[suffix]]) as image:
+                _check_image(image, path)
+                return _pixels(image, path)
+    except (InputError, MemoryError):
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_large(path) from error
+    # A damaged picture can raise nearly anything: OSError, SyntaxError, struct.error, UnicodeDecodeError, ...
+    except Exception as error:
+        raise InputError(
+            f"{path} is damaged or no {suffix} picture that can be read here; copy or export it again."
+        ) from error
+
+
+def _check_png(file: BinaryIO, path: Path) -> None:
+    header = check_png(file)
+    size = os.fstat(file.fileno()).st_size
+    check_declared_size(path, header.bytes_declared, max(_BELIEVED_BYTES, size * DEFLATE_RATIO))
+    if header.samples > 1 and header.depth > 8:
+        raise _deep_color(path)
+
+
+def _check_image(image: Any, path: Path) -> None:
+    """Refuse what is too large, several pictures, or of samples that Pillow would change without a word."""
+    if image.width * image.height > _MOST_PIXELS:
+        raise _too_large(path)
+    pages = _count_pages(image)
+    if pages > 1:
+        raise InputError(f"{path} holds {pages} pictures; export a single slice.")
+    depths = _tiff_tag(image, _BITS_PER_SAMPLE, (1,))
+    if len(depths) > 1 and max(depths) > 8:
+        raise _deep_color(path)
+    # Pillow turns 8 bits around and leaves others as they are.
+    if _tiff_tag(image, _PHOTOMETRIC, (1,))[0] == 0 and depths[0] > 8:
+        raise InputError(f"{path} stores black as its highest value; save it with black as zero.")
+
+
+def _count_pages(image: Any) -> int:
+    """Number of pictures in the file; counting ends soon, for a file may lead through millions."""
+    pages = 1
+    try:
+        while pages < _MOST_PAGES:
+            image.seek(pages)
+            pages += 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return pages
+
+
+def _pixels(image: Any, path: Path) -> npt.NDArray[Any]:
+    """The decoded pixels. Pillow knows fewer types than TIFF: bits and format of a sample tell which one it was."""
+    if image.mode == "CMYK":
+        raise _colored(path)
+    # One bit a pixel counts as 0 and 255, an index as the color that it stands for.
+    mode = {"1": "L", "P": "RGB", "PA": "RGB"}.get(image.mode, image.mode)
+    array = np.asarray(image if mode == image.mode else image.convert(mode))
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    bits = _tiff_tag(image, _BITS_PER_SAMPLE, (0,))[0]
+    kind = {1: "u", 2: "i"}.get(_tiff_tag(image, _SAMPLE_FORMAT, (1,))[0])
+    if array.dtype.kind not in "iu" or bits not in (8, 16, 32) or kind is None:
+        return array
+    stored = np.dtype(f"{kind}{bits // 8}")
+    # Of one size it is the same bits; a larger one holds the smaller one's values.
+    return array.view(stored) if stored.itemsize == array.dtype.itemsize else array.astype(stored)
+
+
+def _tiff_tag(image: Any, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
+    value = getattr(image, "tag_v2", {}).get(tag, default)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(f"{path} has more than {_MOST_PIXELS // 1_000_000} million pixels; crop it or export it smaller.")
+
+
+def _colored(path: Path) -> InputError:
+    return InputError(f"{path} is a colour picture; export it in grey, without drawings or a colour map.")
+
+
+def _deep_color(path: Path) -> InputError:
+    return InputError(f"{path} is a colour picture of more than 8 bits a channel; export it in grey.")
 
 
 def _is_cut_off(path: Path, suffix: str) -> bool:
@@ -95,5 +171,5 @@ def _grey(pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     if channels > 4:
         return pixels  # no picture: refused by its shape
     if any(not np.array_equal(colours[..., 0], colours[..., n]) for n in range(1, colours.shape[-1])):
-        raise InputError(f"{path} is a colour picture; export it in grey, without drawings or a colour map.")
+        raise _colored(path)
     return colours[..., 0]

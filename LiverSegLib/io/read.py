@@ -7,13 +7,16 @@ from pathlib import Path
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom import read_dicom
-from LiverSegLib.io.itk import read_itk
+from LiverSegLib.io.metaimage import read_metaimage
 from LiverSegLib.io.nifti import read_nifti
+from LiverSegLib.io.nrrd import read_nrrd
 from LiverSegLib.io.picture import PICTURES, read_picture
+from LiverSegLib.io.regular_file import open_regular, shown
 from LiverSegLib.volume import Volume
 
 _NIFTI = (".nii", ".nii.gz")
-_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+_NRRD = (".nrrd", ".nhdr")
+_METAIMAGE = (".mha", ".mhd")
 _FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder with one DICOM series, a DICOM "
     "X-ray, or a single grey picture (.png, .jpg, .bmp, .tif, .npy)"
@@ -38,6 +41,8 @@ def read_volume(path: Path | str) -> Volume:
         InputError: the image cannot be read; the sentence names it and says what to do.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise InputError(f"{shown(str(path))} is no file name (it holds a zero byte); check the path.")
     try:
         return _read(path)
     except FileNotFoundError as error:
@@ -59,13 +64,15 @@ def _read(path: Path) -> Volume:
         raise InputError(f"{path} is neither a file nor a folder; pass {_FORMATS}.")
     if status.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(132)
     name = path.name.lower()
     if name.endswith(_NIFTI):
         return read_nifti(path)
-    if name.endswith(_ITK):
-        return read_itk(path)
+    if name.endswith(_NRRD):
+        return read_nrrd(path)
+    if name.endswith(_METAIMAGE):
+        return read_metaimage(path)
     if name.endswith(PICTURES):
         return read_picture(path)
     # DICOM files often have another suffix or none at all.

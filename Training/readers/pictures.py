@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.npy import read_npy
 from Training.errors import DataError, listed
 from Training.readers.case import Labels, recode
 from Training.sources import FilesSource, Mask
@@ -65,11 +67,11 @@ def _grey(array: Picture, path: Path, how: str) -> Picture:
 
 def _numpy(path: Path) -> Picture:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = read_npy(path)
+    except (InputError, OSError) as error:
         raise DataError(f"{path} is damaged or no array of plain numbers; save it again.", path) from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "iufb" or not array.size:
-        shape = "x".join(str(n) for n in getattr(array, "shape", ()))
+    if array.ndim != 2 or array.dtype.kind not in "iufb" or not array.size:
+        shape = "x".join(str(n) for n in array.shape)
         raise DataError(f"{path} is no 2D array of numbers [rows, columns] but {shape}.", path)
     return array
 

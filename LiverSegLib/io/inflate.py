@@ -1,0 +1,74 @@
+"""zlib and gzip data, inflated no further than asked and checked against their checksums."""
+
+from __future__ import annotations
+
+import zlib
+from typing import BinaryIO
+
+_CHUNK = 1 << 18
+_WBITS = {"zlib": zlib.MAX_WBITS, "gzip": 16 + zlib.MAX_WBITS}
+_GZIP_MARK = b"\x1f\x8b"
+
+
+class Inflate:
+    """A forward stream of what compressed data hold.
+
+    zlib compares Adler-32 (zlib) or CRC-32 and length (gzip) where a compressed stream ends. gzip data may be
+    made of several members (as bgzip and pigz write them) and padded with zeros.
+
+    Args:
+        file: open where the compressed data start; nothing may follow them.
+        kind: "zlib" or "gzip".
+    """
+
+    def __init__(self, file: BinaryIO, kind: str) -> None:
+        self._file = file
+        self._kind = kind
+        self._engine = zlib.decompressobj(_WBITS[kind])
+        self._given = b""
+        self._is_over = False
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, and none only at the end, which is then found sound.
+
+        Raises:
+            EOFError: the data are cut off.
+            ValueError: something follows them.
+            zlib.error: they are damaged or do not match their checksum.
+        """
+        while not self._is_over:
+            given = self._given or self._file.read(_CHUNK)
+            found = self._engine.decompress(given, size)
+            self._given = self._engine.unconsumed_tail
+            if self._engine.eof:
+                self._given = self._engine.unused_data
+                self._start_next_member()
+            elif not given and not found:
+                raise EOFError("the compressed data are cut off")
+            if found:
+                return found
+        return b""
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill `buffer` as far as there are data, and return how many bytes that was; errors as in `read`."""
+        filled = 0
+        while filled < len(buffer):
+            found = self.read(min(_CHUNK * 4, len(buffer) - filled))
+            if not found:
+                break
+            buffer[filled : filled + len(found)] = found
+            filled += len(found)
+        return filled
+
+    def _start_next_member(self) -> None:
+        """Go on with the gzip member that follows the one that ended, or be over."""
+        padding = b"\0" if self._kind == "gzip" else b""
+        while not self._given.lstrip(padding):
+            self._given = self._file.read(_CHUNK)
+            if not self._given:
+                self._is_over = True
+                return
+        self._given = self._given.lstrip(padding)
+        if self._kind != "gzip" or not _GZIP_MARK.startswith(self._given[:2]):
+            raise ValueError("something follows the compressed data")
+        self._engine = zlib.decompressobj(_WBITS[self._kind])

@@ -1,0 +1,150 @@
+"""The voxels behind a MetaImage or NRRD header: raw, compressed or as text, and exactly as many as declared."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.inflate import Inflate
+from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
+from LiverSegLib.volume import check_array
+
+# A text of numbers takes many times its size while it is read.
+_MOST_TEXT = 1 << 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVoxels:
+    """How a header says that its voxels are stored.
+
+    Args:
+        path: the header's file, for messages.
+        shape: number of voxels along each axis; the first runs fastest.
+        dtype: type with its byte order.
+        encoding: "raw", "zlib", "gzip" or "text".
+        skip: bytes of something else before raw voxels; -1 where these are the last bytes of the file.
+        packed: bytes of compressed data, None where the header does not tell.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    encoding: str
+    skip: int = 0
+    packed: int | None = None
+
+
+def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
+    """Read the voxels that lie from here to the end of `file`.
+
+    Args:
+        file: open where the voxels start.
+        stored: what they should be.
+
+    Returns:
+        The voxels in Fortran order and in the machine's byte order.
+
+    Raises:
+        InputError: they are not one scalar 3D image, too few, too many, damaged, or do not match their checksum.
+    """
+    count = math.prod(stored.shape)
+    if count == 0:
+        raise InputError(f"{stored.path} is empty ({'x'.join(map(str, stored.shape))}); export it again.")
+    declared = count * stored.dtype.itemsize
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if stored.encoding == "raw":
+        _skip_to_raw(file, stored, declared, left)
+    elif stored.encoding == "text":
+        check_declared_size(stored.path, 2 * count - 1, left)
+    else:
+        check_declared_size(stored.path, declared, left * DEFLATE_RATIO)
+        if stored.packed not in (None, left):
+            raise InputError(
+                f"{stored.path} is truncated or has a damaged header: it declares {stored.packed} bytes of compressed "
+                f"voxels but {left} are there; copy or export it again."
+            )
+    # A stand-in of this shape without memory: the check happens before anything is read.
+    check_array(np.broadcast_to(np.zeros((), stored.dtype), stored.shape), stored.path.name)
+    voxels = _from_text(file, stored, left) if stored.encoding == "text" else _from_bytes(file, stored, count)
+    return native(voxels).reshape(stored.shape, order="F")
+
+
+def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in the machine's byte order; the array given is used up."""
+    if voxels.dtype.isnative:
+        return voxels
+    return voxels.byteswap(inplace=True).view(voxels.dtype.newbyteorder("="))
+
+
+def bytes_of(voxels: npt.NDArray[Any]) -> memoryview:
+    """The memory of a contiguous array, to read a file into."""
+    return memoryview(voxels.reshape(-1, order="A").view(np.uint8))  # type: ignore[arg-type]
+
+
+def _skip_to_raw(file: BinaryIO, stored: StoredVoxels, declared: int, left: int) -> None:
+    possible = left if stored.skip == -1 else max(left - stored.skip, 0)
+    check_declared_size(stored.path, declared, possible)
+    if stored.skip != -1 and declared < possible:
+        raise _too_many(stored.path, declared)
+    file.seek(left - declared, os.SEEK_CUR)
+
+
+def _too_many(path: Path, declared: int) -> InputError:
+    return InputError(
+        f"{path} has a damaged header: it declares {declared} bytes of voxels, and more are there; export it again."
+    )
+
+
+def _from_bytes(file: BinaryIO, stored: StoredVoxels, count: int) -> npt.NDArray[Any]:
+    voxels = np.empty(count, stored.dtype)
+    buffer = bytes_of(voxels)
+    if stored.encoding == "raw":
+        if file.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]
+            raise InputError(f"{stored.path} became shorter while it was read; copy it again.")
+        return voxels
+    stream = Inflate(file, stored.encoding)
+    try:
+        filled = stream.read_into(buffer)
+        rest = stream.read(1)
+    except (EOFError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"{stored.path} is damaged: its compressed voxels cannot be unpacked or do not match their checksum "
+            f"({error}); copy or export it again."
+        ) from error
+    check_declared_size(stored.path, len(buffer), filled)
+    if rest:
+        raise _too_many(stored.path, len(buffer))
+    return voxels
+
+
+def _from_text(file: BinaryIO, stored: StoredVoxels, left: int) -> npt.NDArray[Any]:
+    """Voxels written as decimal numbers with white space between them."""
+    if left > _MOST_TEXT:
+        raise InputError(f"{stored.path} holds more than {_MOST_TEXT >> 20} MiB of text; save it with raw voxels.")
+    broad = np.float64 if stored.dtype.kind == "f" else np.uint64 if stored.dtype == np.uint64 else np.int64
+    try:
+        with warnings.catch_warnings():
+            # What is no number ends the reading with no more than a warning.
+            warnings.simplefilter("error")
+            numbers = np.fromstring(file.read(left), broad, sep=" ")
+    except (ValueError, DeprecationWarning) as error:
+        raise InputError(f"{stored.path} is damaged: its voxels are not plain numbers; export it again.") from error
+    if numbers.size != math.prod(stored.shape):
+        raise InputError(
+            f"{stored.path} is truncated or has a damaged header: it declares {math.prod(stored.shape)} voxels "
+            f"but holds {numbers.size}; copy or export it again."
+        )
+    with np.errstate(all="ignore"):
+        voxels = numbers.astype(stored.dtype.newbyteorder("="))
+    if stored.dtype.kind != "f" and not np.array_equal(voxels, numbers):
+        raise InputError(f"{stored.path} is damaged: its voxels do not fit into {stored.dtype}; export it again.")
+    return voxels
