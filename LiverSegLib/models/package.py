@@ -96,6 +96,7 @@ def read_package(path: Path | str) -> ModelPackage:
     labels, modality = _read_channels(metadata, name)
     grid = read_preprocessing(config)
     softmax, nearest = read_postprocessing(config)
+    license_line = _license_line(files)
     spatial_dims = _spatial_dims(arguments, name)
     inferer = read_inferer(config)
     if len(inferer.roi_size) != spatial_dims:
@@ -126,7 +127,7 @@ def read_package(path: Path | str) -> ModelPackage:
         inferer=inferer,
         softmax=softmax,
         nearest=nearest,
-        license=one_line(metadata.get("license") or _license_line(files), _LONGEST_TEXT),
+        license=one_line(metadata.get("license") or license_line, _LONGEST_TEXT),
         data_source=one_line(metadata.get("data_source", "not stated"), _LONGEST_TEXT),
         intended_use=one_line(metadata.get("intended_use", "not stated"), _LONGEST_TEXT),
         metadata=_checked_metrics(metadata, name),
