@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.models import read_package
 from LiverSegLib.models.weights import load_weights
 from LiverSegLib.networks import build_network
+from LiverSegLib.volume import Volume
 
 MakePackage = Callable[..., Path]
 Config = dict[str, Any]
@@ -199,6 +201,26 @@ SPOILT: list[tuple[Callable[[Config], Any], list[str]]] = [
     (set_network(channels="@network_def"), ["refers to itself"]),
     (lambda c: c.update(a="@b", b="@a", network_def="@a"), ["refers to itself"]),
     (many_references, ["inferer", "grow too large"]),
+    (set_step(4, a_max=1e-320, a_min=0), ["ScaleIntensityRanged", "a_min 0 and a_max", "too close"]),
+    (set_step(4, b_min=1e308), ["ScaleIntensityRanged", "b_min 1e+308", "impossible"]),
+    (set_step(4, a_min="0"), ["ScaleIntensityRanged", "a_min '0'", "impossible"]),
+    (set_step(4, clip="false"), ["ScaleIntensityRanged", "clip 'false'"]),
+    (set_step(3, pixdim=[True, 1, 1]), ["Spacingd", "pixdim True"]),
+    (lambda c: c["preprocessing"].update(transforms=c["preprocessing"]["transforms"] * 20), ["transforms", "64 are"]),
+    (set_inferer(roi_size="323"), ["inferer", "roi_size '323'", "impossible"]),
+    (set_inferer(roi_size=True), ["inferer", "roi_size True", "impossible"]),
+    (set_inferer(roi_size=[True] * 3), ["inferer", "roi_size True", "impossible"]),
+    (set_inferer(roi_size=[1024] * 3), ["window (1024, 1024, 1024)", "impossible"]),
+    (set_inferer(overlap=0.999999), ["overlap 0.999999", "impossible"]),
+    (set_network(strides=[0, 2]), ["network UNet", "strides = [0, 2]"]),
+    (set_network(strides=[-2, 2]), ["network UNet", "strides = [-2, 2]"]),
+    (set_network(strides=[4096, 4096]), ["network UNet", "strides = [4096, 4096]"]),
+    (set_network(num_res_units=True), ["network UNet", "num_res_units = True"]),
+    (set_network(in_channels=True), ["network UNet", "in_channels = True"]),
+    (set_network(channels=[4096] * 6, strides=[2] * 5), ["network UNet", "billion numbers", "allowed"]),
+    (set_network(act=["prelu", {"num_parameters": 10**9}]), ["network UNet", "act"]),
+    (lambda c: c.update(yes=True, network_def="$b'x' if @yes else 1"), ["expression"]),
+    (lambda c: c.update(yes=True, network_def="$" + "-" * 100_000 + "1 if @yes else 1"), ["expression"]),
     (lambda c: c.pop("inferer"), ["has no inferer"]),
     (lambda c: c.pop("preprocessing"), ["no list of transforms in preprocessing"]),
     (lambda c: (c.pop("network_def"), c.pop("network")), ["has no 'network'"]),
@@ -209,8 +231,13 @@ SPOILT: list[tuple[Callable[[Config], Any], list[str]]] = [
 
 @pytest.mark.parametrize(("change", "words"), SPOILT, ids=[" ".join(words)[:50] for _, words in SPOILT])
 def test_a_spoilt_inference_configuration(package: Path, change: Callable[[Config], Any], words: list[str]) -> None:
-    start = time.perf_counter()
     assert_words(refusal(spoil(package, change)), *words)
+
+
+@pytest.mark.timing
+def test_references_that_grow_without_end_are_refused_soon(package: Path) -> None:
+    start = time.perf_counter()
+    refusal(spoil(package, many_references))
     assert time.perf_counter() - start < 5
 
 
@@ -232,6 +259,60 @@ def test_spoilt_channels(package: Path, channels: Any, words: list[str]) -> None
         metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
 
     assert_words(refusal(spoil(package, change, "metadata")), "The package random", *words)
+
+
+ODD_NAMES = ["\x1b[31mred", "\x1b]0;title\x07", "\ud800", "\u202eevil", "[link=http://x]y", "=cmd|' /c calc'!a0", "",
+             " ", "a\nb", "x" * 101]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD_NAMES, ids=ascii)
+def test_labels_and_names_that_would_harm_a_screen_or_a_table(package: Path, text: str) -> None:
+    def label(metadata: Config) -> None:
+        metadata["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] = text
+
+    before = (package / "configs/metadata.json").read_text()
+    sentence = refusal(spoil(package, label, "metadata"))
+    assert sentence.isprintable()
+    assert "metadata.json" in sentence or "channel_def" in sentence
+    if text:
+        (package / "configs/metadata.json").write_text(before)
+        sentence = refusal(spoil(package, lambda m: m.update(name=text), "metadata"))
+        assert sentence.isprintable()
+
+
+def test_odd_characters_are_refused_wherever_they_stand(package: Path) -> None:
+    spoil(package, lambda m: m.update(changelog={"\x1b[31m": "x"}), "metadata")
+    assert_words(refusal(package), "metadata.json", "cannot be shown", "\\x1b[31m")
+
+
+def test_long_texts_are_shown_on_one_line(package: Path) -> None:
+    spoil(package, lambda m: m.update(license="a\nb " * 3000, data_source=["x"], intended_use=7), "metadata")
+    found = read_package(package)
+    assert (found.license[:5], len(found.license)) == ("a b a", 2000)
+    assert (found.data_source, found.intended_use) == ("['x']", "7")
+
+
+@pytest.mark.parametrize("metrics", ["good", [0.9], {"Dice": "0.9"}, {"Dice": [0.9]}, {"Dice": True}, 0.9])
+def test_metrics_that_are_no_numbers(package: Path, metrics: Any) -> None:
+    spoil(package, lambda m: m.update(eval_metrics=metrics), "metadata")
+    assert_words(refusal(package), "The package random", "eval_metrics", "by name")
+
+
+IMPOSSIBLE: list[tuple[Callable[[Config], Any], list[str]]] = [
+    (set_inferer(roi_size=[1, 1, 1]), ["network UNet of Toy model", "windows of 1x1x1", "roi_size 1x1x1"]),
+    (set_inferer(roi_size=[31, 33, 7]), ["network UNet of Toy model", "windows of 31x33x7", "roi_size 31x33x7"]),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), IMPOSSIBLE, ids=["one voxel", "odd sizes"])
+def test_windows_that_the_network_cannot_take(package: Path, change: Callable[[Config], Any], words: list[str]) -> None:
+    from LiverSegLib.engine.segmenter import Segmenter
+
+    values = np.arange(16**3, dtype=np.int16).reshape(16, 16, 16)
+    segmenter = Segmenter(spoil(package, change), "cpu")
+    with pytest.raises(ModelError) as caught:
+        segmenter.segment(Volume(values, np.diag([2.0, 2, 2, 1])))
+    assert_words(str(caught.value), *words, "repair the package.")
 
 
 @pytest.mark.parametrize("name", ["metadata", "inference"])

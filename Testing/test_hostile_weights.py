@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import random
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,13 @@ import torch
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import read_package
-from LiverSegLib.models.weights import load_weights, read_safetensors, read_torch, write_safetensors
+from LiverSegLib.models.weights import (
+    load_weights,
+    loaded_network,
+    read_safetensors,
+    read_torch,
+    write_safetensors,
+)
 from LiverSegLib.networks import build_network
 
 MakePackage = Callable[..., Path]
@@ -190,6 +198,114 @@ def test_cut_safetensors(models: Path) -> None:
     for length in (0, 4, 8, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert "damaged safetensors" in refusal(models)
+
+
+FOUR_BILLION = b"\x8a\x05\x00\x28\x6b\xee\x00\x85R."
+BOMBS: dict[str, bytes] = {
+    "bytearray": b"\x80\x02cbuiltins\nbytearray\n" + FOUR_BILLION,
+    "tensor": b"\x80\x02ctorch\nTensor\n" + FOUR_BILLION,
+    "storage": b"\x80\x02ctorch.storage\nUntypedStorage\n" + FOUR_BILLION,
+    "bytearray of protocol 5": b"\x80\x05\x96\x00\x28\x6b\xee\x00\x00\x00\x00.",
+    "memory": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "nested key": b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.",
+    "marks": b"(" * 1_000_000 + b".",
+    "endless": b"\x80\x02" + b"N0" * 3_000_000 + b".",
+}
+
+
+def zipped_pickle(path: Path, pickled: bytes) -> None:
+    """A file as torch writes it, with another pickle."""
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, pickled if name.endswith("data.pkl") else content)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in a zip", "alone"])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_pickles_that_ask_for_memory(models: Path, bomb: str, inside: bool) -> None:
+    (models / "model.safetensors").unlink()
+    path = models / "model.pt"
+    if inside:
+        zipped_pickle(path, BOMBS[bomb])
+    else:
+        path.write_bytes(BOMBS[bomb])
+    tracemalloc.start()
+    sentence = refusal(models)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "model.pt" in sentence
+    assert peak < 200e6
+
+
+def test_a_compressed_model_pt_is_not_unpacked(models: Path) -> None:
+    (models / "model.safetensors").unlink()
+    path = models / "model.pt"
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in records.items():
+            archive.writestr(name, bytes(100_000_000) if name.endswith("data/0") else content)
+    assert "model.pt cannot be read as weights (it would unpack to more than its size)" in refusal(models)
+
+
+def test_a_storage_that_is_smaller_than_it_says(models: Path) -> None:
+    (models / "model.safetensors").unlink()
+    path = models / "model.pt"
+    torch.save({FIRST: torch.zeros(4, 1, 3, 3, 3)}, path)
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        pickled = archive.read(name)
+    zipped_pickle(path, pickled.replace(b"Kl", b"Km"))  # 108 numbers become 109
+    assert "model.pt cannot be read as weights" in refusal(models)
+
+
+@pytest.mark.parametrize("kind", ["old format", "parameters", "half", "nested", "shared", "transposed"])
+def test_the_kinds_of_model_pt_that_people_have(models: Path, kind: str) -> None:
+    (models / "model.safetensors").unlink()
+    path = models / "model.pt"
+    state: Any = torch.load(path, weights_only=True)
+    if kind == "parameters":
+        state = {name: torch.nn.Parameter(value, value.is_floating_point()) for name, value in state.items()}
+    elif kind == "half":
+        state = {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+    elif kind == "shared":
+        block = torch.arange(12.0)
+        state = {"a": block[:6].reshape(2, 3), "b": block[4:]}
+    elif kind == "transposed":
+        state = {name: value.transpose(0, 1).contiguous().transpose(0, 1) if value.ndim > 1 else value
+                 for name, value in state.items()}  # fmt: skip
+    content = {"epoch": 3, "rate": 0.1, "state_dict": state, "names": ["a", None]} if kind == "nested" else state
+    torch.save(content, path, _use_new_zipfile_serialization=kind != "old format")
+    found = read_torch(path)
+    assert found.keys() == state.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, state[name].detach(), atol=0, rtol=0)
+    if kind != "shared":
+        load(models)
+
+
+def test_many_tensors_are_refused_before_any_is_made(models: Path) -> None:
+    empty = entry([0], 0, 0)
+    (models / "model.safetensors").write_bytes(safetensors({f"t{n}": empty for n in range(60_000)}))
+    assert "it lists 60000 tensors" in refusal(models)
+    (models / "model.safetensors").write_bytes(safetensors({f"t{n}": empty for n in range(700_000)}))
+    assert "its header is truncated or too long" in refusal(models)
+
+
+def test_weights_that_do_not_fit_are_not_read(models: Path) -> None:
+    path = models / "model.safetensors"
+    rest = 400_000_000
+    with path.open("wb") as file:
+        file.write(safetensors({"a": entry([rest // 4], 0, rest)}))
+        file.truncate(file.tell() + rest)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="do not fit their network"):
+        loaded_network(read_package(models.parent))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "model.pt"])

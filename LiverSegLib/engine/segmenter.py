@@ -15,21 +15,21 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from LiverSegLib.engine import geometry, window
+from LiverSegLib.engine import geometry, plan, window
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.inputs import usable_array, warnings_for
+from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, ProgressCallback, StopCallback
 from LiverSegLib.engine.restore import restore
-from LiverSegLib.errors import DeviceError
+from LiverSegLib.errors import DeviceError, LiverSegError
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.weights import load_weights
-from LiverSegLib.networks import build_network
+from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
-_NO_MEMORY = ("not enough memory", "can't allocate", "out of memory", "ALLOC_FAILED")
+_NO_MEMORY = "There is not enough memory for this volume, even with small windows; close other programs or crop it."
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Segmenter:
         self.package = model if isinstance(model, ModelPackage) else read_package(find_package(model))
         self.settings = settings or Settings()
         self._wanted = choose_device(device)
-        self._network = _prepared(self.package)
+        with memory_guard(f"There is not enough memory for the model {self.package.name}; close other programs."):
+            self._network = _prepared(self.package)
         self._device: Device | None = None  # arithmetic is chosen with the first input
 
     def segment(
@@ -100,38 +101,52 @@ class Segmenter:
             DeviceError: even the smallest windows do not fit into memory.
         """
         monitor = Monitor(progress, should_stop)
+        with memory_guard(_NO_MEMORY):
+            return self._segment(volume, monitor)
+
+    def _segment(self, volume: Volume, monitor: Monitor) -> Result:
         clock = _Clock()
+        monitor.report("prepare", 0, 1)
         notes = warnings_for(volume, self.package)
         array, repaired = usable_array(volume)
         notes += repaired
-        monitor.report("prepare", 0, 1)
         grid = geometry.model_grid(volume, self.package.axcodes, self.package.pixdim, self.package.size)
+        plan.check_grid(volume, grid, self.package, self._overlap)
         monitor.report("prepare", 1, 1)
         clock.lap("prepare")
         decisions, fallback = self._decide(array, grid, monitor, clock)
         notes += fallback
         labelmap = restore(decisions, grid, volume.array.shape, self.package.nearest, monitor)
+        del decisions, array  # what follows needs room
         clock.lap("restore")
-        monitor.report("postprocess", 0, 1)
-        values = {label.name: label.value for label in self.package.labels}
-        postprocess(
-            labelmap, values.get("liver"), values.get("tumor"), largest=self.settings.largest_component,
-            holes=self.settings.fill_holes, inside=self.settings.lesions_inside,
-        )  # fmt: skip
-        monitor.report("postprocess", 1, 1)
+        self._postprocess(labelmap, monitor)
         clock.lap("postprocess")
         monitor.report("measure", 0, 1)
-        measurements = measure(labelmap, volume.affine, {v: n for n, v in values.items()})
+        names = {label.value: label.name for label in self.package.labels}
+        measurements = measure(labelmap, volume.affine, names)
         monitor.report("measure", 1, 1)
         clock.lap("measure")
         if not labelmap.any():
-            where = "the abdomen" if "liver" in values else "what the model segments"
-            notes.append(f"{' and '.join(values)} not found in {volume.name}; check that it shows {where}.")
+            where = "the abdomen" if "liver" in names.values() else "what the model segments"
+            notes.append(f"{' and '.join(names.values())} not found in {volume.name}; check that it shows {where}.")
         assert self._device is not None
         return Result(
             labelmap, volume.affine, self.package.labels, measurements, clock.laps, tuple(notes),
             self._device.text, self.package.title,
         )  # fmt: skip
+
+    def _postprocess(self, labelmap: npt.NDArray[Any], monitor: Monitor) -> None:
+        monitor.report("postprocess", 0, 1)
+        values = {label.name: label.value for label in self.package.labels}
+        postprocess(
+            labelmap, values.get("liver"), values.get("tumor"), largest=self.settings.largest_component,
+            holes=self.settings.fill_holes, inside=self.settings.lesions_inside, check=monitor.check,
+        )  # fmt: skip
+        monitor.report("postprocess", 1, 1)
+
+    @property
+    def _overlap(self) -> float:
+        return self.package.inferer.overlap if self.settings.overlap is None else self.settings.overlap
 
     def _decide(
         self, array: npt.NDArray[Any], grid: geometry.ModelGrid, monitor: Monitor, clock: _Clock
@@ -141,7 +156,7 @@ class Segmenter:
         for device, shrink in _attempts(self._wanted):
             try:
                 with torch.inference_mode(), _flushed_denormals():
-                    x = self._input(array, grid, device)
+                    x = self._input(array, grid, device, monitor)
                     clock.lap("resample")
                     decisions = self._run(x, device, shrink, monitor)
                     clock.lap("network")
@@ -149,22 +164,19 @@ class Segmenter:
                     how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
                     notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")
                 return decisions, notes
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
-                _free(device)
-            except RuntimeError as error:
-                # torch raises no class of its own for the allocators of CPU and MPS, drivers and cuDNN
-                if not any(words in str(error) for words in _NO_MEMORY):
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
                     raise
                 log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
                 _free(device)
-        raise DeviceError(
-            "There is not enough memory for this volume, even with small windows; close other programs or crop it."
-        )
+        raise DeviceError(_NO_MEMORY)
 
-    def _input(self, array: npt.NDArray[Any], grid: geometry.ModelGrid, device: torch.device) -> torch.Tensor:
+    def _input(
+        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, device: torch.device, monitor: Monitor
+    ) -> torch.Tensor:
         x = geometry.to_model_grid(array, grid, device)
         for step in self.package.intensity:
+            monitor.check()
             x = step(x)
         return x
 
@@ -175,14 +187,15 @@ class Segmenter:
         size = padded.shape[:dims]
         roi = tuple(n if r == -1 else r for r, n in zip(inferer.roi_size[:dims], size, strict=True))
         roi = tuple(max(r // shrink // 32 * 32, min(r, 32)) for r in roi) if shrink > 1 else roi
-        overlap = inferer.overlap if self.settings.overlap is None else self.settings.overlap
+        batch = 1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size
+        if device.type == "cpu":
+            plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *roi))
         infer = window.infer_slices if dims == 2 else window.infer_windows
         with self._stoppable(monitor):
             network = self._on(device, roi)
             decisions = infer(
-                padded, network, roi, overlap, inferer.gaussian,
-                1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size,
-                inferer.padding, package.softmax, monitor,
+                padded, network, roi, self._overlap, inferer.gaussian, batch, inferer.padding, package.softmax,
+                monitor,
             )  # fmt: skip
         return decisions[(slice(None), *inner)]
 
@@ -192,18 +205,31 @@ class Segmenter:
         if self._device is None or self._device.device != device:
             # A small window is enough for the trial and keeps it short.
             sample = torch.zeros((1, 1, *(min(r, 96) if r % 32 == 0 else r for r in roi)), device=device)
-            self._device = with_precision(device, self._network, sample)
+            with self._blamed(sample.shape):
+                self._device = with_precision(device, self._network, sample)
         chosen, network = self._device, self._network
 
         def run(x: torch.Tensor) -> torch.Tensor:
             x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
-            with chosen.autocast():
+            with chosen.autocast(), self._blamed(x.shape):
                 out: Any = network(x)
             # Deep supervision may give several heads, the full-size one first.
             first = out[0] if isinstance(out, list | tuple) else out
+            plan.check_output(self.package, tuple(x.shape), first)
             return first[:, 0] if first.ndim == x.ndim + 1 else first
 
         return run
+
+    @contextmanager
+    def _blamed(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """A failure of the network becomes a sentence if its package asks for the impossible."""
+        try:
+            yield
+        except LiverSegError:
+            raise
+        except Exception as error:
+            plan.explain_failure(self.package, tuple(shape), error)
+            raise
 
     @contextmanager
     def _stoppable(self, monitor: Monitor) -> Iterator[None]:
@@ -221,8 +247,7 @@ class Segmenter:
 
 
 def _prepared(package: ModelPackage) -> torch.nn.Module:
-    network = build_network(package.network, package.arguments)
-    load_weights(package, network)
+    network = loaded_network(package)
     network.eval().requires_grad_(False)
     layout = torch.channels_last if package.spatial_dims == 2 else torch.channels_last_3d
     return network.to(memory_format=layout)  # type: ignore[call-overload]

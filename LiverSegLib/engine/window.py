@@ -76,13 +76,14 @@ def infer_windows(
     """
     image, leading = pad_to(x[None, None], roi, padding)
     size = tuple(image.shape[2:])
-    places = list(itertools.product(*(window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True))))
+    starts = [window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True)]
+    count = math.prod(len(axis) for axis in starts)  # counted, never listed: there may be very many
     weight = importance(roi, gaussian, x.device)
     total: torch.Tensor | None = None
     weights = torch.zeros(size, device=x.device)
-    monitor.report("network", 0, len(places), "windows")
+    monitor.report("network", 0, count, "windows")
     done = 0
-    for group in _groups(places, batch):
+    for group in _groups(itertools.product(*starts), batch):
         windows = [tuple(slice(s, s + r) for s, r in zip(start, roi, strict=True)) for start in group]
         out = network(torch.cat([image[(slice(None), slice(None), *w)] for w in windows])).float()
         if not softmax:
@@ -93,7 +94,7 @@ def infer_windows(
             total[(slice(None), *window)] += values * weight
             weights[window] += weight
         done += len(group)
-        monitor.report("network", done, len(places), "windows")
+        monitor.report("network", done, count, "windows")
     assert total is not None
     total /= weights
     inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape, strict=True))
@@ -109,7 +110,8 @@ def infer_slices(
     count = x.shape[2]
     slices, leading = pad_to(x.permute(2, 0, 1)[:, None], roi, padding)
     size = tuple(slices.shape[2:])
-    places = list(itertools.product(*(window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True))))
+    starts = [window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True)]
+    single = all(len(axis) == 1 for axis in starts)
     weight = importance(roi, gaussian, x.device)
     inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape[:2], strict=True))
     out: torch.Tensor | None = None
@@ -118,10 +120,10 @@ def infer_slices(
         images = slices[first : first + batch]
         total: torch.Tensor | None = None
         weights = torch.zeros(size, device=x.device)
-        for start in places:
+        for start in itertools.product(*starts):
             window = tuple(slice(s, s + r) for s, r in zip(start, roi, strict=True))
             values = network(images[(slice(None), slice(None), *window)].contiguous()).float()
-            if len(places) == 1:
+            if single:
                 total, weights = values, torch.ones(size, device=x.device)
                 break
             if total is None:
@@ -138,6 +140,6 @@ def infer_slices(
     return out.permute(0, 3, 2, 1)
 
 
-def _groups(places: list[Starts], size: int) -> Iterator[list[Starts]]:
-    for first in range(0, len(places), size):
-        yield places[first : first + size]
+def _groups(places: Iterator[Starts], size: int) -> Iterator[list[Starts]]:
+    while group := list(itertools.islice(places, size)):
+        yield group

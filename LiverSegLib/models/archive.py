@@ -8,14 +8,18 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models.checksums import digest
+from LiverSegLib.models.plain_file import UnsafeFileError, open_plain
+from LiverSegLib.models.text import one_line
 
 MAX_BYTES = 4 * 1024**3
 MAX_FILES = 2000
 MAX_RATIO = 200
 """Weights compress at most by a few times; only a bomb exceeds this."""
+_MAX_NAME = 200
 
 
 def cache_folder() -> Path:
@@ -33,15 +37,23 @@ def extracted(path: Path) -> Path:
     Raises:
         ModelError: nothing is there, or the zip is damaged or unsafe.
     """
-    if path.is_dir():
-        return path
-    if not path.exists():
-        raise ModelError(f"There is no model package at {path}; check the path.")
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path} is neither a package folder nor a zip; get the package again.")
-    target = cache_folder() / "packages" / f"{path.stem}-{digest(path)[:16]}"
-    if not target.is_dir():
-        _unpack(path, target)
+    try:
+        if path.is_dir():
+            return path
+        with open_plain(path, MAX_BYTES) as file:
+            if not zipfile.is_zipfile(file):
+                raise ModelError(f"{path} is neither a package folder nor a zip; get the package again.")
+            file.seek(0)
+            # A long name, with the checksum behind it, might be too long for a folder.
+            target = cache_folder() / "packages" / f"{path.stem[:100]}-{digest(file)[:16]}"
+            if not target.is_dir():
+                _unpack(file, path, target)
+    except (FileNotFoundError, ValueError) as error:
+        raise ModelError(f"There is no model package at {one_line(path, 300)}; check the path.") from error
+    except UnsafeFileError as error:
+        raise ModelError(f"{path} cannot be a model package: {error}.") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}); get the package again.") from error
     return _package_root(target, path)
 
 
@@ -53,7 +65,8 @@ def _package_root(folder: Path, path: Path) -> Path:
     raise ModelError(f"{path} holds no configs folder; it is not a model package.")
 
 
-def _unpack(path: Path, target: Path) -> None:
+def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
+    """Unpack the open zip `file`, which errors call `path`, into the folder `target`."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Unpacked beside its place and moved: a broken run never leaves half a package behind.
@@ -61,7 +74,7 @@ def _unpack(path: Path, target: Path) -> None:
     except OSError as error:
         raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check(members, path)
             for member in members:
@@ -74,7 +87,7 @@ def _unpack(path: Path, target: Path) -> None:
         if not target.is_dir():  # else another process was first with the same content
             raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
     except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
-        raise ModelError(f"{path} is a damaged zip ({error}); get the package again.") from error
+        raise ModelError(f"{path} is a damaged zip ({one_line(error, 200)}); get the package again.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -85,10 +98,15 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
         raise ModelError(f"{path} holds {len(members)} files, too many for a model package; it is not unpacked.")
     for member in members:
         parts = PurePosixPath(member.filename.replace("\\", "/"))
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if not member.filename.isprintable() or len(member.filename) > _MAX_NAME:
+            raise ModelError(f"{path} holds the name {ascii(member.filename)[:60]}, which is odd; it is not unpacked.")
         if parts.is_absolute() or ".." in parts.parts or ":" in member.filename or "\0" in member.filename:
             raise ModelError(f"{path} holds the path {member.filename!r}, which leads outside; it is not unpacked.")
-        if stat.S_ISLNK(member.external_attr >> 16):
+        if kind == stat.S_IFLNK:
             raise ModelError(f"{path} holds the link {member.filename!r}; it is not unpacked.")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise ModelError(f"{path} holds {member.filename!r}, which is no file; it is not unpacked.")
     total = sum(member.file_size for member in members)
     packed = path.stat().st_size  # the sizes that the members declare may be lies
     if total > MAX_BYTES or total / packed > MAX_RATIO:

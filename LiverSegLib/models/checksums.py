@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from LiverSegLib.errors import ModelError
 
 FILE = "checksums.sha256"
+MAX_BYTES = 1_000_000
+_LINE = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>.+)")
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal text."""
+def digest(file: BinaryIO) -> str:
+    """SHA-256 of what is left of an open file, as hexadecimal text."""
     found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
+    while block := file.read(1 << 20):
+        found.update(block)
     return found.hexdigest()
 
 
 def write_checksums(folder: Path) -> None:
     """List every file below `folder`."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
-    lines = [f"{digest(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    lines = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE):
+        with path.open("rb") as file:
+            lines.append(f"{digest(file)}  {path.relative_to(folder).as_posix()}\n")
     (folder / FILE).write_text("".join(lines), encoding="utf-8")
 
 
-def verify(folder: Path, path: Path) -> None:
-    """Compare one file with the package's list; a package without a list, or file, passes.
+def parse(content: bytes, path: Path) -> dict[str, str]:
+    """Checksum by relative path, from the content of the list at `path`.
 
     Raises:
-        ModelError: the file is not the one that was listed.
+        ModelError: it is no such list, names a file twice, or names one outside the package.
     """
-    listing = folder / FILE
-    if not listing.is_file():
-        return
-    wanted: dict[str, str] = {}
-    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        value, _, name = line.partition("  ")
-        wanted[name.strip()] = value
-    expected = wanted.get(path.relative_to(folder).as_posix())
-    if expected is not None and digest(path) != expected:
-        raise ModelError(f"{path} has a wrong checksum: it is damaged or was changed; get the package again.")
+    found: dict[str, str] = {}
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        match = _LINE.fullmatch(line)
+        if not line.strip():
+            continue
+        name = PurePosixPath(match["name"]) if match else PurePosixPath("..")
+        if match is None or name.is_absolute() or ".." in name.parts or str(name) in found:
+            raise ModelError(f"Line {number} of {path} is not a checksum of a file of the package; get it again.")
+        found[str(name)] = match["digest"].lower()
+    return found

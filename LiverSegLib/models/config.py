@@ -8,17 +8,20 @@ never looked at. One form that is plain data in disguise is understood: `$A if @
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.models.folder import PackageFolder
+from LiverSegLib.models.text import find_odd_text, one_line, shown
 
 _CONDITIONAL = re.compile(r"^\$(?P<yes>.+?) if (?P<flag>@[\w#]+) else (?P<no>.+)$", re.DOTALL)
 _MAX_DEPTH = 32
 _MAX_VALUES = 100_000
-_MAX_BYTES = 8_000_000
+_MAX_LITERAL = 1000
+"""Characters; Python's parser can be made to fail badly by long ones."""
 
 
 class BundleConfig:
@@ -50,14 +53,14 @@ class BundleConfig:
     def resolve(self, value: Any, where: str, depth: int = 0) -> Any:
         """`value` with references replaced; `where` names it in errors."""
         if depth > _MAX_DEPTH:
-            raise ModelError(f"{self.source}: {where} refers to itself or is nested too deep; repair it.")
+            raise ModelError(f"{self.source}: {one_line(where)} refers to itself or is nested too deep; repair it.")
         self._values += 1
         if self._values > _MAX_VALUES:  # lists of references to lists of references grow without end
-            raise ModelError(f"{self.source}: the references of {where} grow too large; repair the package.")
+            raise ModelError(f"{self.source}: the references of {one_line(where)} grow too large; repair the package.")
         if isinstance(value, dict):
-            return {k: self.resolve(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
+            return {k: self.resolve(v, _below(where, f".{k}"), depth + 1) for k, v in value.items()}
         if isinstance(value, list):
-            return [self.resolve(v, f"{where}[{n}]", depth + 1) for n, v in enumerate(value)]
+            return [self.resolve(v, _below(where, f"[{n}]"), depth + 1) for n, v in enumerate(value)]
         if isinstance(value, str) and value.startswith("@"):
             return self.resolve(self._lookup(value, where), where, depth + 1)
         if isinstance(value, str) and value.startswith("$"):
@@ -70,38 +73,61 @@ class BundleConfig:
             try:
                 node = node[int(part)] if isinstance(node, list) else node[part]
             except (KeyError, IndexError, ValueError, TypeError) as error:
-                raise ModelError(f"{self.source}: {where} refers to {reference}, which is not there.") from error
+                raise ModelError(
+                    f"{self.source}: {one_line(where)} refers to {one_line(reference, 60)}, which is not there."
+                ) from error
         return node
 
     def _conditional(self, text: str, where: str, depth: int) -> Any:
         match = _CONDITIONAL.match(text)
         if match:
             flag = self.resolve(self._lookup(match["flag"], where), where, depth + 1)
-            try:
-                # Literals only: numbers, strings, lists; anything else raises.
-                return ast.literal_eval((match["yes"] if flag is True else match["no"]).strip())
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                pass
+            with contextlib.suppress(ValueError):
+                return _literal((match["yes"] if flag is True else match["no"]).strip())
         raise ModelError(
-            f"{self.source}: {where} is the expression {text[:60]!r}; expressions are not executed, "
+            f"{self.source}: {one_line(where)} is the expression {shown(text)}; expressions are not executed, "
             "replace it by a value."
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def _below(where: str, part: str) -> str:
+    """Where a part of `where` is; the text cannot grow with each level."""
+    return (where + part)[:100]
+
+
+def _literal(text: str) -> Any:
+    """The value of a Python literal as JSON has it.
 
     Raises:
-        ModelError: missing, too large, or not a JSON object.
+        ValueError: it is anything else, or too long.
     """
+    if len(text) > _MAX_LITERAL:
+        raise ValueError("too long")
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ModelError(f"{path} is larger than any package configuration; it is not read.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; the folder is not a complete model package.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error}); get the package again.") from error
+        # Numbers, strings, lists and dictionaries only; anything else raises.
+        value = json.loads(json.dumps(ast.literal_eval(text)))
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError("no literal") from error
+    if find_odd_text(value) is not None:
+        raise ValueError("no plain text")
+    return value
+
+
+def read_json(folder: PackageFolder, name: str) -> dict[str, Any]:
+    """A JSON object from a file of a package.
+
+    Raises:
+        ModelError: missing, unsafe, not a JSON object, or with text that is not plain.
+    """
+    path = folder.path / name
+    content = folder.read(name)
+    try:
+        data = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ModelError(f"{path} cannot be read as JSON ({one_line(error, 200)}); get the package again.") from error
     if not isinstance(data, dict):
         raise ModelError(f"{path} does not hold a JSON object; get the package again.")
+    odd = find_odd_text(data)
+    if odd is not None:
+        raise ModelError(f"{path} holds characters that cannot be shown, in {ascii(odd)[:60]}; repair the package.")
     return data

@@ -10,6 +10,8 @@ from LiverSegLib.engine.intensity import Intensity
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models.archive import extracted
 from LiverSegLib.models.config import BundleConfig, read_json
+from LiverSegLib.models.folder import INFERENCE, LICENSE, METADATA, PackageFolder
+from LiverSegLib.models.text import is_name, one_line, shown
 from LiverSegLib.models.transforms import (
     Inferer,
     read_inferer,
@@ -20,6 +22,9 @@ from LiverSegLib.networks import canonical_name, check_arguments
 from LiverSegLib.volume import Label, label_for
 
 _ANY_DTYPE_MAX_LABELS = 255
+_LONGEST_NAME = 100
+_LONGEST_TEXT = 2000
+_LARGEST_INTEGER = 10**15
 
 
 @dataclass(frozen=True)
@@ -82,29 +87,33 @@ def read_package(path: Path | str) -> ModelPackage:
         ModelError: the package is incomplete or unsafe, or needs something that is not supported.
     """
     folder = extracted(Path(path))
-    metadata = read_json(folder / "configs" / "metadata.json")
-    config = BundleConfig(read_json(folder / "configs" / "inference.json"), f"The package {folder.name}")
+    files = PackageFolder(folder)
+    files.check_listed(weights=False)
+    metadata = read_json(files, METADATA)
+    name = one_line(folder.name, _LONGEST_NAME)
+    config = BundleConfig(read_json(files, INFERENCE), f"The package {name}")
     network, arguments = _read_network(config)
-    labels, modality = _read_channels(metadata, folder.name)
+    labels, modality = _read_channels(metadata, name)
     grid = read_preprocessing(config)
     softmax, nearest = read_postprocessing(config)
-    spatial_dims = _spatial_dims(arguments, folder.name)
+    license_line = _license_line(files)
+    spatial_dims = _spatial_dims(arguments, name)
     inferer = read_inferer(config)
     if len(inferer.roi_size) != spatial_dims:
         raise ModelError(
-            f"The package {folder.name} has a {spatial_dims}D network but a window of {len(inferer.roi_size)} "
+            f"The package {name} has a {spatial_dims}D network but a window of {len(inferer.roi_size)} "
             "sizes; repair the package."
         )
     declared = arguments.get("out_channels")
     if declared != len(labels) + 1:
         raise ModelError(
-            f"The package {folder.name} names {len(labels) + 1} channels in metadata.json but its network "
+            f"The package {name} names {len(labels) + 1} channels in metadata.json but its network "
             f"has {declared}; repair the package."
         )
     return ModelPackage(
         path=folder,
-        name=str(metadata.get("name") or folder.name),
-        version=str(metadata.get("version", "")),
+        name=_name(metadata, "name", name) or name,
+        version=_name(metadata, "version", name),
         modality=modality,
         labels=labels,
         spatial_dims=spatial_dims,
@@ -118,10 +127,10 @@ def read_package(path: Path | str) -> ModelPackage:
         inferer=inferer,
         softmax=softmax,
         nearest=nearest,
-        license=str(metadata.get("license") or _license_line(folder)),
-        data_source=str(metadata.get("data_source", "not stated")),
-        intended_use=str(metadata.get("intended_use", "not stated")),
-        metadata=metadata,
+        license=one_line(metadata.get("license") or license_line, _LONGEST_TEXT),
+        data_source=one_line(metadata.get("data_source", "not stated"), _LONGEST_TEXT),
+        intended_use=one_line(metadata.get("intended_use", "not stated"), _LONGEST_TEXT),
+        metadata=_checked_metrics(metadata, name),
     )
 
 
@@ -153,26 +162,70 @@ def _read_channels(metadata: dict[str, Any], name: str) -> tuple[tuple[Label, ..
     try:
         data_format = metadata["network_data_format"]
         channels = next(iter(data_format["outputs"].values()))["channel_def"]
-        modality = str(next(iter(data_format["inputs"].values())).get("modality", "")).upper()
-        named = {int(key): str(value) for key, value in channels.items()}
+        modality = next(iter(data_format["inputs"].values())).get("modality", "")
+        named = {int(key): value for key, value in channels.items()}
     except (KeyError, StopIteration, AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"The package {name} does not say in metadata.json what its channels are.") from error
     if sorted(named) != list(range(len(named))) or not 2 <= len(named) <= _ANY_DTYPE_MAX_LABELS + 1:
         raise ModelError(f"The package {name} numbers its channels with gaps; repair its channel_def.")
+    for value, text in sorted(named.items()):
+        if not isinstance(text, str) or (value and not is_name(text.strip(), _LONGEST_NAME)):
+            raise ModelError(
+                f"The package {name} calls channel {value} {shown(text)} in channel_def; a name of at most "
+                f"{_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit."
+            )
+    if modality and not is_name(modality, _LONGEST_NAME):
+        raise ModelError(f"The package {name} has the modality {shown(modality)}; repair its metadata.json.")
     labels = tuple(label_for(value, named[value]) for value in sorted(named) if value)
     names = [label.name for label in labels]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise ModelError(f"The package {name} has two channels that mean {twice}; repair its channel_def.")
-    return labels, modality
+    return labels, str(modality).upper()
 
 
-def _license_line(folder: Path) -> str:
-    try:
-        lines = (folder / "LICENSE").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+def _name(metadata: dict[str, Any], key: str, package: str) -> str:
+    """A text of metadata.json that is shown in lists and titles; "" where it is missing or empty."""
+    value = metadata.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)  # a version such as 1.0 without its quotes
+    if value is None or value == "":
+        return ""
+    if not is_name(value, _LONGEST_NAME):
+        raise ModelError(
+            f"The package {package} has the {key} {shown(value)} in metadata.json; a text of at most "
+            f"{_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit."
+        )
+    return str(value)
+
+
+def _checked_metrics(metadata: dict[str, Any], package: str) -> dict[str, Any]:
+    """The metadata, once its eval_metrics are what they are taken for: numbers by name."""
+    metrics = metadata.get("eval_metrics", {})
+    if not isinstance(metrics, dict):
+        raise ModelError(
+            f"The package {package} has the eval_metrics {shown(metrics)} in metadata.json; numbers by name are needed."
+        )
+    for key, value in metrics.items():
+        if not _is_number(value) or not key.isprintable() or len(key) > _LONGEST_NAME:
+            raise ModelError(
+                f"The package {package} has {shown(value)} as {shown(key)} in eval_metrics of metadata.json; "
+                "a number by name is needed."
+            )
+    return metadata
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return True  # also NaN, which a score without any case has
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_INTEGER
+
+
+def _license_line(files: PackageFolder) -> str:
+    if not files.has(LICENSE):
         return "not stated"
-    return next((line.strip() for line in lines if line.strip()), "not stated")
+    lines = files.read(LICENSE).decode("utf-8", "replace").splitlines()
+    return next((one_line(line) for line in lines if one_line(line)), "not stated")
 
 
 def grid_text(pixdim: tuple[float, float, float], size: tuple[int, int, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.models.text import one_line
 
 BUILT_IN = Path(__file__).parent / "packages"
 DEFAULT = "liver_ct_starter"
@@ -27,9 +28,15 @@ def find_package(name_or_path: str | Path | None = None) -> Path:
     wanted = DEFAULT if name_or_path is None else name_or_path
     if isinstance(wanted, str) and wanted in built_in_names():
         return BUILT_IN / wanted
-    path = Path(wanted).expanduser()
-    if path.exists():
-        return path
-    raise ModelError(
-        f"There is no model {wanted}; give the path of a package or one of: {', '.join(built_in_names()) or 'none'}."
-    )
+    try:
+        path = Path(wanted).expanduser()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, ~ of a user who is not there
+        raise ModelError(_not_there(wanted)) from error
+    raise ModelError(_not_there(wanted))
+
+
+def _not_there(wanted: str | Path) -> str:
+    names = ", ".join(built_in_names()) or "none"
+    return f"There is no model {one_line(wanted, 300)}; give the path of a package or one of: {names}."

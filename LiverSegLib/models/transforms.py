@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,17 @@ from LiverSegLib.engine.intensity import Intensity
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import transform_arguments as read
 from LiverSegLib.models.config import BundleConfig
+from LiverSegLib.models.text import one_line, shown
 
 # These load, reshape or type; our engine does so anyway.
 _PLUMBING = {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "CastToTyped", "ToTensord", "ToDeviced"}
 _POST_PLUMBING = {"EnsureTyped", "SaveImaged", "ToTensord", "CastToTyped"}
 # Arguments that would change the numbers; without them the transforms are those that we have.
+_MAX_STEPS = 64
+_MAX_WINDOW = 1024
+_MAX_WINDOW_VOXELS = 1 << 26
+"""No network is run on larger windows: 1024x1024x64."""
+_MAX_OVERLAP = 0.95
 _UNSUPPORTED = ("as_closest_canonical", "diagonal", "scale_extent", "min_pixdim", "max_pixdim", "relative", "factor")
 
 
@@ -66,9 +73,11 @@ def read_preprocessing(config: BundleConfig) -> Preprocessing:
             elif name in read.INTENSITY:
                 intensity.append(read.INTENSITY[name](arguments))
             else:
-                raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
+                raise ModelError(
+                    f"{config.source} asks for the transform {one_line(name, 60)}, which is not supported."
+                )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelError(f"{config.source}: {name} has a missing or wrong argument: {error}.") from error
+            raise _wrong(config, name, error) from error
     if any(n > 0 and mm > 0 for n, mm in zip(size, pixdim, strict=True)):
         raise ModelError(f"{config.source} asks for both a spacing and a size of one axis, which is not supported.")
     return Preprocessing(axcodes, pixdim, tuple(intensity), divisible, size)
@@ -95,9 +104,11 @@ def read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
         elif name == "Invertd":
             inverted = True
             interpolation = arguments.get("nearest_interp", True)  # MONAI's default
-            nearest = nearest or bool(interpolation[0] if isinstance(interpolation, list) else interpolation)
+            if isinstance(interpolation, list) and interpolation:
+                interpolation = interpolation[0]
+            nearest = nearest or bool(interpolation)
         elif name not in _POST_PLUMBING and name != "KeepLargestConnectedComponentd":
-            raise ModelError(f"{config.source} asks for the transform {name}, which is not supported.")
+            raise ModelError(f"{config.source} asks for the transform {one_line(name, 60)}, which is not supported.")
     return softmax, nearest and inverted
 
 
@@ -116,39 +127,51 @@ def read_inferer(config: BundleConfig) -> Inferer:
     arguments = config.resolve({k: v for k, v in found.items() if k in wanted}, "inferer")
     name = _short_name(str(arguments.get("_target_", "")), config)
     if name not in ("SlidingWindowInferer", "SliceInferer"):
-        raise ModelError(f"{config.source} asks for the inferer {name or 'nothing'}, which is not supported.")
+        raise ModelError(
+            f"{config.source} asks for the inferer {one_line(name or 'nothing', 60)}, which is not supported."
+        )
+    dims = 2 if name == "SliceInferer" else 3
     try:
-        roi = tuple(int(n) for n in arguments["roi_size"])
-        overlap = arguments.get("overlap", 0.25)
-        overlap = float(max(overlap) if isinstance(overlap, list) else overlap)
-        batch = int(arguments.get("sw_batch_size", 1))
-        dim = int(arguments.get("spatial_dim", 0))  # MONAI's default
+        roi = _window(arguments["roi_size"], dims)
+        overlap = _overlap(arguments.get("overlap", 0.25))
+        batch = read.whole(arguments.get("sw_batch_size", 1), "sw_batch_size", 1, 256)
+        dim = read.whole(arguments.get("spatial_dim", 0), "spatial_dim", 0, 2)  # MONAI's default
         blending = _one_of(arguments, "mode", ("constant", "gaussian"))
         padding = _one_of(arguments, "padding_mode", ("constant", "replicate", "reflect", "circular"))
         if arguments.get("sigma_scale", 0.125) != 0.125 or arguments.get("cval", 0) != 0:
             raise ValueError("only a sigma_scale of 0.125 and a cval of 0 are supported")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{config.source}: the inferer has a missing or wrong argument: {error}.") from error
-    dims = 2 if name == "SliceInferer" else 3
-    # -1 means the whole image along that axis.
-    if (
-        len(roi) != dims
-        or any(n < 1 and n != -1 for n in roi)
-        or max(roi) > 1024
-        or not 0 <= overlap < 1
-        or not 1 <= batch <= 256
-    ):
-        raise ModelError(f"{config.source}: the inferer's window {roi} or overlap {overlap} is impossible.")
+        raise _wrong(config, "the inferer", error) from error
     if dims == 2 and dim != 2:
         raise ModelError(f"{config.source} slices along axis {dim}; only the last axis (2) is supported.")
     return Inferer(roi, overlap, blending == "gaussian", batch, padding)
+
+
+def _wrong(config: BundleConfig, what: str, error: Exception) -> ModelError:
+    return ModelError(f"{config.source}: {what} has a missing or wrong argument: {one_line(error, 300)}.")
+
+
+def _window(value: Any, dims: int) -> tuple[int, ...]:
+    """Size of the sliding window in voxels; -1 means the whole image along that axis."""
+    if not isinstance(value, list) or len(value) != dims:
+        raise ValueError(f"the window roi_size {shown(value)} is impossible, it needs {dims} sizes")
+    roi = tuple(read.whole(n, "roi_size", -1, _MAX_WINDOW) for n in value)
+    if 0 in roi or math.prod(abs(n) for n in roi) > _MAX_WINDOW_VOXELS:
+        raise ValueError(f"the window {roi} of roi_size is impossible, it has none or too many voxels")
+    return roi
+
+
+def _overlap(value: Any) -> float:
+    """How much of a window its neighbour covers; of several numbers the largest."""
+    numbers = value if isinstance(value, list) and value else [value]
+    return max(read.number(float(n) if type(n) is int else n, "overlap", 0, _MAX_OVERLAP) for n in numbers)
 
 
 def _one_of(arguments: dict[str, Any], key: str, known: tuple[str, ...]) -> str:
     """The argument `key`, one of `known`, of which the first is MONAI's default."""
     value = str(arguments.get(key, known[0])).lower()
     if value not in known:
-        raise ValueError(f"{key} {value!r} is none of {', '.join(known)}")
+        raise ValueError(f"{key} {shown(value)} is none of {', '.join(known)}")
     return value
 
 
@@ -156,7 +179,7 @@ def _short_name(target: str, config: BundleConfig) -> str:
     """The class name of a _target_, which must be MONAI's own."""
     module, _, name = target.rpartition(".")
     if module and module.partition(".")[0] != "monai":
-        raise ModelError(f"{config.source} asks for {target}, which is not supported.")
+        raise ModelError(f"{config.source} asks for {one_line(target, 60)}, which is not supported.")
     return name
 
 
@@ -164,6 +187,8 @@ def _steps(config: BundleConfig, key: str) -> list[tuple[str, dict[str, Any]]]:
     found = config.data.get(key)
     if not isinstance(found, dict) or not isinstance(found.get("transforms"), list):
         raise ModelError(f"{config.source} has no list of transforms in {key}; it cannot be run.")
+    if len(found["transforms"]) > _MAX_STEPS:
+        raise ModelError(f"{config.source} has {len(found['transforms'])} transforms in {key}; {_MAX_STEPS} are run.")
     steps: list[tuple[str, dict[str, Any]]] = []
     for step in found["transforms"]:
         if not isinstance(step, dict) or not isinstance(step.get("_target_"), str):

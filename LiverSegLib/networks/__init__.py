@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.networks.arguments import ARGUMENTS
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +58,8 @@ _OURS = {
     "VGG16UNet": "LiverSegLib.networks.vgg_unet",
     "PyramidUNet": "LiverSegLib.networks.pyramid_unet",
 }
-_LARGEST = 4096
+MAX_PARAMETERS = 500_000_000
+"""Numbers in one network; the largest in use for medical images have a fifth of that."""
 _BY_LOWER_NAME = {name.lower(): name for name in NETWORKS}
 
 
@@ -103,22 +106,9 @@ def check_arguments(name: str, arguments: dict[str, Any]) -> None:
     """
     for key, value in arguments.items():
         if key not in NETWORKS[name]:
-            raise ModelError(f"The network {name} does not take {key!r}; remove it from the package.")
-        if not _is_plain(value):
+            raise ModelError(f"The network {name} does not take {key[:60]!r}; remove it from the package.")
+        if not ARGUMENTS[key](value):
             raise ModelError(f"The network {name} cannot be built with {key} = {str(value)[:60]}; repair the package.")
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value is data of a sensible size; a network of a million layers would fill the memory."""
-    if isinstance(value, str):
-        return len(value) <= 100
-    if isinstance(value, int | float):
-        return abs(value) <= _LARGEST
-    if isinstance(value, list | tuple):
-        return len(value) <= 32 and all(_is_plain(v) for v in value)
-    if isinstance(value, dict):
-        return len(value) <= 32 and all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    return value is None
 
 
 def reduction(name: str, arguments: dict[str, Any]) -> tuple[int, ...]:
@@ -168,14 +158,59 @@ def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
         arguments: keyword arguments of that class, plain data.
 
     Raises:
-        ModelError: unknown network or argument, or values that the network cannot be built from.
+        ModelError: unknown network or argument, values that the network cannot be built from, or too large ones.
     """
+    network_outline(name, arguments)
+    return _built(canonical_name(name), arguments)
+
+
+def network_outline(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
+    """The network without its numbers: names and shapes only, on torch's meta device, which needs no memory.
+
+    Raises:
+        ModelError: as `build_network`.
+    """
+    import torch
+
     name = canonical_name(name)
     check_arguments(name, arguments)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), _number_lists_on_cpu():
+        network = _built(name, arguments)
+    count = sum(tensor.numel() for tensor in network.state_dict().values())
+    if count > MAX_PARAMETERS:
+        raise ModelError(
+            f"The network {name} of the package has {count / 1e9:.1f} billion numbers, and {MAX_PARAMETERS / 1e9:.1f} "
+            f"are allowed; it cannot be built from {_short(arguments)}."
+        )
+    return network
+
+
+def _built(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     # MONAI is imported only where a network is built: it takes seconds.
     home = importlib.import_module(_OURS.get(name, "monai.networks.nets"))
     try:
         network: torch.nn.Module = getattr(home, name)(**arguments)
     except Exception as error:  # networks check little of what they are given
-        raise ModelError(f"The network {name} cannot be built from {arguments}: {error}") from error
+        raise ModelError(f"The network {name} cannot be built from {_short(arguments)}: {_short(error)}.") from error
     return network
+
+
+def _number_lists_on_cpu() -> AbstractContextManager[Any]:
+    """While it lasts, `torch.linspace` gives real numbers: SwinUNETR makes a list of them while it is built."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            if func is torch.linspace:
+                kwargs["device"] = "cpu"
+            return func(*args, **kwargs)
+
+    return Mode()
+
+
+def _short(value: Any) -> str:
+    """One line of bounded length without a full stop."""
+    text = " ".join(str(value).split()).rstrip(".")
+    return text if len(text) <= 300 else text[:297] + "..."

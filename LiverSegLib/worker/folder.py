@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import stat
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.errors import OutputError
+from LiverSegLib.errors import InputError, OutputError
+from LiverSegLib.io.regular_file import open_regular
 from LiverSegLib.worker.errors import ProtocolError
 from LiverSegLib.worker.leftovers import hold, remove_leftovers
 from LiverSegLib.worker.values import check_file
@@ -97,23 +99,41 @@ def read_array(folder: Path, name: str, mapped: Literal["r", "c"] | None = None)
         mapped: read on demand instead of all at once; "r" read-only, "c" with changes that stay in memory.
 
     Raises:
-        ProtocolError: the name leads elsewhere, or the file is no plain array.
+        ProtocolError: the name leads elsewhere, or the file is no plain array of the size that it declares.
     """
     path = path_in(folder, name)
     try:
-        # allow_pickle=False: a file may hold numbers only, never code.
-        if mapped is None:
-            with path.open("rb") as file:
-                return _plain(np.lib.format.read_array(file, allow_pickle=False))
-        return _plain(np.load(path, mmap_mode=mapped, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+        with open_regular(path) as file:
+            shape, fortran, dtype = _array_header(file)
+            start = file.tell()
+            order: Literal["C", "F"] = "F" if fortran else "C"
+            if os.fstat(file.fileno()).st_size != start + math.prod(shape) * dtype.itemsize:
+                raise ValueError("it is not as long as its header says")
+            if mapped is None or not math.prod(shape):
+                values = np.fromfile(file, dtype, math.prod(shape))
+                return values.reshape(shape, order=order)
+            # The open file itself, not whatever its path may lead to by now.
+            return np.memmap(cast(Any, file), dtype, mapped, start, shape, order).view(np.ndarray)
+    except (OSError, ValueError, InputError) as error:
         raise ProtocolError(f"The array file {name} cannot be read ({error}); run it again.") from error
 
 
-def _plain(array: Any) -> npt.NDArray[Any]:
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it is an archive")
-    return np.asarray(array)
+def _array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of a `.npy` file that `write_array` wrote.
+
+    Raises:
+        ValueError: it was not.
+    """
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it is of another version")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # numpy parses the header as Python, which fails in many ways
+        raise ValueError("it has no header of an array") from error
+    # Objects would be unpickled, and a structure is no voxel.
+    if dtype.kind not in "biufc" or any(n < 0 for n in shape) or len(shape) > 8:
+        raise ValueError(f"it holds {str(dtype)[:40]} values")
+    return shape, fortran, dtype
 
 
 def path_in(folder: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -89,5 +90,7 @@ class Requester(ABC):
 def _model_text(model: str | Path | None) -> str | None:
     """Name or absolute path: the worker may have another working folder."""
     if isinstance(model, Path) or (model is not None and {"/", os.sep} & set(model)):
-        return str(Path(model).expanduser().absolute())
+        with contextlib.suppress(RuntimeError):  # ~ of a user who is not there: the worker says so
+            model = Path(model).expanduser()
+        return str(Path(model).absolute())
     return model

@@ -6,6 +6,7 @@ import gc
 import importlib
 import logging
 import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.models.folder import PACKAGE_FILES
 from LiverSegLib.volume import Volume
 
 if TYPE_CHECKING:
@@ -68,10 +70,21 @@ class WarmModel:
 
 
 def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, time of change and size of every file of a package."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    found = [(file, file.stat()) for file in files]
-    return tuple((str(file), status.st_mtime_ns, status.st_size) for file, status in found)
+    """Name, time of change and size of the files of a package that matter.
+
+    Only these are looked at: the path may be a folder with half the disk in it, or no package at all.
+    """
+    names = ("", *PACKAGE_FILES)
+    found = []
+    for name in names:
+        file = path / name
+        try:
+            status = file.stat()
+        except (OSError, ValueError):
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            found.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
 def import_torch() -> None:
