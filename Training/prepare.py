@@ -168,7 +168,8 @@ def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path | None) -> tu
     for name, part in parts.items():
         _save(out, name, image[part], label[part])
         voxels = np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist()
-        cases.append(Case(name, f"{entry.source}_{entry.patient}", entry.source, "train", voxels))
+        volume = "" if name == base else base
+        cases.append(Case(name, f"{entry.source}_{entry.patient}", entry.source, "train", voxels, volume))
     return cases, image.shape
 
 
