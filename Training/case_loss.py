@@ -10,7 +10,9 @@ from torch import Tensor
 from Training.losses import SegmentationLoss
 
 # A slab's softmax, one-hot labels and products take about 10 float32 values a voxel and class.
-SLAB_VOXELS = 2**21
+SLAB_VOXELS = 2**20
+# Validation keeps a whole image's logits on the device as far as they take less than this, else in main memory.
+LOGITS_ON_DEVICE = 2**30
 _SMOOTH = 1e-5  # MONAI's, in numerator and denominator
 
 
@@ -61,7 +63,7 @@ class CaseLoss:
         total, dice_weight, voxel_weight = 0.0, *self.parts.weights
         if self._region is not None:
             first = 0 if self.parts.background else 1
-            right, truth, found = self._region[:, first:] if self._region.shape[1] > 1 else self._region
+            right, truth, found = self._region[:, first:]
             if self.parts.tversky is None:
                 score = (2 * right + _SMOOTH) / (truth + found + _SMOOTH)
             else:

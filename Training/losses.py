@@ -87,7 +87,7 @@ class _Sum(_Loss):
         self.weights = o.dice_weight, o.ce_weight
         # What `case_loss` needs to know of them.
         self.kind = VOXEL.get(o.kind, "")
-        self.background, self.squared = o.include_background, o.squared
+        self.background, self.squared = o.include_background, o.squared and o.kind != "tversky"
         self.tversky = (o.alpha, o.beta) if o.kind == "tversky" else None
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:

@@ -11,14 +11,11 @@ import torch
 from monai.inferers import SlidingWindowInferer
 
 from LiverSegLib.networks import build_network
-from Training.case_loss import CaseLoss, slabs
+from Training.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
 from Training.losses import build_loss
 from Training.recipe import Recipe, RecipeError
 from Training.regions import clean, names_users_see, region
 from Training.schedules import build_optimizer, learning_rate_factor
-
-# Validation keeps a whole image's logits on the device as far as they take less than this.
-LOGITS_ON_DEVICE = 2**30
 
 
 class SegmentationModule(pl.LightningModule):
