@@ -32,6 +32,8 @@ _QUICK = [
     "optimization.batch_size=2",
     "optimization.validate_every=1",
 ]
+# Enough samples that augmented and plain ones meet in one batch.
+_SEVERAL = ["optimization.samples_per_epoch=24", "optimization.batch_size=4"]
 _QUICK_3D = [
     *_QUICK,
     "preprocess.pixdim=[8, 8, 8]",
@@ -52,6 +54,27 @@ SMALL: dict[str, list[str]] = {
         "optimization.precision=32-true",
         "split={folds: 3}",
     ],
+    "liver3d_phantom": [
+        *_QUICK_3D,
+        "sources=[{kind: msd, name: drawn, folder: Task03_Liver, labels: {1: 1, 2: 2}}]",
+        "network.arguments.channels=[4, 8, 8, 8]",
+        "split={folds: 3}",
+    ],
+    "liver3d_mr": [
+        *_QUICK_3D,
+        "sources=[{kind: files, name: mr, image: 'Task03_Liver/imagesTr/{name}.nii.gz', masks: [{path: "
+        "'Task03_Liver/labelsTr/{name}.nii.gz', values: {1: 1, 2: 1}}]}]",
+        "network.arguments.channels=[4, 8, 8, 8]",
+        "split={folds: 3}",
+    ],
+    "liver2d_starter": [
+        *_QUICK,
+        "sources=[{kind: msd, name: drawn, folder: Task03_Liver, labels: {1: 1, 2: 1}}]",
+        "preprocess.pixdim=[6, 6, -1]",
+        "patch_size=[64, 64]",
+        "network.arguments.channels=[4, 4, 8, 8, 8, 8]",
+        "split={folds: 3}",
+    ],
     "unet2d_vgg16": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
     "unet2d_bn": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
     "unet2d_attention": [
@@ -59,6 +82,7 @@ SMALL: dict[str, list[str]] = {
     ],
     "lung_xray2d": [
         *_QUICK,
+        *_SEVERAL,
         "preprocess.size=[64, 64, -1]",
         "patch_size=[64, 64]",
         "network.arguments.channels=[4, 8, 8]",
@@ -66,6 +90,7 @@ SMALL: dict[str, list[str]] = {
     ],
     "pyramid2d_multi": [
         *_QUICK,
+        *_SEVERAL,
         "preprocess.pixdim=[5, 5, -1]",
         "patch_size=[64, 64]",
         "network.arguments.channels=[4, 8, 8]",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,13 +227,13 @@ def test_a_bad_volume_is_refused_by_name(volumes: Path, spoil: Callable[[Path], 
     only(findings(recipe_of(VOLUMES), volumes), file, words)
 
 
-def test_everything_wrong_is_told_at_once_and_nothing_is_written(volumes: Path) -> None:
+def test_everything_wrong_is_told_at_once_and_no_folder_is_made(volumes: Path) -> None:
     label_seven(volumes)
     (volumes / "ct/c_label.nii.gz").unlink()
     with pytest.raises(BadDataError, match=r"2 errors.*label 7.*c_label") as caught:
         prepare(recipe_of(VOLUMES), volumes, volumes / "out")
     assert {finding.file for finding in caught.value.report.errors} == {"ct/b_label.nii.gz", "ct/c_label.nii.gz"}
-    assert sorted(path.name for path in volumes.iterdir()) == ["ct"]
+    assert sorted(path.name for path in volumes.iterdir()) == [".out-partial", "ct"]
 
 
 def test_a_mask_without_an_image_is_told(volumes: Path) -> None:
@@ -270,6 +272,34 @@ def test_the_same_image_on_both_sides_of_the_split_is_a_leak(volumes: Path) -> N
     save(volumes / "ct/d_ct.nii.gz", ct(0))
     found = findings(recipe_of(VOLUMES, "split={file: split.json}"), volumes)
     only(found, "ct/d_ct.nii.gz", "in val", "ct/a_ct.nii.gz, in train")
+
+
+def test_the_same_image_stored_in_another_orientation_is_a_leak(volumes: Path) -> None:
+    (volumes / "split.json").write_text(json.dumps({"train": ["a", "b", "c"], "val": ["d"]}))
+    image = nib.load(volumes / "ct/a_ct.nii.gz")
+    for part in ("ct", "label"):
+        stored = nib.load(volumes / f"ct/a_{part}.nii.gz")
+        turned = stored.as_reoriented(np.array([[2, 1], [0, -1], [1, -1]]))
+        nib.save(turned, volumes / f"ct/d_{part}.nii.gz")
+    assert nib.load(volumes / "ct/d_ct.nii.gz").shape != image.shape
+    found = findings(recipe_of(VOLUMES, "split={file: split.json}"), volumes)
+    only(found, "ct/d_ct.nii.gz", "in val", "ct/a_ct.nii.gz, in train")
+
+
+def test_a_sheared_grid_is_told(volumes: Path) -> None:
+    tilted = np.diag([-2.0, -2.0, 3.0, 1.0])
+    tilted[1, 2] = 3 * np.tan(np.radians(12))
+    save(volumes / "ct/b_ct.nii.gz", ct(1), tilted)
+    save(volumes / "ct/b_label.nii.gz", liver(), tilted)
+    only(findings(recipe_of(VOLUMES), volumes, "warning"), "ct/b_ct.nii.gz", "sheared by 12 degrees")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("target", ["../elsewhere.nii.gz", "b_ct.nii.gz"], ids=["dangling", "loop"])
+def test_an_image_that_is_a_link_to_nowhere_is_refused(target: str, volumes: Path) -> None:
+    (volumes / "ct/b_ct.nii.gz").unlink()
+    (volumes / "ct/b_ct.nii.gz").symlink_to(target)
+    only(findings(recipe_of(VOLUMES), volumes), "ct/b_ct.nii.gz", "b_ct.nii.gz")
 
 
 @pytest.mark.parametrize(
@@ -505,3 +535,20 @@ def test_a_bad_list_is_refused(msd: Path, content: str, words: str) -> None:
     found = findings(recipe_of(MSD), msd)
     assert words in found[0].message
     assert "dataset.json" in found[0].message
+
+
+def test_a_folder_of_nnunet_2_is_refused_with_what_to_write_instead(msd: Path) -> None:
+    for seed, name in enumerate("abcd"):
+        save(msd / f"Task/imagesTr/{name}_0000.nii.gz", ct(seed))
+        (msd / f"Task/imagesTr/{name}.nii.gz").unlink()
+    content = {
+        "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "tumor": 2}, "numTraining": 4,
+        "file_ending": ".nii.gz",
+    }  # fmt: skip
+    (msd / "Task/dataset.json").write_text(json.dumps(content))
+    found = findings(recipe_of(MSD), msd)
+    only(found, "Task/dataset.json", "nnU-Net version 2", "kind: files")
+    # What the sentence says to write does read the folder.
+    image, mask = re.findall(r"'([^']+)'", found[0].message)
+    source = {"kind": "files", "name": "ct", "image": image, "masks": [{"path": mask, "values": {1: 1, 2: 2}}]}
+    assert findings(recipe_of(source), msd) == []

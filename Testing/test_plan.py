@@ -21,7 +21,7 @@ from Testing.recipe_data import write_msd
 from Training import sweep
 from Training.__main__ import app
 from Training.fingerprint import Fingerprint, fingerprint, median_shape, raw_cases, target_spacing
-from Training.memory import FIXED, GIB, training_memory
+from Training.memory import FIXED, GIB, training_memory, validation_memory
 from Training.plan import Plan, make_plan
 from Training.plan_network import PLANNED, divisor, strides_for
 from Training.readers import RawCase
@@ -219,6 +219,25 @@ def test_mixed_precision_takes_less() -> None:
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [8, 8], "strides": [2]}
     full = training_memory("UNet", arguments, (64, 64, 64), 2)
     assert training_memory("UNet", arguments, (64, 64, 64), 2, mixed=True) < full
+
+
+def test_validating_a_whole_case_counts() -> None:
+    """512 x 512 x 400 voxels stay below 3 GB: logits beyond 1 GB lie in main memory, the loss is taken in slabs."""
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [8, 8], "strides": [2]}
+    voxels = 512 * 512 * 400
+    assert 9 * voxels < validation_memory("UNet", arguments, voxels) < 3 * GIB
+    assert 21 * 10**7 < validation_memory("UNet", arguments, 10**7) - FIXED < 60 * 10**7
+    planned = plan_for("UNet", (48, 48, 48), (3, 3, 3), 4)
+    assert "largest case" in planned.reasons["inference"]
+    assert planned.memory_gb >= 0.75
+
+
+def test_the_reading_of_cases_is_counted(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    recipe = load_recipe("liver_tumor3d_best")
+    read = list(raw_cases(recipe, write_msd(tmp_path, 2), lambda done, total: seen.append((done, total))))
+    assert len(read) == 2
+    assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_what_cannot_be_planned_is_one_sentence() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ VOLUMES = {
 }  # fmt: skip
 SMALL = ["preprocess.pixdim=[4, 4, 6]", "patch_size=[8, 8, 6]", "inference.roi_size=[8, 8, 6]"]
 
+FLAT = ["spatial_dims=2", "patch_size=[8, 8]", "inference.roi_size=[-1, -1]", "preprocess.pixdim=[2, 2, -1]"]
 NO_HU = "augment={contrast: 0, organ_contrast: 0, lesion: 0, mass: 0, fluid: 0, arms: 0, crop_field: 0}"
 
 
@@ -436,6 +438,15 @@ def test_the_prepared_folder_holds_everything(data: Path, tmp_path: Path) -> Non
     assert "| ct | train | 4 | 4 | 4 | 0 |" in (out / "report.md").read_text()
 
 
+def test_a_single_value_may_mean_background(data: Path, tmp_path: Path) -> None:
+    source = {**VOLUMES, "masks": [{"path": "{name}_label.nii.gz", "values": {1: 1, 2: 0}}]}
+    cases = prepare(recipe_of("labels={1: liver}", source=source), data, tmp_path / "out")
+    _, label = volume()
+    assert cases[0].voxels[1:] == [int(np.count_nonzero(np.load(tmp_path / "out/cases/ct_p0_label.npy") == 1))]
+    raw = next(prepared_cases(tmp_path / "out", "all"))
+    assert np.array_equal(raw.label, label == 1)
+
+
 def test_slices_without_the_organ_are_a_source(data: Path, tmp_path: Path) -> None:
     image, _ = volume()
     save(data / "trunk.nii.gz", image)
@@ -452,9 +463,9 @@ def test_slices_without_the_organ_are_a_source(data: Path, tmp_path: Path) -> No
 
 
 def test_a_2d_recipe_gets_the_slices_of_volumes(data: Path, tmp_path: Path) -> None:
-    flat = ["spatial_dims=2", "patch_size=[8, 8]", "inference.roi_size=[-1, -1]", "preprocess.pixdim=[2, 2, -1]"]
-    cases = prepare(recipe_of(*flat), data, tmp_path / "out")
+    cases = prepare(recipe_of(*FLAT), data, tmp_path / "out")
     assert len(cases) == 5 * 14
+    assert {case.volume for case in cases} == {f"ct_p{n}" for n in range(5)}
     assert cases[3].id == "ct_p0_003"
     image, label = volume(0)
     assert np.array_equal(np.load(tmp_path / "out/cases/ct_p0_003_image.npy"), image[..., 3])
@@ -497,7 +508,66 @@ def test_a_failure_leaves_the_earlier_folder_as_it_was(data: Path, tmp_path: Pat
         prepare(recipe, data, out)
     assert (out / "index.json").read_bytes() == before
     assert len(list((out / "cases").iterdir())) == 10
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out", ".out-partial"}
+
+
+def test_one_bad_case_costs_one_case(data: Path, tmp_path: Path) -> None:
+    """What was converted is taken by the next try, except where a file or the grid has changed since."""
+    out, good = tmp_path / "out", (data / "p1_label.nii.gz").read_bytes()
+    save(data / "p1_label.nii.gz", np.full((24, 20, 14), 9, np.uint8))
+    with pytest.raises(DataError, match="label 9"):
+        prepare(recipe_of(), data, out)
+    kept = tmp_path / ".out-partial" / "cases"
+    written = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
+    assert len(written) == 8
+    (kept / "ct_gone_image.npy").touch()
+    (data / "p1_label.nii.gz").write_bytes(good)
+    os.utime(data / "p2_label.nii.gz")
+    cases = prepare(recipe_of(), data, out)
+    assert load_index(out, recipe_of()) == cases
+    again = {path.name: path.stat().st_mtime_ns for path in (out / "cases").iterdir()}
+    assert len(again) == 10
+    assert {name for name in written if again[name] != written[name]} == {"ct_p2_image.npy", "ct_p2_label.npy"}
     assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
+    assert not (out / "done").exists()
+    fresh = tmp_path / "fresh"
+    assert prepare(recipe_of(), data, fresh) == cases
+    for name in ("report.json", "index.json", "split.json", *(f"cases/{name}" for name in again)):
+        assert (fresh / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_another_grid_takes_nothing_of_what_was_converted(data: Path, tmp_path: Path) -> None:
+    good = (data / "p1_label.nii.gz").read_bytes()
+    save(data / "p1_label.nii.gz", np.full((24, 20, 14), 9, np.uint8))
+    with pytest.raises(DataError, match="label 9"):
+        prepare(recipe_of(), data, tmp_path / "out")
+    (data / "p1_label.nii.gz").write_bytes(good)
+    coarse = recipe_of("preprocess.pixdim=[5, 5, 5]")
+    prepare(coarse, data, tmp_path / "out")
+    prepare(coarse, data, tmp_path / "fresh")
+    for path in (tmp_path / "fresh" / "cases").iterdir():
+        assert (tmp_path / "out" / "cases" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("changes", [[], ["preprocess.crop_foreground=true"], FLAT], ids=["3d", "cropped", "2d"])
+def test_a_check_tells_what_preparing_tells_without_resampling(
+    changes: list[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from Training import convert as conversion
+    from Training import prepare as module
+
+    recipe = recipe_of(*changes)
+    prepared = module.prepare_and_report(recipe, data, tmp_path / "out")[1]
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a check resampled an image")
+
+    monkeypatch.setattr(conversion, "to_model_grid", never)
+    checked = module.check(recipe, data)
+    assert checked.counts() == prepared.counts()
+    assert checked.findings == prepared.findings
+    assert checked.facts == prepared.facts
+    assert [case.id for case in checked.cases] == [case.id for case in prepared.cases]
 
 
 def test_ctrl_c_leaves_no_half_folder(data: Path, tmp_path: Path) -> None:
@@ -508,7 +578,11 @@ def test_ctrl_c_leaves_no_half_folder(data: Path, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         prepare(recipe_of(), data, tmp_path / "out", stop)
-    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+    # The three that were converted wait for the next try.
+    assert {path.name for path in tmp_path.iterdir()} == {"data", ".out-partial"}
+    assert len(list((tmp_path / ".out-partial" / "cases").iterdir())) == 6
+    assert len(prepare(recipe_of(), data, tmp_path / "out")) == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
 
 
 def test_a_full_disk_is_one_sentence(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,6 +714,7 @@ def test_the_command_shows_all_findings_and_fails(data: Path) -> None:
     output = result.output.replace("\n", "")
     assert "p1_label.nii.gz" in output
     assert "label 9" in output
+    assert ".out-partial" in output
     assert not (data.parent / "out").exists()
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from Testing.tiny_run import NO_AUGMENT, tiny_recipe, write_prepared
-from Training.data import EpochSampler, TrainingSamples, epoch_draws, validation_cases
+from Training.data import EpochSampler, TrainingSamples, epoch_draws, validation_cases, validation_images
 from Training.general_augment import RandZoomCropd, augmentation, margin
 from Training.options import Sampling
-from Training.patches import CaseCache, StoredCase, cut, draw_center
+from Training.patches import StoredCase, StoredCases, cut, draw_center
 from Training.prepare import Case, load_index
 from Training.recipe import RecipeError
 
@@ -134,14 +134,23 @@ def test_validation_takes_at_most_24_slices_of_a_patient() -> None:
     assert (chosen[0].id, chosen[23].id) == ("0", "99")
 
 
-def test_the_cache_keeps_to_its_budget(prepared: Path) -> None:
+def test_cases_are_mapped_and_their_positions_remembered_within_a_budget(prepared: Path) -> None:
     cases = load_index(prepared, tiny_recipe())
-    size = 32 * 32 * 3  # int16 and uint8
-    cache = CaseCache(prepared, 2.5 * size / 2**20)
-    read = [cache(found) for found in cases]
-    assert [isinstance(found.image, np.memmap) for found in read] == [False, False, *[True] * 6]
-    assert cache(cases[0]) is read[0]
-    assert cache(cases[7]).positions(1) is read[7].positions(1)  # found once, also for what is not kept
+    stored = StoredCases(prepared, positions_mb=2.5 * 32 * 32 * 4 / 2**20)
+    read = [stored(found) for found in cases]
+    assert all(isinstance(found.image, np.memmap) for found in read)
+    assert stored(cases[7]).positions(1) is stored(cases[7]).positions(1)  # found once
+    assert list(stored._positions) == [cases[6].id, cases[7].id]
+    forgotten = read[0].positions(1)
+    assert np.array_equal(stored(cases[0]).positions(1), forgotten)
+
+
+def test_slices_of_a_volume_validate_together() -> None:
+    cases = [Case(f"a_{n:03d}", "one", "s", "val", [1], "a") for n in range(3)]
+    cases += [Case("x", "two", "s", "val", [1]), Case("y", "two", "s", "val", [1])]
+    assert [[case.id for case in image] for image in validation_images(cases)] == [
+        ["a_000", "a_001", "a_002"], ["x"], ["y"],
+    ]  # fmt: skip
 
 
 def test_positions_are_a_few_of_the_right_voxels() -> None:

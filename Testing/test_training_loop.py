@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +25,8 @@ from Training.callbacks import StoppedError
 from Training.data import CaseData
 from Training.initial import load_initial
 from Training.module import SegmentationModule
-from Training.prepare import DataError
+from Training.prepare import Case, DataError
+from Training.readers.prepared import write_index
 from Training.recipe import Recipe, RecipeError
 from Training.train import train
 
@@ -150,12 +154,47 @@ def test_loader_processes_change_nothing(prepared: Path, tmp_path: Path) -> None
     assert_same_run(tmp_path / "none", tmp_path / "two")
 
 
-def test_a_cache_without_memory_changes_nothing(prepared: Path, tmp_path: Path) -> None:
+def test_reading_ahead_changes_nothing(prepared: Path, tmp_path: Path) -> None:
     for name, budget in (("none", 0), ("some", 0.01), ("all", 100)):
         recipe = tiny_recipe(optimization={"max_epochs": 2, "cache_mb": budget}, patch_size=[24, 24])
         run(recipe, prepared, tmp_path / name)
     assert_same_run(tmp_path / "none", tmp_path / "all")
     assert_same_run(tmp_path / "some", tmp_path / "all")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="this system does not tell private memory")
+def test_loader_processes_share_the_memory_of_the_data(tmp_path: Path) -> None:
+    """100 MB of cases: two loader processes that have read them all keep next to nothing of their own."""
+    (tmp_path / "cases").mkdir()
+    cases = []
+    for n in range(4):
+        image = np.random.default_rng(n).integers(-100, 300, (256, 256, 128), dtype=np.int16)
+        label = (image > 0).astype(np.uint8)
+        label[:, :, :40] = 2
+        np.save(tmp_path / "cases" / f"c{n}_image.npy", image)
+        np.save(tmp_path / "cases" / f"c{n}_label.npy", label)
+        cases.append(Case(f"c{n}", f"p{n}", "phantom", "train", np.bincount(label.ravel(), minlength=3).tolist()))
+    recipe = tiny_recipe(
+        spatial_dims=3, patch_size=[16] * 3, inference={"roi_size": [16] * 3}, augment={"flip": {}, "noise": 0.0},
+        network={"name": "UNet", "arguments": {"channels": [4, 8], "strides": [2]}},
+        optimization={"samples_per_epoch": 80, "cache_mb": 1000},
+    )  # fmt: skip
+    write_index(tmp_path, recipe, tmp_path, [*cases, replace(cases[0], split="val")])
+    batches = iter(CaseData(recipe, tmp_path).train_dataloader())
+    next(batches)
+    workers = [worker.pid for worker in batches._workers]  # type: ignore[attr-defined]
+    before = [private_mb(pid) for pid in workers]
+    for _ in range(38):
+        next(batches)
+    grown = [private_mb(pid) - mb for pid, mb in zip(workers, before, strict=True)]
+    assert len(grown) == 2
+    assert max(grown) < 25, grown
+
+
+def private_mb(pid: int) -> float:
+    """Memory that this process shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 def plain(**optimization: Any) -> Recipe:
@@ -195,6 +234,132 @@ def test_two_processes_train_as_one_with_twice_the_batch(prepared: Path, tmp_pat
     assert done.stdout.count("Best checkpoint") == 1
     run(plain(batch_size=4), prepared, tmp_path / "one")
     assert_close(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed training")
+@pytest.mark.parametrize("images", [1, 3])
+def test_processes_validate_however_few_images_there_are(images: int, tmp_path: Path) -> None:
+    """Batch norm: its buffers are sent at every step, so that both have to take the same number of steps."""
+    folder = write_prepared(tmp_path / "prepared")
+    divide_again(folder, validating=images)
+    arguments = {"channels": [4, 8], "strides": [2], "num_res_units": 1, "norm": "batch"}
+    recipe = tiny_recipe(network={"name": "UNet", "arguments": arguments})
+    path = write_recipe(recipe, tmp_path / "recipe.yaml")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "--", "Training",
+        "train", str(path), f"--data={folder}", f"--run={tmp_path / 'two'}", "--accelerator=cpu", "--devices=2",
+        "--strategy=ddp",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Best checkpoint") == 1
+    (row,) = history(tmp_path / "two")
+    # The best checkpoint, validated by one process alone, has the same scores.
+    module = SegmentationModule(recipe)
+    load_initial(module, tmp_path / "two" / "checkpoints" / "best.ckpt")
+    alone = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (found,) = alone.validate(module, CaseData(recipe, folder, 0), verbose=False)
+    for key, value in found.items():
+        assert float(row[key]) == pytest.approx(value, abs=1e-4), key
+
+
+def divide_again(folder: Path, validating: int) -> None:
+    """Let the first cases of a prepared folder validate and all others train."""
+    index = json.loads((folder / "index.json").read_text())
+    for number, case in enumerate(index["cases"]):
+        case["split"] = "val" if number < validating else "train"
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def test_the_training_dice_is_that_of_the_patches_the_network_saw(prepared: Path, tmp_path: Path) -> None:
+    arguments = {"channels": [4, 8], "strides": [2], "num_res_units": 1, "norm": "instance"}
+    still = tiny_recipe(
+        network={"name": "UNet", "arguments": arguments},
+        optimization={"learning_rate": 1e-12, "weight_decay": 0, "samples_per_epoch": 8, "ema_decay": 0},
+    )
+    run(still, prepared, tmp_path, workers=2)
+    module = SegmentationModule(still)
+    load_initial(module, tmp_path / "checkpoints" / "last.ckpt")
+    sums = np.zeros((2, 2))
+    for batch in CaseData(still, prepared, 0).train_dataloader():
+        found, true = module(batch["image"]).argmax(1).numpy(), batch["label"][:, 0].numpy()
+        for row, (mine, other) in enumerate([(found > 0, true > 0), (found == 2, true == 2)]):  # a tumor is liver
+            sums[row] += 2 * (mine & other).sum(), mine.sum() + other.sum()
+    (row,) = history(tmp_path)
+    dice = sums[:, 0] / sums[:, 1]
+    assert [float(row[f"train_dice_{name}"]) for name in ("liver", "tumor")] == pytest.approx(list(dice), abs=2e-3)
+    assert float(row["train_dice"]) == pytest.approx(dice.mean(), abs=2e-3)
+    assert 0 < float(row["train_dice_liver"]) < 1
+
+
+def test_tensorboard_has_training_and_validation_dice(whole_run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = (whole_run / "logs" / "tensorboard").glob("*/events.*")
+    logged = EventAccumulator(str(events))
+    logged.Reload()
+    wanted = {f"{part}_dice{label}" for part in ("train", "val") for label in ("", "_liver", "_tumor")}
+    assert wanted <= set(logged.Tags()["scalars"])
+    assert len(logged.Scalars("train_dice")) == 40
+
+
+@pytest.mark.parametrize(("every", "validated"), [(24, [1]), (2, [1])])
+def test_the_last_epoch_is_always_validated(every: int, validated: list[int], prepared: Path, tmp_path: Path) -> None:
+    best = run(tiny_recipe(optimization={"max_epochs": 2, "validate_every": every}), prepared, tmp_path)
+    assert best.is_file()
+    assert [int(row["epoch"]) for row in history(tmp_path) if row["val_dice"]] == validated
+
+
+def test_a_run_interrupted_in_its_last_epoch_validates_it(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(optimization={"max_epochs": 2, "samples_per_epoch": 8, "validate_every": 24})
+    step = SegmentationModule.training_step
+
+    def step_and_signal(self: SegmentationModule, *args: Any) -> torch.Tensor:
+        if self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentationModule, "training_step", step_and_signal)
+        with pytest.raises(StoppedError):
+            run(recipe, prepared, tmp_path)
+    assert run(recipe, prepared, tmp_path, resume=True).is_file()
+
+
+def test_validation_scores_the_label_map_that_users_get() -> None:
+    """Crumbs beside the liver go, its holes are filled, and a tumor counts as liver."""
+    truth = np.zeros((1, 1, 24, 24, 24), np.uint8)
+    truth[..., 4:16, 4:16, 4:16] = 1
+    truth[..., 6:9, 6:9, 6:9] = 2
+    logits = torch.from_numpy(np.stack([truth[0, 0] == k for k in range(3)])[None]).float()
+    for place, value in (((20, 20, 20), 1), ((22, 4, 4), 2), ((10, 10, 10), 0)):
+        logits[(0, slice(None), *place)] = 0
+        logits[(0, value, *place)] = 1
+    arguments = {"channels": [4, 8], "strides": [2]}
+    recipe = tiny_recipe(
+        spatial_dims=3, labels={1: "Liver", 2: "cancer"}, patch_size=[24] * 3, inference={"roi_size": [24] * 3},
+        network={"name": "UNet", "arguments": arguments},
+    )  # fmt: skip
+    module = SegmentationModule(recipe)
+    module.network = _Fixed(logits)
+    module.validation_step({"image": torch.zeros(1, 1, 24, 24, 24), "label": torch.from_numpy(truth)}, 0)
+    (sums,) = module._images
+    assert list(module.values) == ["liver", "tumor"]
+    assert (sums[:, 0] / sums[:, 1]).tolist() == [1, 1, 1]
+
+
+class _Fixed(torch.nn.Module):
+    """A network that always gives the same."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.logits
 
 
 @pytest.mark.parametrize(
@@ -266,8 +431,8 @@ def test_a_run_leaves_what_people_look_at(whole_run: Path) -> None:
     assert json.loads((whole_run / "system.json").read_text())
     rows = history(whole_run)
     assert list(rows[0]) == [
-        "epoch", "train_loss", "val_loss", "val_dice", "val_dice_liver", "val_dice_tumor", "val_accuracy",
-        "learning_rate",
+        "epoch", "train_loss", "train_dice", "train_dice_liver", "train_dice_tumor", "val_loss", "val_dice",
+        "val_dice_liver", "val_dice_tumor", "val_accuracy", "learning_rate",
     ]  # fmt: skip
     assert [int(row["epoch"]) for row in rows] == list(range(40))
     assert float(rows[-1]["val_dice_liver"]) > 0.8  # it learns
@@ -325,6 +490,76 @@ def test_weights_that_cannot_be_read_are_one_sentence(name: str, tmp_path: Path)
     with pytest.raises(LiverSegError, match=name) as caught:
         load_initial(SegmentationModule(tiny_recipe()), tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+ODD_CHECKPOINTS: dict[str, Any] = {
+    "list": [1, 2],
+    "tensor": torch.zeros(3),
+    "no_state": {"epoch": 3},
+    "state_is_a_list": {"state_dict": [1, 2]},
+    "no_tensors": {"state_dict": {"network.a": "text", 7: None}},
+    "another_program": {"state_dict": {"encoder.weight": torch.zeros(3)}},
+}
+
+
+@pytest.mark.parametrize("kind", [*ODD_CHECKPOINTS, "nan", "nan_safetensors"])
+def test_an_odd_checkpoint_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    from LiverSegLib.models.weights import write_safetensors
+    from Training.export import export
+
+    module = SegmentationModule(tiny_recipe())
+    spoiled = {name: value.clone() for name, value in module.state_dict().items()}
+    next(value for value in spoiled.values() if value.ndim > 1).view(-1)[0] = torch.nan
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    if kind == "nan_safetensors":
+        path = tmp_path / "w.safetensors"
+        write_safetensors(path, {k.removeprefix("network."): v for k, v in spoiled.items()}, {})
+    else:
+        torch.save(ODD_CHECKPOINTS.get(kind, {"state_dict": spoiled}), path)
+    before = module.state_dict()
+    with pytest.raises(LiverSegError, match=path.name.replace(".", r"\.")) as caught:
+        load_initial(module, path)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    if path.suffix == ".ckpt":
+        write_recipe(tiny_recipe(), tmp_path / "recipe.yaml")
+        with pytest.raises(LiverSegError, match=r"best\.ckpt"):
+            export(tmp_path, tmp_path / "package")
+        assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize("content", ["name: !!set {a", "a: &b [*b]", "seed: 2001-99-99\nx: [", "[1, 2]", "\x07"])
+def test_a_damaged_recipe_in_a_run_is_one_sentence(content: str, tmp_path: Path) -> None:
+    from Training.export import export
+
+    (tmp_path / "recipe.yaml").write_text(content)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml") as caught:
+        export(tmp_path, tmp_path / "package")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        ({"accelerator": "cpuu"}, "cpuu"),
+        ({"accelerator": "cpu", "strategy": "deepspeed"}, "--strategy"),
+        ({"accelerator": "cpu", "strategy": "nonsense"}, "nonsense"),
+        ({"accelerator": "cpu", "devices": "many"}, "many"),
+        ({"accelerator": "cpu", "devices": "0"}, "0"),
+        pytest.param({"accelerator": "gpu"}, "GPU|gpu|cuda", marks=pytest.mark.skipif(
+            torch.cuda.is_available() or torch.backends.mps.is_available(), reason="this machine has a GPU")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_devices_that_are_not_there_are_one_sentence(
+    hardware: dict[str, str], words: str, prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=words) as caught:
+        run(tiny_recipe(), prepared, tmp_path / "run", **hardware)
+    assert "This machine cannot train with" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    run(tiny_recipe(), prepared, tmp_path / "run")  # nothing is in the way of the next try
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, WeightAveragi
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from LiverSegLib.errors import LiverSegError
-from Training.history import attempt
+from Training.history import attempt, validates
 from Training.recipe import Recipe
 
 
@@ -70,6 +70,22 @@ class StopOnSignal(Callback):
         self._before = {}
 
 
+class ValidateLast(Callback):
+    """Validation every so many epochs and after the last one, so that no run ends without a best checkpoint."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Also where a resumed run goes on in the middle of an epoch.
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning asks at the end of each epoch whether epoch + 1 divides by this.
+        now = validates(self.recipe, trainer.current_epoch)
+        trainer.check_val_every_n_epoch = 1 if now else trainer.current_epoch + 2
+
+
 class Extras(Callback):
     """What tells people about a run: first_batch.png, model.txt and system.json."""
 
@@ -94,8 +110,13 @@ class Extras(Callback):
         here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         attempt(
             "the preview of the first batch",
-            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels),
+            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels, self._spacing()),
         )
+
+    def _spacing(self) -> tuple[float, ...] | None:
+        """mm of a voxel along the patch's axes, or None where the images keep their own."""
+        pixdim = self.recipe.preprocess.pixdim[: self.recipe.spatial_dims]
+        return pixdim if all(mm > 0 for mm in pixdim) else None
 
     def _write(self, name: str, text: str) -> None:
         (self.run / name).write_text(text, encoding="utf-8")
@@ -110,7 +131,8 @@ def layer_summary(module: pl.LightningModule, recipe: Recipe) -> str:
     shadow = copy.deepcopy(module).to("meta")
     del shadow.loss  # has no weights
     shadow.example_input_array = torch.zeros((1, 1, *recipe.patch_size), device="meta")
-    return f"{recipe.name}: {recipe.network.name}\n\n{ModelSummary(shadow, max_depth=4)}\n"
+    # -1: down to single layers, however deep a network nests its blocks.
+    return f"{recipe.name}: {recipe.network.name}\n\n{ModelSummary(shadow, max_depth=-1)}\n"
 
 
 class ProgressBar(RichProgressBar):

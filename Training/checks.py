@@ -19,6 +19,8 @@ _HU_MOST = 30000
 _SPACING = (0.1, 12.0)
 _SPACING_FACTOR = 3.0
 _IN_AIR = 0.5
+# Cosine between axes: header rounding stays below, a gantry tilt of two degrees does not.
+_SQUARE = 0.02
 _NEARLY_ALL = 0.9
 
 
@@ -50,7 +52,21 @@ def check_image(raw: RawCase, entry: Entry, file: str, recipe: Recipe, shown_win
     odd = [s for s in raw.volume.spacing if raw.spacing_told and not _SPACING[0] <= s <= _SPACING[1]]
     if odd:
         found.append(Finding("warning", case, file, f"A voxel spacing of {odd[0]:g} mm is unlikely; check the header."))
-    return found + _check_place(raw, case, file, is_hu)
+    return found + _check_axes(raw, case, file) + _check_place(raw, case, file, is_hu)
+
+
+def _check_axes(raw: RawCase, case: str, file: str) -> list[Finding]:
+    """A sheared grid, such as that of a tilted gantry, is taken as it lies."""
+    axes = raw.volume.affine[:3, :3] / np.linalg.norm(raw.volume.affine[:3, :3], axis=0)
+    cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if cosine < _SQUARE:
+        return []
+    degrees = 90 - np.degrees(np.arccos(min(cosine, 1.0)))
+    message = (
+        f"The grid is sheared by {degrees:.0f} degrees, as with a tilted gantry; the model will see it sheared. "
+        "Resample the image and its label to a grid with right angles, or exclude it."
+    )
+    return [Finding("warning", case, file, message)]
 
 
 def _check_place(raw: RawCase, case: str, file: str, is_hu: bool) -> list[Finding]:

@@ -39,6 +39,25 @@ def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labe
     return _normalized(image, recipe)[box], label[box]
 
 
+def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
+    """What `convert` would give, without resampling: size on the model's grid, and voxels of each label value in the
+    raw label, of the whole for 3D recipes and near each slice of the model's grid for 2D ones."""
+    prep = recipe.preprocess
+    grid = model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
+    at = [np.round(grid.positions(axis)).astype(np.intp) for axis in range(3)]
+    shape, first = grid.shape, 0
+    if prep.crop_foreground:
+        nearest = grid.axes.apply(raw.volume.array)[np.ix_(*at)]
+        box = body_box(np.asarray(nearest), recipe)
+        shape = tuple(part.indices(n)[1] - part.indices(n)[0] for part, n in zip(box, grid.shape, strict=True))
+        first = box[2].indices(grid.shape[2])[0]
+    label, classes = grid.axes.apply(raw.label), len(recipe.labels) + 1
+    if recipe.spatial_dims == 3:
+        return shape, [np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()]
+    slices = [label[..., at[2][k]] for k in range(first, first + shape[2])]
+    return shape, [np.bincount(part.ravel(), minlength=classes).tolist() for part in slices]
+
+
 def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
     prep = recipe.preprocess
     if prep.normalize == "percentiles":
@@ -77,9 +96,9 @@ def _nearest(inside: npt.NDArray[np.bool_], grid: ModelGrid) -> tuple[npt.NDArra
     return tuple(places)
 
 
-def body_box(image: npt.NDArray[np.float32], recipe: Recipe) -> tuple[slice, ...]:
+def body_box(image: npt.NDArray[np.generic], recipe: Recipe) -> tuple[slice, ...]:
     """The box around the body with a margin: above -500 HU in CT, above 0 otherwise (MONAI's CropForeground)."""
-    inside = image > (_BODY_HU if recipe.modality == "CT" else 0)
+    inside = np.asarray(image) > (_BODY_HU if recipe.modality == "CT" else 0)
     if not inside.any():
         return (slice(None),) * 3
     box = []

@@ -18,8 +18,8 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 from monai import transforms as mt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from Training.general_augment import KEYS, air, augmentation, margin, normalization
-from Training.patches import CaseCache, cut, draw_center, read_case
+from Training.general_augment import KEYS, Typed, air, augmentation, margin, normalization
+from Training.patches import StoredCases, cut, draw_center, read_ahead, read_case
 from Training.prepare import Case, DataError, load_index
 from Training.recipe import Recipe
 
@@ -74,7 +74,7 @@ class TrainingSamples(Dataset[Sample]):
 
     def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
         self.recipe, self.cases = recipe, cases
-        self.cache = CaseCache(folder, recipe.optimization.cache_mb)
+        self.stored = StoredCases(folder)
         self.augment = augmentation(recipe)
         self.margin, self.air = margin(recipe), air(recipe)
 
@@ -84,7 +84,7 @@ class TrainingSamples(Dataset[Sample]):
     def __getitem__(self, draw: Draw) -> Sample:
         index, seed = draw
         rng = np.random.default_rng(seed)
-        case, patch = self.cache(self.cases[index]), self.recipe.patch_size
+        case, patch = self.stored(self.cases[index]), self.recipe.patch_size
         whole = all(n <= p for n, p in zip(case.label.shape, patch, strict=True))
         center = patch if whole else draw_center(case, self.recipe.sampling, rng)
         image = cut(case.image, center, patch, self.margin, self.air).astype(np.float32)
@@ -94,26 +94,40 @@ class TrainingSamples(Dataset[Sample]):
         return {**sample, "patient": self.cases[index].patient}
 
 
-class ValidationCases(Dataset[Sample]):
-    """Whole cases as the network takes them, padded to what it can halve."""
+class ValidationImages(Dataset[Sample]):
+    """Whole images as the network takes them: float32 image [slices, 1, x, y] or [1, 1, x, y, z], padded to what
+    the network can halve, uint8 label of the same shape without padding, patient.
 
-    def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
-        self.folder, self.cases = folder, cases
+    Args:
+        recipe, folder: the model and the prepared folder.
+        images: the cases of each image: the chosen slices of a volume, or one case. An empty list is a sample without
+            an image, for a process that has none left: all have to take the same number of steps.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, images: list[list[Case]]) -> None:
+        self.folder, self.images = folder, images
         ready = normalization(recipe)
-        pad = mt.DivisiblePadd(KEYS, recipe.divisible()[: recipe.spatial_dims])
-        self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False)])
+        pad = mt.DivisiblePadd(["image"], recipe.divisible()[: recipe.spatial_dims])
+        self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        image, label = read_case(self.folder, self.cases[index])
-        sample = self.transform({"image": image[None].astype(np.float32), "label": np.array(label)[None]})
-        return {**sample, "patient": self.cases[index].patient}
+        cases = self.images[index]
+        if not cases:
+            return {"patient": ""}
+        samples = [self._read(case) for case in cases]
+        return {key: torch.stack([sample[key] for sample in samples]) for key in KEYS} | {"patient": cases[0].patient}
+
+    def _read(self, case: Case) -> Sample:
+        image, label = read_case(self.folder, case)
+        sample: Sample = self.transform({"image": image[None].astype(np.float32), "label": np.array(label)[None]})
+        return sample
 
 
 class CaseData(pl.LightningDataModule):
-    """Training batches sampled by source weight and evenly over patients; validation one case at a time.
+    """Training batches sampled by source weight and evenly over patients; validation one image at a time.
 
     Raises:
         DataError: the folder was not prepared for this recipe, or has nothing to train or validate on.
@@ -131,6 +145,8 @@ class CaseData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         rank, world = self._rank()
+        if not self.trainer or self.trainer.local_rank == 0:  # once on each machine
+            read_ahead(self.folder, self.train_cases, self.recipe.optimization.cache_mb)
         return DataLoader(
             TrainingSamples(self.recipe, self.folder, self.train_cases),
             batch_size=self.recipe.optimization.batch_size,
@@ -140,8 +156,12 @@ class CaseData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         rank, world = self._rank()
-        mine = validation_cases(self.val_cases)[rank::world]
-        return DataLoader(ValidationCases(self.recipe, self.folder, mine), batch_size=1)
+        images = validation_images(self.val_cases)
+        # Every process takes as many steps as the others, or they would wait for it.
+        mine = [
+            images[n] if n < len(images) else [] for n in range(rank, math.ceil(len(images) / world) * world, world)
+        ]
+        return DataLoader(ValidationImages(self.recipe, self.folder, mine), batch_size=None)
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -167,6 +187,14 @@ def validation_cases(cases: list[Case], most: int = 24) -> list[Case]:
         at = np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).round().astype(int))
         chosen += [mine[n] for n in at]
     return chosen
+
+
+def validation_images(cases: list[Case]) -> list[list[Case]]:
+    """The cases that validate, those of one volume together."""
+    images: dict[str, list[Case]] = {}
+    for case in validation_cases(cases):
+        images.setdefault(case.volume or case.id, []).append(case)
+    return list(images.values())
 
 
 def sampling_weights(cases: list[Case], recipe: Recipe) -> torch.Tensor:

@@ -20,6 +20,7 @@ from Training.evaluation_report import write_report
 from Training.labelled import LabelledVolume, Unreadable
 from Training.lesions import match_lesions
 from Training.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
+from Training.regions import region
 from Training.scores import CaseScore, Scores, new_folder, summarize, write_scores
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,7 @@ class _Compared:
 
     def mask(self, classes: Classes, name: str) -> Mask:
         """Where `name` is; the liver holds its tumours."""
-        mask: Mask = classes == self.names.index(name) + 1
-        if name == "liver" and "tumor" in self.names:
-            mask |= classes == self.names.index("tumor") + 1
+        mask: Mask = region(classes, name, {known: n for n, known in enumerate(self.names, start=1)})
         return mask
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,10 +17,10 @@ from LiverSegLib.models.package import grid_text
 from LiverSegLib.models.weights import load_weights
 from LiverSegLib.models.write import PackageSpec, intensity_text, write_package
 from LiverSegLib.networks import build_network, reduction
+from Training.initial import network_weights
 from Training.recipe import Recipe, RecipeError
 from Training.train import BEST, read_run_recipe
 
-_NETWORK = "network."
 # Kernels stored as float16 move logits by a thousandth of their range; more means that something else is wrong.
 _ROUNDING = 0.01
 
@@ -34,16 +33,9 @@ def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch
     """
     recipe = read_run_recipe(run)
     path = run / "checkpoints" / checkpoint
-    try:
-        data: Any = torch.load(path, map_location="cpu", weights_only=True)
-        weights: dict[str, torch.Tensor] = data["state_dict"]
-    except FileNotFoundError as error:
-        raise RecipeError(f"{run} holds no trained model ({path.name} is missing); train first.") from error
-    except pickle.UnpicklingError as error:
-        raise RecipeError(f"{path} holds more than weights; it is not loaded.") from error
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError) as error:
-        raise RecipeError(f"{path} is damaged or no checkpoint; train again or resume from another.") from error
-    return recipe, {k.removeprefix(_NETWORK): v for k, v in weights.items() if k.startswith(_NETWORK)}
+    if not path.is_file():
+        raise RecipeError(f"{run} holds no trained model ({path.name} is missing); train first.")
+    return recipe, network_weights(path)
 
 
 def export(run: Path, folder: Path, *, results: Sequence[Path] = ()) -> None:
@@ -143,6 +135,7 @@ def model_card(recipe: Recipe, spec: PackageSpec, results: str) -> str:
     """The model card in Markdown."""
     card = recipe.card
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
+    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
     return f"""# {card.title}
 
 Version {card.version}. **Not for clinical use.**
@@ -151,7 +144,7 @@ Version {card.version}. **Not for clinical use.**
 |---|---|
 | Segments | {", ".join(recipe.labels.values())} |
 | Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
-| Input | one channel ({modality}), axes {spec.axcodes}, {grid_text(spec.pixdim, spec.size or (-1, -1, -1))}; {intensity_text(spec)} |
+| Input | one channel ({modality}), axes {spec.axcodes}, {grid}; {intensity_text(spec)} |
 | Training data | {card.data_source} |
 | Licence of the weights | {card.license} |
 | Intended use | {card.intended_use} |

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.engine.geometry import axis_order
 from Training.errors import DataError
 from Training.readers import Entry, RawCase
 
@@ -46,7 +47,7 @@ class Facts:
         axes: directions of i, j, k, for example "LPS".
         voxels: how many voxels of the image have each label, the background's first.
         ml: volume of each label but the background in mL; empty without spacing.
-        digest: SHA-256 of the voxel values.
+        digest: SHA-256 of the voxel values, in one axis order whatever way the file has them.
         grid: size on the model's grid.
     """
 
@@ -83,7 +84,7 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
         shape=volume.array.shape, spacing=tuple(round(s, 4) for s in volume.spacing) if raw.spacing_told else None,
         axes="".join(str(code) for code in nib.aff2axcodes(volume.affine)),
         voxels=voxels, ml=[round(n * voxel_ml, 3) for n in voxels[1:]] if raw.spacing_told else [],
-        digest=digest(volume.array), grid=grid,
+        digest=digest(axis_order(volume.affine, "RAS").apply(volume.array)), grid=grid,
     )  # fmt: skip
 
 

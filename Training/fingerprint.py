@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.engine.geometry import axis_order
-from Training.recipe import Recipe, RecipeError
+from Training.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
     from Training.readers import RawCase
 
+Progress = Callable[[int, int], None]
+"""Called with cases done and cases in all."""
 # Voxels of each case that stand for its foreground; enough for percentiles, few enough for any number of cases.
 _VOXELS_A_CASE = 10_000
 _AIR = -500.0
@@ -39,22 +41,38 @@ class Fingerprint:
     low: float
     high: float
 
+    def largest(self, spacing: list[float]) -> int:
+        """Voxels of the largest case after resampling to `spacing`."""
+        return round(float((self.shapes * self.spacings / np.array(spacing)).prod(axis=1).max()))
+
     @property
     def cases(self) -> int:
         """How many cases were looked at."""
         return len(self.spacings)
 
 
-def raw_cases(recipe: Recipe, data: Path) -> Iterator[RawCase]:
-    """The training cases of a prepared folder, or else all cases of the recipe's sources under `data`."""
-    from Training.readers import list_cases, prepared_cases
+def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> Iterator[RawCase]:
+    """The training cases of a prepared folder, or else all cases of the recipe's sources under `data`.
+
+    `progress` is called with the cases done and the cases in all, before each one and at the end.
+    """
+    from Training.readers import list_cases, load_index, prepared_cases
 
     if (data / "index.json").is_file():
-        yield from prepared_cases(data, "train")
+        made_for = load_recipe(data / "recipe.yaml")
+        total = len({case.volume or case.id for case in load_index(data, made_for) if case.split == "train"})
+        yield from _counted(prepared_cases(data, "train"), total, progress)
         return
-    for source in recipe.sources:
-        for entry in list_cases(source, data):
-            yield entry.load()
+    entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
+    yield from _counted((entry.load() for entry in entries), len(entries), progress)
+
+
+def _counted(cases: Iterator[RawCase], total: int, progress: Progress | None) -> Iterator[RawCase]:
+    report = progress or (lambda _done, _total: None)
+    report(0, total)
+    for done, case in enumerate(cases, start=1):
+        yield case
+        report(done, total)
 
 
 def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:

@@ -53,7 +53,23 @@ def augmentation(recipe: Recipe) -> mt.Compose:
         mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness),
     ]
     clip = [mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0)] if a.brightness and _windowed(recipe) else []
-    return mt.Compose([*steps, *normalization(recipe), *grey, *clip, mt.EnsureTyped(KEYS, track_meta=False)])
+    return mt.Compose([*steps, *normalization(recipe), *grey, *clip, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
+
+
+class Typed(mt.Transform):
+    """The last step: every sample leaves as float32 image and uint8 label, or it would not fit into one batch with
+    the others."""
+
+    def __call__(self, case: dict[str, Any]) -> dict[str, Any]:
+        """The case as it is.
+
+        Raises:
+            TypeError: a transform changed a type.
+        """
+        found = tuple(case[key].dtype for key in KEYS)
+        if found != (torch.float32, torch.uint8):
+            raise TypeError(f"the augmentation made image and label {found}; a transform does not keep their types")
+        return case
 
 
 def normalization(recipe: Recipe) -> list[mt.Transform]:
@@ -114,6 +130,8 @@ def _spatial_transforms(recipe: Recipe) -> list[Any]:
             translate_range=[a.shift] * dims, shear_range=[a.shear] * (2 if dims == 2 else 6), **moved,
         ),
         mt.ShiftIntensityd(["image"], outside),
+        # MONAI's spatial transforms give float32; every other transform here keeps the type of the label.
+        mt.CastToTyped(["label"], torch.uint8),
     ]  # fmt: skip
     return steps
 
@@ -153,7 +171,7 @@ class RandZoomCropd(mt.RandomizableTransform):
             length = max(1, round(n * self.R.uniform(self.smallest, 1)))
             start = self.R.randint(0, n - length + 1)
             box.append(slice(start, start + length))
-        image, label = (torch.as_tensor(case[key])[(slice(None), *box)][None].float() for key in KEYS)
-        smooth = functional.interpolate(image, size, mode="bilinear" if len(size) == 2 else "trilinear")
-        nearest = functional.interpolate(label, size, mode="nearest-exact")
-        return {**case, "image": smooth[0], "label": nearest[0].to(torch.uint8)}
+        image, label = (torch.as_tensor(case[key])[(slice(None), *box)][None] for key in KEYS)
+        smooth = functional.interpolate(image.float(), size, mode="bilinear" if len(size) == 2 else "trilinear")
+        nearest = functional.interpolate(label.float(), size, mode="nearest-exact")
+        return {**case, "image": smooth[0], "label": nearest[0].to(label.dtype)}

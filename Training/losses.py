@@ -85,6 +85,10 @@ class _Sum(_Loss):
         self.region = regions[REGION[o.kind]]() if o.kind in REGION else None
         self.voxel = voxels[VOXEL[o.kind]]() if o.kind in VOXEL else None
         self.weights = o.dice_weight, o.ce_weight
+        # What `case_loss` needs to know of them.
+        self.kind = VOXEL.get(o.kind, "")
+        self.background, self.squared = o.include_background, o.squared and o.kind != "tversky"
+        self.tversky = (o.alpha, o.beta) if o.kind == "tversky" else None
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         total = logits.new_zeros(())

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from LiverSegLib.networks import build_network
+from Training.case_loss import LOGITS_ON_DEVICE, SLAB_VOXELS
 
 GIB = 2**30
 # CUDA's context and the work space of the convolutions, as PyTorch reports them on common GPUs.
@@ -46,6 +47,24 @@ def training_memory(
     # Log-softmax, softmax, one-hot labels, their products and gradients, in float32 always.
     loss = batch_size * logits * 6
     return round(_COPIES_OF_WEIGHTS * weights + activations + loss + FIXED)
+
+
+def validation_memory(name: str, arguments: dict[str, Any], voxels: int) -> int:
+    """Bytes on the device that validating one image takes besides the windows that run through the network.
+
+    Weights with what training keeps of them, the image, its label and the weights of the windows that cover a voxel;
+    the logits as far as they stay on the device; the loss of one slab.
+
+    Args:
+        name, arguments: as in `training_memory`.
+        voxels: of the image, on the model's grid.
+    """
+    classes = arguments["out_channels"]
+    with torch.device("meta"):
+        weights = sum(4 * p.numel() for p in build_network(name, arguments).parameters())
+    logits = 4 * classes * voxels
+    kept = (logits if logits < LOGITS_ON_DEVICE else 0) + voxels * (4 + 1 + 4)
+    return round(_COPIES_OF_WEIGHTS * weights + kept + 40 * classes * min(voxels, SLAB_VOXELS) + FIXED)
 
 
 def _sizes(name: str, arguments: dict[str, Any], patch_size: tuple[int, ...]) -> tuple[int, int, int, int]:

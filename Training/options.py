@@ -18,7 +18,7 @@ Range = tuple[float, float]
 class Part(BaseModel):
     """A section of a recipe: unknown keys are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Preprocess(Part):
@@ -172,8 +172,10 @@ class Optimization(Part):
     `samples_per_epoch` None: every case once. `accumulate`: batches a step. `schedule`: one_cycle (up over a tenth,
     then down), cosine, poly ((1 - t) ** `power`), exponential (times `gamma` each epoch), constant; all but
     one_cycle rise over `warmup_epochs` first. `ema_decay` 0 switches the moving average of weights off.
-    `early_stop`: epochs without a better validation Dice after which training ends. `checkpoint_every`: keep a
-    checkpoint of every so many epochs besides best and last. `cache_mb`: memory for prepared cases in each process.
+    `validate_every`: epochs between validations; the last epoch always has one. `early_stop`: epochs without a
+    better validation Dice after which training ends. `checkpoint_every`: keep a checkpoint of every so many epochs
+    besides best and last. `cache_mb`: how much of the prepared cases each machine reads ahead into its memory before
+    the first step; all its processes share it.
     """
 
     max_epochs: int = Field(ge=1)

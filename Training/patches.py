@@ -1,7 +1,9 @@
-"""Prepared cases in memory, and patches cut from them."""
+"""Prepared cases, mapped from the disk, and patches cut from them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from Training.options import Sampling
 from Training.prepare import Case, DataError
 
 POSITIONS = 10_000
+# Enough for the labels of some hundred volumes; thousands of slices would take more than they are worth.
+POSITIONS_MB = 64
 Center = tuple[int, ...]
+Positions = npt.NDArray[np.signedinteger[Any]]
 
 
 @dataclass
 class StoredCase:
-    """Image and uint8 label [x, y] or [x, y, z] of a case, in memory or mapped from the disk.
+    """Image and uint8 label [x, y] or [x, y, z] of a case, as a rule mapped from the disk.
 
     `voxels`: how many voxels each label value has, background first.
     """
@@ -26,15 +31,19 @@ class StoredCase:
     image: npt.NDArray[Any]
     label: npt.NDArray[np.uint8]
     voxels: list[int]
-    _positions: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict)
+    _positions: dict[int, Positions] = field(default_factory=dict)
 
-    def positions(self, value: int) -> npt.NDArray[np.int64]:
+    def positions(self, value: int) -> Positions:
         """Flat indices of at most 10,000 voxels of a label value, found once and always the same."""
         if value not in self._positions:
             self._positions[value] = self._find(value)
         return self._positions[value]
 
-    def _find(self, value: int) -> npt.NDArray[np.int64]:
+    def _find(self, value: int) -> Positions:
+        # Half the memory where it is enough: up to 1290 voxels along each of three axes.
+        return self._found(value).astype(np.int32 if self.label.size < 2**31 else np.int64)
+
+    def _found(self, value: int) -> npt.NDArray[np.int64]:
         rng = np.random.default_rng([value, self.label.size])
         if value == 0:  # most of the image: a few random voxels are found sooner than all
             tried = rng.integers(self.label.size, size=4 * POSITIONS)
@@ -59,31 +68,55 @@ def read_case(folder: Path, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[n
     return image, label
 
 
-class CaseCache:
-    """Cases of a prepared folder; the first ones asked for stay in memory as far as `budget_mb` goes.
+class StoredCases:
+    """Cases of a prepared folder, mapped: only the part under a patch is read.
 
-    Cases are drawn at random, so keeping the first is as good as keeping the latest, and nothing is ever read in
-    vain. The others are mapped: only the part under a patch is read.
+    What was read stays in the system's file cache, which all processes of a machine share and which gives way where
+    memory runs short; a copy in each loader process would multiply. A process of its own keeps nothing but where the
+    labels of the cases it met lie, the latest ones.
     """
 
-    def __init__(self, folder: Path, budget_mb: float) -> None:
+    def __init__(self, folder: Path, positions_mb: float = POSITIONS_MB) -> None:
         self.folder = folder
-        self.left = budget_mb * 2**20
-        self._cases: dict[str, StoredCase] = {}
-        self._positions: dict[str, dict[int, npt.NDArray[np.int64]]] = {}
+        self.left = positions_mb * 2**20
+        self._sizes: dict[str, int] = {}
+        self._positions: dict[str, dict[int, Positions]] = {}
 
     def __call__(self, case: Case) -> StoredCase:
-        """The arrays of a case."""
-        if case.id not in self._cases:
-            image, label = read_case(self.folder, case)
-            size = image.nbytes + label.nbytes
-            if size <= self.left:
-                self.left -= size
-                image, label = np.array(image), np.array(label)
-            else:  # mapped arrays hold a file open: made anew each time
-                return StoredCase(image, label, case.voxels, self._positions.setdefault(case.id, {}))
-            self._cases[case.id] = StoredCase(image, label, case.voxels)
-        return self._cases[case.id]
+        """The arrays of a case; mapped anew each time, as they hold a file open."""
+        image, label = read_case(self.folder, case)
+        return StoredCase(image, label, case.voxels, self._remembered(case))
+
+    def _remembered(self, case: Case) -> dict[int, Positions]:
+        if case.id not in self._positions:
+            most = sum(min(n, POSITIONS) for n in case.voxels) * np.dtype(np.int32).itemsize
+            self.left -= most
+            while self.left < 0 and self._positions:
+                oldest = next(iter(self._positions))
+                del self._positions[oldest]
+                self.left += self._sizes.pop(oldest)
+            self._positions[case.id] = {}
+            self._sizes[case.id] = most
+        return self._positions[case.id]
+
+
+def read_ahead(folder: Path, cases: Iterable[Case], budget_mb: float) -> None:
+    """Ask the system to bring prepared cases into its file cache, as many as `budget_mb` holds; does not wait."""
+    if not hasattr(os, "posix_fadvise"):  # not on Windows and macOS: there the first epoch reads them
+        return
+    left = budget_mb * 2**20
+    for case in cases:
+        for part in ("image", "label"):
+            path = folder / "cases" / f"{case.id}_{part}.npy"
+            try:
+                with path.open("rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    left -= size
+                    if left < 0:
+                        return
+                    os.posix_fadvise(file.fileno(), 0, size, os.POSIX_FADV_WILLNEED)
+            except OSError:
+                return  # whoever needs the case will say so
 
 
 def draw_center(case: StoredCase, sampling: Sampling, rng: np.random.Generator) -> Center:

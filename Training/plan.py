@@ -16,7 +16,7 @@ import torch
 
 from LiverSegLib.worker.hardware import main_memory
 from Training.fingerprint import Fingerprint, fingerprint, median_shape, target_spacing
-from Training.memory import GIB, training_memory
+from Training.memory import GIB, training_memory, validation_memory
 from Training.plan_network import PLANNED, Stride, divisor, network_arguments, strides_for
 from Training.recipe import Recipe, RecipeError
 from Training.recipe_yaml import recipe_data
@@ -40,7 +40,7 @@ class Plan:
     Args:
         recipe: its data, to be written with `Training.recipe_yaml.write_recipe` and the reasons as comments.
         reasons: a sentence for each section of the recipe that was planned.
-        memory_gb: estimated peak of a training step in GiB.
+        memory_gb: estimated peak in GiB, of a training step or of validating the largest case.
     """
 
     recipe: dict[str, Any]
@@ -83,7 +83,17 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
     data["optimization"].update(batch_size=batch, precision=precision)
     needed = _memory(recipe, arguments, patch, batch, mixed) / GIB
     reasons = _reasons(found, median, patch, strides, batch, needed, memory_gb)
-    return Plan(data, reasons, needed)
+    largest = found.largest(spacing)
+    whole = validation_memory(recipe.network.name, _complete(recipe, arguments), largest) / GIB
+    reasons["inference"] = (
+        f"Validating the largest case, {largest / 1e6:.0f} million voxels, takes about {whole:.1f} GB."
+    )
+    if whole > memory_gb:
+        raise RecipeError(
+            f"Validating the largest case, {largest / 1e6:.0f} million voxels, takes about {whole:.1f} GB; give "
+            "--memory-gb more, exclude the case, or let preprocess.crop_foreground cut off the air."
+        )
+    return Plan(data, reasons, max(needed, whole))
 
 
 def _fit_patch(
@@ -132,8 +142,11 @@ def _batch(
 
 
 def _memory(recipe: Recipe, arguments: dict[str, Any], patch: tuple[int, ...], batch: int, mixed: bool) -> int:
-    fixed = {"spatial_dims": 3, "in_channels": 1, "out_channels": len(recipe.labels) + 1}
-    return training_memory(recipe.network.name, {**arguments, **fixed}, patch, batch, mixed=mixed)
+    return training_memory(recipe.network.name, _complete(recipe, arguments), patch, batch, mixed=mixed)
+
+
+def _complete(recipe: Recipe, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {**arguments, "spatial_dims": 3, "in_channels": 1, "out_channels": len(recipe.labels) + 1}
 
 
 def _reasons(

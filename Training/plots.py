@@ -100,10 +100,10 @@ def plot_history(run: Path) -> Path:
 
 def _panels(history: dict[str, Series]) -> list[tuple[str, list[str], bool]]:
     """Title, columns, and whether values lie in [0, 1], of each panel."""
-    labels = sorted(name for name in history if name.startswith("val_dice_"))
-    dice: list[str] = [name for name in ("train_dice", "val_dice") if name in history]
+    means = [name for name in ("train_dice", "val_dice") if name in history]
+    labels = [name for name in history if name.startswith(("train_dice_", "val_dice_"))]
     # With one label its Dice is the mean.
-    dice += labels if len(labels) > 1 else []
+    dice = means + (sorted(labels, key=_label_and_part) if len({_label_and_part(n)[0] for n in labels}) > 1 else [])
     return [
         ("Loss", [name for name in ("train_loss", "val_loss") if name in history], False),
         ("Dice", dice, True),
@@ -112,16 +112,25 @@ def _panels(history: dict[str, Series]) -> list[tuple[str, list[str], bool]]:
     ]
 
 
+def _label_and_part(name: str) -> tuple[str, str]:
+    """("liver", "train") of train_dice_liver; the label is "" for a mean."""
+    part, _, rest = name.partition("_dice")
+    return rest.removeprefix("_"), part
+
+
 def _draw_curves(axes: Axes, history: dict[str, Series], names: list[str]) -> None:
-    for number, name in enumerate(names):
+    # A label has one color; what it reached while training is dashed beside its validation.
+    subjects = list(dict.fromkeys(_label_and_part(name)[0] if "_dice" in name else name for name in names))
+    for name in names:
         epochs, values = history[name]
-        color = COLORS[number % len(COLORS)]
+        number = subjects.index(_label_and_part(name)[0] if "_dice" in name else name)
+        dashed = name.startswith("train_dice")
         axes.plot(
             epochs,
             values,
-            color=color,
-            linestyle=_STYLES[number // len(COLORS) % len(_STYLES)],
-            linewidth=2.4 if name == "val_dice" else 1.6,
+            color=COLORS[number % len(COLORS)],
+            linestyle="--" if dashed else _STYLES[number // len(COLORS) % len(_STYLES)],
+            linewidth=2.4 if name == "val_dice" else 1.2 if dashed else 1.6,
             # A single point has no line to be seen by.
             marker="o" if len(epochs) <= 20 else None,
             markersize=4,
@@ -131,11 +140,12 @@ def _draw_curves(axes: Axes, history: dict[str, Series], names: list[str]) -> No
 
 
 def _readable(name: str) -> str:
-    if name.startswith("val_dice_"):
-        return name.removeprefix("val_dice_")
-    if name == "val_dice":
-        return "mean, validation"
-    return {"train": "training", "val": "validation"}.get(name.partition("_")[0], name.replace("_", " "))
+    part = {"train": "training", "val": "validation"}.get(name.partition("_")[0])
+    if part is None:
+        return name.replace("_", " ")
+    if "_dice" not in name:
+        return part
+    return f"{_label_and_part(name)[0] or 'mean'}, {part}"
 
 
 def _finish(axes: Axes, title: str, *, limited: bool, rate: bool, best: tuple[int, float] | None) -> None:

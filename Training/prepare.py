@@ -8,6 +8,7 @@ ones. The image is int16 HU before the window, or float32 already normalised whe
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 
 from Training.checks import check_image, check_labels, check_set, check_split
-from Training.convert import convert
+from Training.convert import convert, outline
 from Training.data_report import Report, write_report
 from Training.errors import DataError
 from Training.findings import Facts, Finding, facts_of, finding_of, relative
+from Training.partial import Partial, partial_folder
 from Training.readers import Case, Entry, Listing, RawCase, load_index, survey
 from Training.readers.prepared import patients_of, write_index
 from Training.recipe import Recipe
@@ -62,7 +63,8 @@ def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = N
     Args:
         recipe: what to read and onto which grid.
         data: the folder that the sources' paths are relative to.
-        out: prepared folder; an earlier one is replaced, but only by a complete one.
+        out: prepared folder; an earlier one is replaced, but only by a complete one. Where that fails or is
+            interrupted, the cases converted so far wait beside it (`partial_folder`) for the next try.
         progress: called before each case.
 
     Raises:
@@ -77,9 +79,15 @@ def prepare_and_report(
 ) -> tuple[list[Case], Report]:
     """As `prepare`, with the report that is also written."""
     with _new_folder(out) as folder:
-        report = _run(recipe, data, folder / "cases", progress)
-        if report.errors:
-            raise BadDataError(report)
+        partial = Partial(folder, recipe)
+        try:
+            report = _run(recipe, data, partial, progress)
+            if report.errors:
+                raise BadDataError(report)
+        finally:
+            if not partial:
+                shutil.rmtree(folder)
+        partial.finish(report.cases)
         divide(patients_of(report.cases), recipe.split, recipe.seed, data).write(folder / "split.json", recipe.seed)
         write_index(folder, recipe, data, report.cases)
         write_report(folder, report)
@@ -89,32 +97,27 @@ def prepare_and_report(
 
 
 def check(recipe: Recipe, data: Path, progress: Progress | None = None) -> Report:
-    """Everything that `prepare` would find; nothing is written."""
+    """Everything that `prepare` would find; nothing is resampled or written."""
     return _run(recipe, data, None, progress)
 
 
-def _run(recipe: Recipe, data: Path, out: Path | None, progress: Progress | None) -> Report:
+def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress | None) -> Report:
     """One pass over all cases, collecting what is wrong instead of stopping at it."""
     listings, findings = _list_all(recipe, data)
     total = sum(len(listing.entries) for listing in listings.values())
     facts: list[Facts] = []
     cases: list[Case] = []
+    done = 0
     for source in recipe.sources:
         shown = getattr(source, "window", None) is not None
         for entry in listings[source.name].entries:
             if progress:
-                progress(len(facts), total, f"{entry.source}_{entry.name}")
-            try:
-                raw = entry.load()
-            except DataError as error:
-                findings.append(finding_of(error, f"{entry.source}_{entry.name}", data))
-                continue
-            file = relative(entry.image, data)
-            found = check_image(raw, entry, file, recipe, shown)
+                progress(done, total, f"{entry.source}_{entry.name}")
+            done += 1
+            found, mine, new = _one(entry, recipe, data, shown, partial)
             findings += found
-            if not any(finding.level == "error" for finding in found):
-                new, grid = _convert(raw, entry, recipe, out)
-                facts.append(facts_of(raw, entry, file, len(recipe.labels) + 1, grid))
+            if mine is not None:
+                facts.append(mine)
                 cases += new
     if progress:
         progress(total, total, "")
@@ -127,6 +130,32 @@ def _run(recipe: Recipe, data: Path, out: Path | None, progress: Progress | None
             findings += check_labels(part, facts, recipe)
     excluded = {name: listing.excluded for name, listing in listings.items() if listing.excluded}
     return Report(recipe.name, str(data), dict(recipe.labels), findings, facts, cases, excluded)
+
+
+def _one(
+    entry: Entry, recipe: Recipe, data: Path, shown_window: bool, partial: Partial | None
+) -> tuple[list[Finding], Facts | None, list[Case]]:
+    """Check one case, and convert it where there is a place for it; no facts where it has an error."""
+    kept = partial.get(entry) if partial is not None else None
+    if kept is not None:
+        return kept
+    try:
+        raw = entry.load()
+    except DataError as error:
+        return [finding_of(error, f"{entry.source}_{entry.name}", data)], None, []
+    file = relative(entry.image, data)
+    found = check_image(raw, entry, file, recipe, shown_window)
+    if any(finding.level == "error" for finding in found):
+        return found, None, []
+    if partial is None:
+        grid, voxels = outline(raw, recipe)
+        new = _cases(raw, entry, recipe, grid, voxels)
+    else:
+        new, grid = _convert(raw, entry, recipe, partial.cases)
+    facts = facts_of(raw, entry, file, len(recipe.labels) + 1, grid)
+    if partial is not None:
+        partial.put(entry, found, facts, new)
+    return found, facts, new
 
 
 def _list_all(recipe: Recipe, data: Path) -> tuple[dict[str, Listing], list[Finding]]:
@@ -155,45 +184,50 @@ def _divide(listings: dict[str, Listing], recipe: Recipe, data: Path, findings: 
         return {}
 
 
-def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path | None) -> tuple[list[Case], tuple[int, ...]]:
+def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], voxels: list[list[int]]) -> list[Case]:
+    """The cases that an image becomes: one, or one a slice for 2D recipes.
+
+    Args:
+        raw, entry, recipe: the image and what it is for.
+        grid: its size on the model's grid.
+        voxels: of each case, how many have each label value.
+    """
+    base = f"{entry.source}_{entry.name}"
+    # The slice of a picture needs no number.
+    whole = recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
+    names = [base] if whole else [f"{base}_{k:03d}" for k in range(grid[2])]
+    patient, volume = f"{entry.source}_{entry.patient}", "" if whole else base
+    pairs = zip(names, voxels, strict=True)
+    return [Case(name, patient, entry.source, "train", found, volume) for name, found in pairs]
+
+
+def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path) -> tuple[list[Case], tuple[int, ...]]:
     """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
     image, label = convert(raw, recipe)
-    base = f"{entry.source}_{entry.name}"
-    parts: dict[str, tuple[Any, ...]] = {base: (slice(None),)}
-    if recipe.spatial_dims == 2:
-        # The slice of a picture needs no number.
-        single = raw.volume.array.shape[2] == 1 and image.shape[2] == 1
-        parts = {base if single else f"{base}_{k:03d}": (..., k) for k in range(image.shape[2])}
-    cases = []
-    for name, part in parts.items():
-        _save(out, name, image[part], label[part])
-        voxels = np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist()
-        cases.append(Case(name, f"{entry.source}_{entry.patient}", entry.source, "train", voxels))
+    flat = recipe.spatial_dims == 2
+    parts: list[tuple[Any, ...]] = [(..., k) for k in range(image.shape[2])] if flat else [(...,)]
+    voxels = [np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist() for part in parts]
+    cases = _cases(raw, entry, recipe, image.shape, voxels)
+    for case, part in zip(cases, parts, strict=True):
+        np.save(out / f"{case.id}_image.npy", np.ascontiguousarray(image[part]))
+        np.save(out / f"{case.id}_label.npy", np.ascontiguousarray(label[part]))
     return cases, image.shape
-
-
-def _save(out: Path | None, name: str, image: npt.NDArray[np.generic], label: npt.NDArray[np.uint8]) -> None:
-    if out is not None:
-        np.save(out / f"{name}_image.npy", np.ascontiguousarray(image))
-        np.save(out / f"{name}_label.npy", np.ascontiguousarray(label))
 
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when all went well, and else vanishes."""
-    target = out.resolve()
+    """A folder beside `out`, perhaps with what an earlier try left, that takes its place when all went well."""
+    target, new = out.resolve(), partial_folder(out)
     try:
         foreign = target.exists() and not (target / "index.json").is_file()
         if foreign and (not target.is_dir() or any(target.iterdir())):
             raise DataError(f"{out} is no prepared folder and not empty; choose another one.", out)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # One temporary folder for the new and, for a moment, the old: it vanishes however this ends.
+        new.mkdir(parents=True, exist_ok=True)
+        yield new
+        # For a moment the old one lies in a temporary folder, which vanishes however this ends.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
-            new, old = Path(beside) / "new", Path(beside) / "old"
-            (new / "cases").mkdir(parents=True)
-            yield new
             if target.exists():
-                target.rename(old)
+                target.rename(Path(beside) / "old")
             new.rename(target)
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.networks import reduction
@@ -23,6 +24,8 @@ from Training.options import (
     Sampling,
     Split,
 )
+from Training.regions import names_users_see
+from Training.safe_yaml import YamlError, parse_yaml, read_yaml
 from Training.sources import Source
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -45,7 +48,7 @@ class Recipe(Part):
     labels: dict[int, str] = Field(min_length=1)
     sources: list[Source] = Field(min_length=1)
     split: Split = Split()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     preprocess: Preprocess
     network: Network
     patch_size: tuple[int, ...]
@@ -63,6 +66,8 @@ class Recipe(Part):
             raise ValueError(f"patch_size and inference.roi_size need {dims} numbers for spatial_dims {dims}")
         if sorted(self.labels) != list(range(1, classes)):
             raise ValueError("labels must be numbered 1, 2, ... without gaps")
+        if len(names_users_see(self.labels)) < len(self.labels):
+            raise ValueError("two labels have the same name (cancer is another word for tumor); rename one")
         wanted = {"spatial_dims": dims, "in_channels": 1, "out_channels": classes}
         for key, value in wanted.items():
             if self.network.arguments.get(key, value) != value:
@@ -82,7 +87,7 @@ class Recipe(Part):
         if twice is not None:
             raise ValueError(f"two sources are called {twice!r}")
         for source in self.sources:
-            for value in sorted(source.targets):
+            for value in sorted(source.targets - {0}):  # 0 sends a value to the background
                 if value not in self.labels:
                     raise ValueError(f"source {source.name!r} maps to label {value}, which labels does not have")
             pictures = source.kind == "files" and source.image.lower().endswith(_TWO_D_ONLY)
@@ -123,12 +128,12 @@ def load_recipe(path_or_name: str | Path, overrides: list[str] | None = None) ->
     if not path.suffix:
         path = CONFIGS / f"{path_or_name}.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
         raise RecipeError(f"There is no recipe {path_or_name}; name a YAML file or one of {known}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"The recipe {path} cannot be read as YAML: {error}") from error
+    except YamlError as error:
+        raise RecipeError(f"The recipe {path} cannot be read as YAML: {error}.") from error
     for override in overrides or []:
         _override(data, override)
     return parse_recipe(data, str(path))
@@ -145,19 +150,63 @@ def parse_recipe(data: Any, where: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        message = "is not a key that recipes have" if first["type"] == "extra_forbidden" else first["msg"]
-        raise RecipeError(f"{where}: {key}: {message}") from error
+        if first["type"] == "extra_forbidden":
+            message = f"is not a key that recipes have{_instead(first['loc'])}"
+        elif first["type"] == "value_error":  # a sentence of ours
+            message = str(first["ctx"]["error"])
+        else:
+            message = first["msg"]
+        raise RecipeError(f"{where}: {key}: {' '.join(message.split())}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where}: lists and keys lie too deep for a recipe.") from error
+
+
+def _instead(place: tuple[int | str, ...]) -> str:
+    """What a mistyped key may have meant."""
+    section = _section(place[:-1])
+    known = list(section.model_fields) if section is not None else []
+    alike = difflib.get_close_matches(str(place[-1]), known, 1)
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
+def _section(place: Iterable[int | str]) -> type[BaseModel] | None:
+    """The schema of the section at `place`; None where it is no section, or one of several kinds."""
+    section: type[BaseModel] = Recipe
+    for part in place:
+        field = section.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return None
+        section = field.annotation
+    return section
 
 
 def _override(data: Any, override: str) -> None:
+    """Set one key; sections on the way that the file leaves to their defaults are made, unknown keys are refused later.
+
+    Raises:
+        RecipeError: not of the form key=value, no YAML, or below a value that has no keys.
+    """
     key, equals, text = override.partition("=")
-    *parents, last = key.split(".")
-    if not equals or not last:
+    *parents, last = key.strip().split(".")
+    if not equals or not all((*parents, last)):
         raise RecipeError(f"--set {override!r} is not of the form key=value.")
-    for part in parents:
-        if not isinstance(data, dict) or part not in data:
-            raise RecipeError(f"--set {override!r}: the recipe has no key {part!r}.")
-        data = data[part]
+    for depth, part in enumerate(parents):
+        if not isinstance(data, dict):
+            break
+        at = _key_in(data, part)
+        if data.get(at) is None:
+            data[at] = {}
+        if not isinstance(data[at], dict):
+            raise RecipeError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} has no keys; set it as a whole.")
+        data = data[at]
     if not isinstance(data, dict):
-        raise RecipeError(f"--set {override!r}: {'.'.join(parents)} has no keys.")
-    data[last] = yaml.safe_load(text)
+        raise RecipeError(f"--set {override!r}: the recipe has no keys.")
+    try:
+        data[_key_in(data, last)] = parse_yaml(text)
+    except YamlError as error:
+        raise RecipeError(f"--set {override!r}: the value cannot be read as YAML: {error}.") from error
+
+
+def _key_in(data: dict[Any, Any], part: str) -> int | str:
+    """The key that a part of a path means: labels and values of files are numbers."""
+    return int(part) if part.isdecimal() and len(part) < 10 and (int(part) in data or not data) else part

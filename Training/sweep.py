@@ -15,9 +15,12 @@ from typing import Any
 import yaml
 
 from Training.recipe import Recipe, RecipeError, load_recipe
+from Training.safe_yaml import YamlError, parse_yaml
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.=+-]+")
 _LONGEST_NAME = 80
+_STYLES = ("-", "--", "-.", ":")
+_SIGNS = ("o", "s", "^", "D", "v")
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def trials(recipe: str, varied: list[str], runs: Path, overrides: list[str] | No
 def _values(text: str) -> list[str]:
     key, equals, values = text.partition("=")
     try:
-        parsed = yaml.safe_load(f"[{values}]")
-    except yaml.YAMLError as error:
+        parsed = parse_yaml(f"[{values}]")
+    except YamlError as error:
         raise RecipeError(f"--vary {text!r}: {values!r} are not YAML values separated by commas.") from error
     if not equals or not key or not parsed:
         raise RecipeError(f"--vary {text!r} is not of the form key=value,value.")
@@ -178,15 +181,22 @@ def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
     """Left each run's validation Dice over the epochs, right its best."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     curves, best = figure.subplots(1, 2)
-    for trial in planned:
+    for number, trial in enumerate(planned):
         pairs = [(int(row["epoch"]), _number(row, "val_dice")) for row in _history(trial.run)]
         known = [(epoch, value) for epoch, value in pairs if value is not None]
-        curves.plot([e for e, _ in known], [v for _, v in known], marker=".", label=trial.label)
+        # Styles and signs differ too, and later curves are thinner: runs that reach the same stay apart.
+        style, sign = _STYLES[number % len(_STYLES)], _SIGNS[number % len(_SIGNS)]
+        curves.plot(
+            [e for e, _ in known], [v for _, v in known], label=trial.label, linestyle=style, marker=sign,
+            color=f"C{number % 10}", linewidth=max(1.2, 3 - 0.5 * number), markersize=max(4, 9 - number), alpha=0.85,
+        )  # fmt: skip
     curves.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     curves.legend(fontsize="small")
     numbers = [one.best_val_dice or 0.0 for one in outcomes]
     bars = best.barh([one.label for one in outcomes], numbers, color=[f"C{n % 10}" for n in range(len(outcomes))])

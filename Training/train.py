@@ -15,15 +15,17 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from Training.callbacks import Extras, ProgressBar, StopOnSignal, moving_average
+from Training.callbacks import Extras, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.data import CaseData
 from Training.errors import DataError
 from Training.history import History
 from Training.initial import load_initial, load_pretrained, read_checkpoint
 from Training.module import SegmentationModule
 from Training.recipe import Recipe, RecipeError, parse_recipe
+from Training.safe_yaml import YamlError, read_yaml
 
 BEST, LAST, RECIPE = "best.ckpt", "last.ckpt", "recipe.yaml"
 
@@ -73,7 +75,7 @@ def train(
         if resume:
             _check_resumable(recipe, run, last)
             if _ended_early(last):
-                return run / "checkpoints" / BEST
+                return _best(run)
         elif last.exists():
             raise RecipeError(f"{run} already holds a run; go on with --resume, or name another folder with --run.")
         module = SegmentationModule(recipe)
@@ -85,10 +87,21 @@ def train(
             run.mkdir(parents=True, exist_ok=True)
             text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
             (run / RECIPE).write_text(text, encoding="utf-8")
-        trainer = _trainer(recipe, run, accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
+        with _fitting_hardware(
+            f"--accelerator {accelerator} --devices {devices} --nodes {nodes} --strategy {strategy}"
+        ):
+            hardware = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes, "strategy": strategy}
+            trainer = _trainer(recipe, run, **hardware)
         # Our own file; still only tensors and plain data are read from it.
         trainer.fit(module, cases, ckpt_path=str(last) if resume else None, weights_only=True)
-    return run / "checkpoints" / BEST
+    return _best(run)
+
+
+def _best(run: Path) -> Path:
+    best = run / "checkpoints" / BEST
+    if is_first_process() and not best.is_file():
+        raise RecipeError(f"{run} has ended without {BEST}; train again in another folder with --run.")
+    return best
 
 
 def _trainer(recipe: Recipe, run: Path, **hardware: Any) -> pl.Trainer:
@@ -103,7 +116,7 @@ def _trainer(recipe: Recipe, run: Path, **hardware: Any) -> pl.Trainer:
         logger=[CSVLogger(run / "logs", "csv"), TensorBoardLogger(run / "logs", "tensorboard")],
         log_every_n_steps=10,
         num_sanity_val_steps=0,
-        check_val_every_n_epoch=o.validate_every,
+        check_val_every_n_epoch=o.validate_every,  # and after the last epoch: ValidateLast
         use_distributed_sampler=False,  # ours deals out the samples itself
         sync_batchnorm=torch.cuda.is_available(),
         enable_model_summary=False,
@@ -116,6 +129,7 @@ def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
     kept: dict[str, Any] = {"auto_insert_metric_name": False, "enable_version_counter": False}
     callbacks: list[Callback] = [
         StopOnSignal(folder / LAST),
+        ValidateLast(recipe),
         Extras(run, recipe),
         History(run, recipe),
         LearningRateMonitor(),
@@ -164,9 +178,11 @@ def read_run_recipe(run: Path) -> Recipe:
         RecipeError: the folder holds none.
     """
     try:
-        return parse_recipe(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8")), str(run / RECIPE))
+        return parse_recipe(read_yaml(run / RECIPE), str(run / RECIPE))
     except FileNotFoundError as error:
         raise RecipeError(f"{run} holds no {RECIPE}; it is not a run, train first.") from error
+    except YamlError as error:
+        raise RecipeError(f"{run / RECIPE} is damaged: {error}; train again in another folder.") from error
 
 
 @contextmanager
@@ -181,6 +197,18 @@ def _quiet() -> Iterator[None]:
                       "TreeSpec", "lr_scheduler.step"):  # fmt: skip
             warnings.filterwarnings("ignore", message=f"(?s).*{words}.*")
         yield
+
+
+@contextmanager
+def _fitting_hardware(asked: str) -> Iterator[None]:
+    """What Lightning says to devices that are not there, as one sentence."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise RecipeError(
+            f"This machine cannot train with {asked}: {why}; leave them out to take what is there."
+        ) from error
 
 
 @contextmanager
@@ -203,6 +231,5 @@ def _sentences(run: Path) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise RecipeError(
-            "A loader process died, most likely for lack of memory; use fewer --workers or a lower "
-            "optimization.cache_mb."
+            "A loader process died, most likely for lack of memory; use fewer --workers or a smaller patch_size."
         ) from error

@@ -40,6 +40,7 @@ def prepare(
     set_: Changes = None,
 ) -> None:
     """Check raw data, bring it onto the model's grid, split it by patient."""
+    from Training.partial import partial_folder
     from Training.prepare import BadDataError, check
     from Training.prepare import prepare_and_report as run
     from Training.recipe import load_recipe
@@ -62,6 +63,11 @@ def prepare(
             report = error.report
     _show(report)
     if report.errors:
+        if out and partial_folder(out).is_dir():
+            console.print(
+                f"What was converted waits in {partial_folder(out)}: once the data are mended, the same command goes "
+                "on from there. Delete it to free the disk.", markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
         raise typer.Exit(1)
     if out and not check_only:
         console.print(f"Prepared: {out} (report.md holds all of this)", highlight=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from Training.commands.shared import Changes, RecipeArg, console
@@ -31,8 +32,16 @@ def plan(
     precision = None
     if memory_gb is None:
         memory_gb, precision = memory_at_hand()
-    with console.status("Reading the cases"):
-        planned = make_plan(loaded, raw_cases(loaded, data), memory_gb, precision)
+    with Progress(
+        TextColumn("Reading the cases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        planned = make_plan(loaded, raw_cases(loaded, data, progress), memory_gb, precision)
     title = "Planned by `python -m Training plan` from the data's fingerprint; change what you know better."
     write_recipe(out, planned.recipe, title, planned.reasons)
     for section, reason in planned.reasons.items():

@@ -45,12 +45,25 @@ def msd_listing(source: MsdSource, data: Path) -> Listing:
 def _training_list(folder: Path) -> list[Any]:
     file = folder / "dataset.json"
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))["training"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "training" not in content and "channel_names" in content:
+            raise DataError(_nnunet_hint(file, content), file)
+        listed = content["training"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} holds no readable dataset.json with a training list.", file) from error
     if not isinstance(listed, list) or not listed:
         raise DataError(f"{file} has an empty training list.", file)
     return listed
+
+
+def _nnunet_hint(file: Path, content: dict[str, Any]) -> str:
+    """What to write for a folder of nnU-Net version 2, whose dataset.json lists no cases."""
+    ending = str(content.get("file_ending", ".nii.gz"))
+    where = f"{file.parent.name}/imagesTr/{{name}}_0000{ending}"
+    return (
+        f"{file} is of nnU-Net version 2, which lists no cases; use a source of kind: files with image: '{where}' and "
+        f"masks: [{{path: '{file.parent.name}/labelsTr/{{name}}{ending}', values: {{1: 1}}}}] instead."
+    )
 
 
 def _case(source: MsdSource, image: Path, label: Path) -> RawCase:

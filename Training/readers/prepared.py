@@ -30,6 +30,7 @@ class Case:
         source: the source's name.
         split: "train", "val" or "test".
         voxels: how many have each label value, the background's first.
+        volume: `<source>_<case>` of the volume that this is a slice of; "" where it is a whole image.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Case:
     source: str
     split: str
     voxels: list[int]
+    volume: str = ""
 
     @property
     def foreground(self) -> int:

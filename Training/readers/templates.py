@@ -68,7 +68,8 @@ def find(template: str, data: Path, where: str) -> Iterator[tuple[Path, str, dic
 
 def _below(folder: Path, parts: list[str]) -> Iterator[Path]:
     if not parts:
-        if folder.exists():
+        # A link that leads nowhere is told when it is read, not left out in silence.
+        if folder.exists() or folder.is_symlink():
             yield folder
         return
     part, *rest = parts
