@@ -89,12 +89,12 @@ class Extras(Callback):
     ) -> None:
         if trainer.global_step > 0 or batch_idx > 0:
             return
-        from Training.preview import save_preview
+        from Training.preview import patch_spacing, save_preview
 
         here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         attempt(
             "the preview of the first batch",
-            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels),
+            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels, patch_spacing(self.recipe)),
         )
 
     def _write(self, name: str, text: str) -> None:
