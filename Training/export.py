@@ -14,6 +14,7 @@ import torch
 
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.models import read_package
+from LiverSegLib.models.package import grid_text
 from LiverSegLib.models.weights import load_weights
 from LiverSegLib.models.write import PackageSpec, intensity_text, write_package
 from LiverSegLib.networks import build_network, reduction
@@ -127,7 +128,8 @@ def _first(out: Any) -> torch.Tensor:
 
 def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
     """Metrics of the first folder for metadata.json, and every folder's table for the card."""
-    from Training.scores import markdown, read_scores
+    from Training.score_tables import markdown
+    from Training.scores import read_scores
 
     metrics: dict[str, float] = {}
     parts = []
@@ -141,6 +143,7 @@ def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
 def model_card(recipe: Recipe, spec: PackageSpec, results: str) -> str:
     """The model card in Markdown."""
     card = recipe.card
+    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
     return f"""# {card.title}
 
@@ -150,7 +153,7 @@ Version {card.version}. **Not for clinical use.**
 |---|---|
 | Segments | {", ".join(recipe.labels.values())} |
 | Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
-| Input | one channel ({modality}), axes {spec.axcodes}, {grid_text(spec.pixdim, spec.size or (-1, -1, -1))}; {intensity_text(spec)} |
+| Input | one channel ({modality}), axes {spec.axcodes}, {grid}; {intensity_text(spec)} |
 | Training data | {card.data_source} |
 | Licence of the weights | {card.license} |
 | Intended use | {card.intended_use} |
