@@ -25,7 +25,8 @@ from Training.errors import DataError
 from Training.evaluate import evaluate, score
 from Training.labelled import LabelledVolume, Unreadable, load_cases
 from Training.phantom import make_phantom, write_dataset
-from Training.scores import markdown, read_scores
+from Training.score_tables import markdown
+from Training.scores import read_scores
 
 Array = npt.NDArray[Any]
 COARSE = {"pixdim": (8.0, 8.0, 8.0), "overlap": 0.0}
@@ -77,7 +78,7 @@ def test_the_liver_includes_the_tumour_of_both() -> None:
     assert made.classes is not None
     assert made.classes.pixel_accuracy == pytest.approx(1 - 16 / 144)
     assert made.lesions is not None
-    assert (made.lesions.recall, made.lesions.precision) == (1, 1)
+    assert (made.lesions.sensitivity, made.lesions.precision) == (1, 1)
 
 
 @pytest.mark.parametrize("who", ["model", "reference"])
@@ -119,7 +120,7 @@ def test_scores_survive_the_files(case: LabelledVolume, segmenter: Segmenter, tm
     assert 0 < dice < 1
     assert scores.summary["liver_dice_mean"] == dice
     assert (scores.summary["cases"], scores.summary["patients"]) == (1, 1)
-    assert {"f_score", "miou", "mpa", "lesion_recall"} <= scores.summary.keys()
+    assert {"f_score", "miou", "mpa", "lesion_sensitivity"} <= scores.summary.keys()
     assert scores.cases[1].labels[0].dice is None
     assert scores.cases[1].labels[0].volume_ml == scores.cases[0].labels[0].volume_ml
     rows = list(csv.DictReader((tmp_path / "scores.csv").open()))

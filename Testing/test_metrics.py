@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from LiverSegLib.volume import Volume
-from Training.lesions import match_lesions
+from Training.lesions import SIZES, LesionMatch, LesionScore, match_lesions
 from Training.metrics import LabelScore, confusion_matrix, dice, label_score, set_score, surface
 from Training.statistics import bootstrap_interval, describe, holm, paired_difference
 
@@ -120,12 +120,10 @@ def test_the_tolerance_is_in_millimetres() -> None:
     assert scored(a, b, tolerance_mm=3.9).nsd < 1.0  # type: ignore[operator]
 
 
-def test_two_empty_masks_agree() -> None:
+def test_nothing_on_both_sides_is_no_agreement() -> None:
     nothing = np.zeros((4, 4, 4), bool)
-    score = scored(nothing, nothing)
-    assert (score.dice, score.iou, score.nsd, score.precision, score.recall) == (1, 1, 1, 1, 1)
-    assert (score.hd95_mm, score.assd_mm, score.volume_error_percent) == (0, 0, 0)
-    assert dice(nothing, nothing) == 1
+    assert scored(nothing, nothing) == LabelScore("liver", volume_ml=0.0, reference_ml=0.0)
+    assert np.isnan(dice(nothing, nothing))
 
 
 @pytest.mark.parametrize("empty", ["found", "reference"])
@@ -133,7 +131,8 @@ def test_one_empty_mask_has_no_distance_and_no_overlap(empty: str) -> None:
     nothing, something = np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)
     found, reference = (nothing, something) if empty == "found" else (something, nothing)
     score = scored(found, reference)
-    assert (score.dice, score.iou, score.nsd, score.precision, score.recall) == (0, 0, 0, 0, 0)
+    assert (score.dice, score.iou, score.nsd) == (0, 0, 0)
+    assert (score.precision, score.recall) == ((None, 0) if empty == "found" else (0, None))
     assert (score.hd95_mm, score.assd_mm) == (None, None)
     assert score.volume_error_percent == (-100 if empty == "found" else None)
 
@@ -147,6 +146,7 @@ def test_metrics_of_random_masks_stay_between_0_and_1() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
         a, b = rng.random((2, 6, 7, 8)) < rng.random((2, 1, 1, 1)) ** 2
+        a[0, 0, 0] = b[5, 6, 7] = True  # neither is empty
         score = scored(a, b, tolerance_mm=float(rng.uniform(0, 5)))
         values = (score.dice, score.iou, score.nsd, score.precision, score.recall)
         assert all(v is not None and 0 <= v <= 1 for v in values)
@@ -198,7 +198,8 @@ def test_picture_scores_are_those_of_torchmetrics() -> None:
 
 def test_a_class_that_nobody_has_is_left_out() -> None:
     only_background = set_score([[7, 0], [0, 0]])
-    assert (only_background.f_score, only_background.miou, only_background.mpa) == (1, 1, 1)
+    assert (only_background.f_score, only_background.miou, only_background.mpa) == (None, None, None)
+    assert only_background.pixel_accuracy == 1
     invented = set_score([[6, 1], [0, 0]])
     assert invented.f_score == 0
     assert invented.miou == pytest.approx((6 / 7 + 0) / 2)
@@ -218,7 +219,8 @@ def test_lesions_are_found_missed_and_made_up() -> None:
     score = match_lesions(marked, reference, np.eye(4))
     assert [lesion.matched for lesion in score.reference] == [True, False]
     assert [(lesion.volume_ml, lesion.matched) for lesion in score.marked] == [(0.08, False), (0.048, True)]
-    assert (score.recall, score.precision, score.f1) == (0.5, 0.5, 0.5)
+    assert (score.sensitivity, score.precision, score.f1) == (0.5, 0.5, 0.5)
+    assert (score.found, score.false) == (1, 1)
     barely = match_lesions(lesions((19, 20)), lesions((0, 20), (38, 40)), np.eye(4))
     assert [lesion.matched for lesion in barely.reference] == [False, False]
 
@@ -235,11 +237,20 @@ def test_lesions_that_touch_at_a_corner_are_one_and_sizes_are_in_mm() -> None:
 def test_conventions_without_lesions() -> None:
     none, some = lesions(), lesions((3, 6))
     both = match_lesions(none, none, np.eye(4))
-    assert (both.precision, both.recall, both.f1) == (1, 1, 1)
+    assert (both.precision, both.sensitivity, both.f1, both.false) == (None, None, None, 0)
     missed = match_lesions(none, some, np.eye(4))
-    assert (missed.precision, missed.recall, missed.f1) == (None, 0, 0)
+    assert (missed.precision, missed.sensitivity, missed.f1, missed.false) == (None, 0, 0, 0)
     made_up = match_lesions(some, none, np.eye(4))
-    assert (made_up.precision, made_up.recall, made_up.f1) == (0, None, 0)
+    assert (made_up.precision, made_up.sensitivity, made_up.f1, made_up.false) == (0, None, 0, 1)
+
+
+def test_lesions_are_divided_by_their_longest_diameter() -> None:
+    sizes = (9.9, 10.0, 19.9, 20.0, 80.0)
+    score = LesionScore(tuple(LesionMatch(mm, 1.0, mm > 15) for mm in sizes), (LesionMatch(12.0, 1.0, False),))
+    parts = [score.of_size(size) for size in SIZES]
+    assert [(part.found, len(part.reference)) for part in parts] == [(0, 1), (1, 2), (2, 2)]
+    assert [part.false for part in parts] == [0, 1, 0]
+    assert (parts[0].sensitivity, parts[1].sensitivity, parts[2].precision) == (0, 0.5, None)
 
 
 def test_the_interval_of_the_mean_is_the_normal_one_for_many_cases() -> None:
@@ -264,7 +275,8 @@ def test_missing_values_are_counted() -> None:
     found = describe([1.0, None, 3.0], ["a", "b", "c"])
     assert found is not None
     assert (found.n, found.missing, found.mean, found.median, found.minimum) == (2, 1, 2, 2, 1)
-    assert describe([None], ["a"]) is None
+    nothing = describe([None, None], ["a", "b"])
+    assert (nothing.n, nothing.missing, nothing.mean, nothing.minimum, nothing.ci_low) == (0, 2, None, None, None)
 
 
 def test_the_mean_of_equal_values_is_that_value() -> None:
@@ -290,7 +302,11 @@ def test_paired_tests_need_six_patients() -> None:
     unchanged = paired_difference(first, first, names)
     assert unchanged is not None
     assert unchanged.p == 1.0
-    assert paired_difference([None], [0.5], ["a"]) is None
+    part = paired_difference([*first, None, 0.5], [*second, 0.5, None], [*names, "x", "y"])
+    assert (part.n, part.missing, part.patients) == (8, 2, 8)
+    assert (part.mean, part.p) == (result.mean, result.p)
+    nothing = paired_difference([None], [0.5], ["a"])
+    assert (nothing.n, nothing.missing, nothing.mean, nothing.p) == (0, 1, None, None)
 
 
 def test_holm_steps_down() -> None:

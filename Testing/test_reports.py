@@ -326,3 +326,21 @@ def test_the_report_command_says_where_the_page_is(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(run), "-o", str(tmp_path / "o.html")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "o.html").stat().st_size > 20_000
+
+
+def test_the_first_batch_of_a_run_keeps_the_proportions_of_its_voxels(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from Training.callbacks import Extras
+    from Training.recipe import load_recipe
+
+    recipe = load_recipe("liver3d_mr")  # 2.5 x 2.5 x 5.5 mm
+    image = torch.rand(1, 1, 32, 32, 16, generator=torch.Generator().manual_seed(0))
+    batch: dict[str, Any] = {"image": image, "label": torch.ones_like(image)}
+    start: Any = SimpleNamespace(global_step=0)
+    Extras(tmp_path, recipe).on_train_batch_start(start, start, batch, 0)
+    save_preview(batch, tmp_path / "true.png", recipe.labels, (2.5, 2.5, 5.5))
+    save_preview(batch, tmp_path / "flat.png", recipe.labels)
+    first = (tmp_path / "first_batch.png").read_bytes()
+    assert first == (tmp_path / "true.png").read_bytes()
+    assert first != (tmp_path / "flat.png").read_bytes()

@@ -105,18 +105,13 @@ class Extras(Callback):
     ) -> None:
         if trainer.global_step > 0 or batch_idx > 0:
             return
-        from Training.preview import save_preview
+        from Training.preview import patch_spacing, save_preview
 
         here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         attempt(
             "the preview of the first batch",
-            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels, self._spacing()),
+            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels, patch_spacing(self.recipe)),
         )
-
-    def _spacing(self) -> tuple[float, ...] | None:
-        """mm of a voxel along the patch's axes, or None where the images keep their own."""
-        pixdim = self.recipe.preprocess.pixdim[: self.recipe.spatial_dims]
-        return pixdim if all(mm > 0 for mm in pixdim) else None
 
     def _write(self, name: str, text: str) -> None:
         (self.run / name).write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from pydantic import Field
 from Training.errors import DataError
 from Training.metrics import METRICS, SET_METRICS, set_score
 from Training.options import Part
-from Training.scores import ALL_CLASSES, LESION_METRICS, SHOWN, CaseScore, new_folder, read_scores
+from Training.scores import (
+    ALL_CLASSES,
+    LESION_METRICS,
+    SHOWN,
+    CaseScore,
+    drawn_labels,
+    new_folder,
+    pooled_lesions,
+    read_scores,
+)
 from Training.statistics import Distribution, PairedDifference, describe, holm, paired_difference
 
 _LEFT_OUT = ("volume_ml", "reference_ml", "volume_error_percent")
@@ -25,7 +35,7 @@ class Row(Part):
 
     label: str
     metric: str
-    runs: list[Distribution | None]
+    runs: list[Distribution]
     values: list[list[float | None]]
 
 
@@ -45,7 +55,8 @@ class Difference(Part):
 class Comparison(Part):
     """Runs compared on the cases that all of them scored.
 
-    `models`: the package of each run. `pooled`: pixel accuracy, F-score, mIoU and mPA of all pixels of all cases of
+    `models`: the package of each run. `lesions`: the lesions of all cases together in each run; empty where one of
+    them was not scored for lesions. `pooled`: pixel accuracy, F-score, mIoU and mPA of all pixels of all cases of
     each run; empty where the models segment different labels. `left_out`: cases that not every run scored.
     """
 
@@ -55,7 +66,8 @@ class Comparison(Part):
     patients: int
     left_out: list[str] = Field(default=[])
     rows: list[Row]
-    pooled: list[dict[str, float]]
+    pooled: list[dict[str, float | None]]
+    lesions: list[dict[str, int]] = Field(default=[])
     differences: list[Difference]
 
 
@@ -93,6 +105,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
         left_out=[name for name in listed if name not in set(names)],
         rows=rows,
         pooled=[_pooled(run) for run in cases] if same_classes else [],
+        lesions=_lesions(cases),
         differences=[d for row in rows for d in _differences(row, runs, patients)],
     )
 
@@ -116,30 +129,36 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
 def _rows(cases: Sequence[Sequence[CaseScore]], patients: Sequence[str]) -> list[Row]:
     values = [[case.values() for case in run] for run in cases]
-    keys = dict.fromkeys(key for run in values for one in run for key in one if key[1] in COMPARED)
+    known = set.intersection(*(drawn_labels(run) for run in cases))
+    keys = dict.fromkeys(key for run in values for one in run for key in one if key[1] in COMPARED and key[0] in known)
     rows = []
     for label, metric in keys:
         columns = [[one.get((label, metric)) for one in run] for run in values]
-        runs = [describe(column, patients) for column in columns]
-        if all(run is not None for run in runs):
-            rows.append(Row(label=label, metric=metric, runs=runs, values=columns))
+        rows.append(Row(label=label, metric=metric, runs=[describe(c, patients) for c in columns], values=columns))
     return rows
 
 
-def _pooled(cases: Sequence[CaseScore]) -> dict[str, float]:
-    total = set_score(np.sum([np.asarray(case.confusion) for case in cases], axis=0))
-    return {key: float(getattr(total, key)) for key in SET_METRICS}
+def _pooled(cases: Sequence[CaseScore]) -> dict[str, float | None]:
+    return asdict(set_score(np.sum([np.asarray(case.confusion) for case in cases], axis=0)))
+
+
+def _lesions(cases: Sequence[Sequence[CaseScore]]) -> list[dict[str, int]]:
+    totals = [pooled_lesions(run) for run in cases]
+    return [
+        {"reference": len(t.reference), "found": t.found, "marked": len(t.marked), "false": t.false}
+        for t in totals
+        if t is not None and None not in totals
+    ]
 
 
 def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list[Difference]:
     pairs = list(combinations(range(len(runs)), 2))
     results = [paired_difference(row.values[a], row.values[b], patients) for a, b in pairs]
-    corrected = holm([None if result is None else result.p for result in results])
+    corrected = holm([result.p for result in results])
     return [
         Difference(label=row.label, metric=row.metric, first=runs[a], second=runs[b],
                    result=PairedDifference(**{**vars(result), "p_holm": p}))
         for (a, b), result, p in zip(pairs, results, corrected, strict=True)
-        if result is not None
     ]  # fmt: skip
 
 

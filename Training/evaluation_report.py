@@ -8,7 +8,8 @@ from Training import html
 from Training.charts import agreement_chart, volume_chart
 from Training.lesions import OVERLAP
 from Training.metrics import METRICS
-from Training.scores import SHOWN, CaseScore, Scores, pooled_lesions, rows_worst_first, shown, with_interval
+from Training.score_tables import LESION_HEADER, MISSING, lesion_rows, sentences
+from Training.scores import SHOWN, CaseScore, Scores, rows_worst_first, shown, with_interval
 
 REPORT = "report.html"
 _CASE_METRICS = ("dice", "iou", "nsd", "hd95_mm", "assd_mm", "volume_ml", "reference_ml", "volume_error_percent")
@@ -22,8 +23,8 @@ def write_report(folder: Path, scores: Scores) -> Path:
         folder: the evaluation's folder.
         scores: what it found.
     """
-    counts = ", ".join(f"{scores.summary.get(key, 0):.0f} {key}" for key in ("cases", "patients"))
-    parts = [html.paragraph(f"{scores.model}: {counts} with a reference."), html.preformatted(scores.command)]
+    parts = [html.paragraph(f"Model: {scores.model}"), html.preformatted(scores.command)]
+    parts += [html.paragraph(text) for text in sentences(scores)]
     parts += _failed(scores) + _summary(scores)
     for heading, chart in (("Agreement", agreement_chart(scores)), ("Volumes", volume_chart(scores))):
         if chart is not None:
@@ -69,9 +70,9 @@ def _summary(scores: Scores) -> list[str]:
     )
     pooled = [f"{SHOWN[key].title} {shown(scores.summary[key], key)}" for key in _POOLED if key in scores.summary]
     note = (
-        f"NSD: normalised surface Dice at {scores.tolerance_mm:g} mm. HD95 and ASSD have no value where only one of "
-        "model and reference is empty (missing). CI: percentile bootstrap over patients, 10,000 draws. SD is between "
-        "cases. Lengths and volumes of pictures that do not tell their pixel size take 1 mm a pixel."
+        f"{MISSING} NSD: normalised surface Dice at {scores.tolerance_mm:g} mm. False lesions: how many in a scan. CI: "
+        "percentile bootstrap over patients, 10,000 draws. SD is between cases. Lengths and volumes of "
+        "pictures that do not tell their pixel size take 1 mm a pixel."
     )
     return [html.heading("Summary"), html.table(header, rows, text_columns=2),
             html.paragraph(f"All pixels of all cases pooled: {', '.join(pooled)}."),
@@ -79,16 +80,9 @@ def _summary(scores: Scores) -> list[str]:
 
 
 def _lesions(scores: Scores) -> list[str]:
-    pooled = pooled_lesions(scores.cases)
-    if pooled is None:
+    by_size = lesion_rows(scores)
+    if not by_size:
         return []
-    found = sum(lesion.matched for lesion in pooled.reference)
-    false = sum(not lesion.matched for lesion in pooled.marked)
-    text = (
-        f"{found} of {len(pooled.reference)} lesions found, {false} of {len(pooled.marked)} marked ones false: "
-        f"precision {shown(pooled.precision, 'lesion_precision')}, recall {shown(pooled.recall, 'lesion_recall')}, "
-        f"F1 {shown(pooled.f1, 'lesion_f1')}."
-    )
     rows = []
     for case in scores.cases:
         if case.lesions is None:
@@ -106,7 +100,7 @@ def _lesions(scores: Scores) -> list[str]:
         f"A lesion is a connected part. It is found where at least {OVERLAP:.0%} of it is marked, and a marked one is "
         f"false where less than {OVERLAP:.0%} of it lies in a reference lesion."
     )
-    return [html.heading("Lesions"), html.paragraph(text), html.table(header, rows, text_columns=3),
+    return [html.heading("Lesions"), html.table(LESION_HEADER, by_size), html.table(header, rows, text_columns=3),
             html.paragraph(note, "note")]  # fmt: skip
 
 

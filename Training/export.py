@@ -120,7 +120,8 @@ def _first(out: Any) -> torch.Tensor:
 
 def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
     """Metrics of the first folder for metadata.json, and every folder's table for the card."""
-    from Training.scores import markdown, read_scores
+    from Training.score_tables import markdown
+    from Training.scores import read_scores
 
     metrics: dict[str, float] = {}
     parts = []
@@ -134,6 +135,7 @@ def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
 def model_card(recipe: Recipe, spec: PackageSpec, results: str) -> str:
     """The model card in Markdown."""
     card = recipe.card
+    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
     grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
     return f"""# {card.title}

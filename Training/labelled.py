@@ -18,7 +18,7 @@ from LiverSegLib.io import read_volume
 from LiverSegLib.volume import Volume, label_for
 from Training.errors import DataError
 from Training.options import Part
-from Training.readers import on_grid_of, prepared_cases
+from Training.readers import count_prepared, on_grid_of, prepared_cases
 from Training.recipe import Recipe, load_recipe
 
 
@@ -81,6 +81,16 @@ class CaseEntry(Part):
     def meaning(self) -> dict[int, str]:
         """What the reference's values mean."""
         return self.labels or dict.fromkeys(self.values or [1], "liver")
+
+
+def count_cases(where: Path, split: str = "val", changes: list[str] | None = None) -> int | None:
+    """How many cases `load_cases` gives, found without reading an image; None where that cannot be told."""
+    try:
+        if (where / "index.json").is_file():
+            return count_prepared(where, split, load_recipe(where / "recipe.yaml", changes))
+        return len(_msd_entries(where) if where.is_dir() else _listed_entries(where))
+    except LiverSegError:
+        return None  # what is wrong is said when they are loaded
 
 
 def load_cases(

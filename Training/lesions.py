@@ -4,6 +4,8 @@ Lesions are connected parts (26 neighbours in 3D, 8 in a picture). A reference l
 `OVERLAP` of its voxels are marked; a marked lesion is a false one if less than `OVERLAP` of it lies in reference
 lesions. This way one blob over two lesions finds both, and a lesion marked in two parts counts once (compare the
 lesion-wise scores of LiTS, Bilic et al. 2023, arXiv:1901.04056).
+
+A share of no lesions is no number: a model that marks nothing has no precision, and a healthy patient no sensitivity.
 """
 
 from __future__ import annotations
@@ -29,40 +31,65 @@ class LesionMatch:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A range of longest diameters in mm; `high_mm` itself is not in it."""
+
+    title: str
+    low_mm: float
+    high_mm: float
+
+
+SIZES = (Size("under 10 mm", 0, 10), Size("10 to 20 mm", 10, 20), Size("20 mm and more", 20, float("inf")))
+
+
+@dataclass(frozen=True)
 class LesionScore:
     """The lesions of one case, or of all, largest first.
 
-    Precision is the share of the marked lesions that are real, recall the share of the real ones that are found,
-    f1 their harmonic mean. Without any lesion on either side all are 1. Without a reference lesion, recall is None;
-    without a marked one, precision is None; f1 is 0 in both.
+    Sensitivity is the share of the real lesions that are found, None where there is none. Precision is the share of
+    the marked lesions that are real, None where none is marked. f1 is the harmonic mean of both, 0 where only one
+    side has lesions and None where neither has. `false` counts the marked lesions that are not real.
     """
 
     reference: tuple[LesionMatch, ...] = ()
     marked: tuple[LesionMatch, ...] = ()
 
     @property
+    def found(self) -> int:
+        """How many reference lesions are found."""
+        return sum(lesion.matched for lesion in self.reference)
+
+    @property
+    def false(self) -> int:
+        """How many marked lesions lie on no reference lesion."""
+        return sum(not lesion.matched for lesion in self.marked)
+
+    @property
+    def sensitivity(self) -> float | None:
+        """Share of the reference lesions that are found."""
+        return self.found / len(self.reference) if self.reference else None
+
+    @property
     def precision(self) -> float | None:
         """Share of the marked lesions that lie on a reference lesion."""
-        return _share(self.marked, self.reference)
+        return 1 - self.false / len(self.marked) if self.marked else None
 
     @property
-    def recall(self) -> float | None:
-        """Share of the reference lesions that are found."""
-        return _share(self.reference, self.marked)
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and sensitivity."""
+        if not self.reference and not self.marked:
+            return None
+        precision, sensitivity = self.precision or 0.0, self.sensitivity or 0.0
+        both = precision + sensitivity
+        return 2 * precision * sensitivity / both if both else 0.0
 
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
-        precision, recall = self.precision, self.recall
-        if precision is None or recall is None or precision + recall == 0:
-            return 0.0
-        return 2 * precision * recall / (precision + recall)
-
-
-def _share(lesions: tuple[LesionMatch, ...], others: tuple[LesionMatch, ...]) -> float | None:
-    if lesions:
-        return sum(lesion.matched for lesion in lesions) / len(lesions)
-    return None if others else 1.0
+    def of_size(self, size: Size) -> LesionScore:
+        """The lesions whose longest diameter is in `size`; a found lesion may be marked larger or smaller."""
+        reference, marked = (
+            tuple(lesion for lesion in side if size.low_mm <= lesion.longest_diameter_mm < size.high_mm)
+            for side in (self.reference, self.marked)
+        )
+        return LesionScore(reference, marked)
 
 
 def match_lesions(marked: Mask, reference: Mask, affine: npt.NDArray[np.float64]) -> LesionScore:

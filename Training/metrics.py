@@ -1,8 +1,10 @@
 """How well a mask agrees with its reference: overlap, surface distances in mm, volumes.
 
-Conventions: where both masks are empty the agreement is perfect (overlap metrics 1, distances 0, volume error 0);
-where only one is empty, overlap metrics are 0 and distances are None, because no number stands for them; the
-summary counts these cases as missing. The surface of a mask are its voxels with a face neighbour outside it, and
+Conventions: a share of nothing is no number. Where both masks are empty there is nothing to agree on, and every
+metric but the volumes is None; such a case enters no mean, or a model that never finds anything would be praised for
+every healthy patient. Where only one is empty, the overlaps (Dice, IoU, NSD) are 0 and the distances None, because no
+length stands for them; the precision of nothing found and the recall of nothing drawn are None as well. Summaries
+count the cases without a value as missing. The surface of a mask are its voxels with a face neighbour outside it, and
 what lies beyond the image is outside. Distances run between voxel centres placed by the affine, so they are right
 for anisotropic, oblique and sheared grids. Along an axis with one voxel there is no surface: pictures are 2D.
 """
@@ -54,8 +56,9 @@ class LabelScore:
     nsd: normalised surface Dice, the share of both surfaces that lies within the tolerance of the other (Nikolov
     et al. 2018, arXiv:1809.04430; counted in voxels as MONAI does). hd95_mm: the larger of the two directed 95th
     percentiles of surface distances. assd_mm: mean of all distances from either surface to the other.
-    volume_error_percent: 100 (found - reference) / reference; None where only the reference is empty.
-    Everything but volume_ml is None without a reference.
+    volume_error_percent: 100 (found - reference) / reference; None where the reference is empty.
+    What is None where one or both are empty: see above. Everything but volume_ml is None without a reference, and so
+    is reference_ml, which is 0 where a person looked and drew nothing.
     """
 
     label: str
@@ -72,9 +75,9 @@ class LabelScore:
 
 
 def dice(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
-    """Dice overlap of two masks of one shape; 1 where both are empty."""
+    """Dice overlap of two masks of one shape; NaN where both are empty."""
     both = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2.0 * np.count_nonzero(np.logical_and(a, b)) / both if both else 1.0
+    return 2.0 * np.count_nonzero(np.logical_and(a, b)) / both if both else float("nan")
 
 
 def label_score(
@@ -117,11 +120,14 @@ def label_score(
 
 
 def _with_an_empty_mask(label: str, volume_ml: float, reference_ml: float) -> LabelScore:
-    agree = volume_ml == reference_ml  # both are empty
-    overlap, distance = (1.0, 0.0) if agree else (0.0, None)
-    error = 0.0 if agree else None if reference_ml == 0 else -100.0
-    return LabelScore(label, volume_ml, reference_ml, error, overlap, overlap, overlap, overlap, overlap,
-                      distance, distance)  # fmt: skip
+    """The score where nothing was found, nothing was drawn, or neither."""
+    if not volume_ml and not reference_ml:
+        return LabelScore(label, 0.0, 0.0)
+    missed, made_up = reference_ml > 0, volume_ml > 0
+    return LabelScore(
+        label, volume_ml, reference_ml, volume_error_percent=-100.0 if missed else None, dice=0.0, iou=0.0, nsd=0.0,
+        precision=0.0 if made_up else None, recall=0.0 if missed else None,
+    )  # fmt: skip
 
 
 def joint_box(first: Mask, second: Mask) -> Box:
@@ -193,14 +199,14 @@ class SetScore:
     miou: mean over the classes, background included, of TP / (TP + FP + FN).
     mpa: mean over the classes, background included, of TP / (TP + FN), the pixel accuracy of each class.
     A class that neither the reference nor the result holds is left out of f_score and miou, one that the reference
-    does not hold is left out of mpa (Garcia-Garcia et al. 2017, arXiv:1704.06857). f_score is 1 where no label is
-    anywhere.
+    does not hold is left out of mpa (Garcia-Garcia et al. 2017, arXiv:1704.06857). Where no label is anywhere, the
+    three means are None: the background alone would make them 1.
     """
 
     pixel_accuracy: float
-    f_score: float
-    miou: float
-    mpa: float
+    f_score: float | None
+    miou: float | None
+    mpa: float | None
 
 
 SET_METRICS = {
@@ -218,10 +224,13 @@ def set_score(confusion: npt.ArrayLike) -> SetScore:
     reference, found = matrix.sum(1), matrix.sum(0)
     union = reference + found - right
     labels = union[1:] > 0
+    accuracy = float(right.sum() / matrix.sum())
+    if not labels.any():
+        return SetScore(accuracy, None, None, None)
     f_scores = 2 * right[1:][labels] / (reference + found)[1:][labels]
     return SetScore(
-        pixel_accuracy=float(right.sum() / matrix.sum()),
-        f_score=float(f_scores.mean()) if labels.any() else 1.0,
+        pixel_accuracy=accuracy,
+        f_score=float(f_scores.mean()),
         miou=float((right[union > 0] / union[union > 0]).mean()),
         mpa=float((right[reference > 0] / reference[reference > 0]).mean()),
     )

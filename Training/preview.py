@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from LiverSegLib.pictures import figures
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.volume import label_for
+from Training.recipe import Recipe
 
 MAX_SAMPLES = 8
 _PANEL = 2.3
@@ -65,6 +66,12 @@ def save_preview(
     handles = [Patch(color=colors[name], label=name) for _, name in sorted(labels.items())]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
     figures.save(figure, path)
+
+
+def patch_spacing(recipe: Recipe) -> tuple[float, ...] | None:
+    """Voxel distances in mm along the axes of a recipe's patches; None where they are each image's own."""
+    found = recipe.preprocess.pixdim[: recipe.spatial_dims]
+    return found if min(found) > 0 else None
 
 
 View = tuple[str, Array, Array, float]

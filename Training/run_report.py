@@ -16,7 +16,8 @@ from LiverSegLib.io.atomic import atomic_file
 from Training import html
 from Training.errors import DataError
 from Training.plots import Series, best_epoch, plot_history, read_history
-from Training.scores import markdown, read_scores
+from Training.score_tables import markdown
+from Training.scores import read_scores
 from Training.system import system_rows
 
 _LONG = 40

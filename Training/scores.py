@@ -1,4 +1,4 @@
-"""The scores of an evaluation as data: scores.json, scores.csv, and tables for a model card."""
+"""The scores of an evaluation as data: scores.json, scores.csv and summary.csv."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
 
 from LiverSegLib.io.atomic import atomic_file
 from Training.errors import DataError
-from Training.lesions import LesionScore
+from Training.lesions import SIZES, LesionScore
 from Training.metrics import METRICS, SET_METRICS, LabelScore, Metric, SetScore, set_score
 from Training.options import Part
 from Training.statistics import Distribution, describe
@@ -21,12 +22,15 @@ from Training.statistics import Distribution, describe
 SCORES = "scores.json"
 ALL_CLASSES = "all classes"
 LESION_METRICS = {
+    "lesion_sensitivity": Metric("lesion sensitivity", 3, 1),
     "lesion_precision": Metric("lesion precision", 3, 1),
-    "lesion_recall": Metric("lesion recall", 3, 1),
     "lesion_f1": Metric("lesion F1", 3, 1),
+    "lesion_false": Metric("false lesions", 2, -1),
 }
+"""The lesion metrics of one case; the mean of the last is the number of false lesions per scan."""
+_LESION_COUNTS = ("lesions_reference", "lesions_found", "lesions_marked", "lesions_false")
+_HEADLINES = ("dice", "nsd", "hd95_mm", "assd_mm", "volume_error_percent")
 SHOWN = {**METRICS, **SET_METRICS, **LESION_METRICS}
-_MANY_CASES = 25
 
 
 class CaseScore(Part):
@@ -73,8 +77,8 @@ class CaseScore(Part):
         for row in self.labels:
             found |= {(row.label, key): getattr(row, key) for key in METRICS}
         if self.lesions is not None:
-            ours = {"lesion_precision": self.lesions.precision, "lesion_recall": self.lesions.recall}
-            found |= {("tumor", key): value for key, value in ours.items()} | {("tumor", "lesion_f1"): self.lesions.f1}
+            values = self.lesions.sensitivity, self.lesions.precision, self.lesions.f1, float(self.lesions.false)
+            found |= {("tumor", key): value for key, value in zip(LESION_METRICS, values, strict=True)}
         return found | {(ALL_CLASSES, key): value for key, value in asdict(set_score(self.confusion)).items()}
 
 
@@ -89,9 +93,12 @@ class Statistic(Part):
 class Scores(Part):
     """An evaluation: what it was, the headline numbers, the full statistics and every case.
 
-    `summary` holds counts, "<label>_<metric>_mean" and the like, and the metrics of all cases pooled ("miou", ...).
+    `summary` holds counts of cases and lesions; "<label>_<metric>_mean" and the like, where a case has a value, with
+    "_n" and "_missing", the cases with and without one; and the metrics of all cases pooled ("miou", ...).
+    `conventions`: which numbers stand for what; scores of different ones cannot be compared.
     """
 
+    conventions: Literal[2]
     title: str
     command: str
     model: str
@@ -108,18 +115,24 @@ def summarize(
 ) -> Scores:  # fmt: skip
     """Put cases and their statistics together; `labels` in the order of the confusion matrices."""
     by_key: dict[tuple[str, str], list[tuple[float | None, str]]] = {}
+    known = drawn_labels(cases)
     for case in cases:
         for key, value in case.values().items():
-            by_key.setdefault(key, []).append((value, case.patient))
-    statistics = []
-    for (label, metric), pairs in by_key.items():
-        found = describe([value for value, _ in pairs], [patient for _, patient in pairs])
-        if found is not None:
-            statistics.append(Statistic(label=label, metric=metric, values=found))
+            if key[0] in known:
+                by_key.setdefault(key, []).append((value, case.patient))
+    statistics = [
+        Statistic(label=label, metric=metric, values=describe([v for v, _ in pairs], [p for _, p in pairs]))
+        for (label, metric), pairs in by_key.items()
+    ]
     return Scores(
-        title=title, command=command, model=model, tolerance_mm=tolerance_mm, labels=list(labels),
+        conventions=2, title=title, command=command, model=model, tolerance_mm=tolerance_mm, labels=list(labels),
         summary=_headline(cases, statistics), statistics=statistics, cases=list(cases),
     )  # fmt: skip
+
+
+def drawn_labels(cases: Sequence[CaseScore]) -> set[str]:
+    """The labels that a person looked for in at least one case, and what stands for all of them."""
+    return {ALL_CLASSES, *(row.label for case in cases for row in case.labels if row.reference_ml is not None)}
 
 
 def _headline(cases: Sequence[CaseScore], statistics: Sequence[Statistic]) -> dict[str, float]:
@@ -129,19 +142,33 @@ def _headline(cases: Sequence[CaseScore], statistics: Sequence[Statistic]) -> di
     if failed:
         summary["failed"] = float(failed)
     for row in statistics:
-        name = f"{row.label.replace(' ', '_')}_{row.metric}"
+        if row.metric not in _HEADLINES:
+            continue
+        name, values = f"{row.label.replace(' ', '_')}_{row.metric}", row.values
+        summary |= {f"{name}_n": float(values.n), f"{name}_missing": float(values.missing)}
+        shares = {"mean": values.mean}
         if row.metric == "dice":
-            summary |= {f"{name}_mean": row.values.mean, f"{name}_median": row.values.median,
-                        f"{name}_p5": row.values.p5, f"{name}_min": row.values.minimum}  # fmt: skip
-        elif row.metric in ("nsd", "hd95_mm", "assd_mm", "volume_error_percent"):
-            summary[f"{name}_mean"] = row.values.mean
+            shares |= {"median": values.median, "p5": values.p5, "min": values.minimum}
+        summary |= {f"{name}_{key}": value for key, value in shares.items() if value is not None}
     if scored:
-        summary |= asdict(set_score(np.sum([np.asarray(case.confusion) for case in scored], axis=0)))
+        total = asdict(set_score(np.sum([np.asarray(case.confusion) for case in scored], axis=0)))
+        summary |= {key: value for key, value in total.items() if value is not None}
+    return summary | _lesion_headline(cases)
+
+
+def _lesion_headline(cases: Sequence[CaseScore]) -> dict[str, float]:
+    """Counts of all cases together, and the shares that they give."""
     pooled = pooled_lesions(cases)
-    if pooled is not None:
-        ours = {"lesion_precision": pooled.precision, "lesion_recall": pooled.recall, "lesion_f1": pooled.f1}
-        summary |= {key: value for key, value in ours.items() if value is not None}
-    return summary
+    if pooled is None:
+        return {}
+    numbers = len(pooled.reference), pooled.found, len(pooled.marked), pooled.false
+    counts: dict[str, float | None] = dict(zip(_LESION_COUNTS, numbers, strict=True))
+    counts["lesions_false_per_scan"] = pooled.false / sum(case.lesions is not None for case in cases)
+    for size in SIZES:
+        part, name = pooled.of_size(size), size.title.replace(" ", "_")
+        counts |= {f"lesions_{name}_reference": len(part.reference), f"lesions_{name}_found": part.found}
+    shares = {"lesion_sensitivity": pooled.sensitivity, "lesion_precision": pooled.precision, "lesion_f1": pooled.f1}
+    return {key: float(value) for key, value in {**counts, **shares}.items() if value is not None}
 
 
 def pooled_lesions(cases: Sequence[CaseScore]) -> LesionScore | None:
@@ -166,11 +193,14 @@ def new_folder(folder: Path) -> Path:
 
 
 def write_scores(folder: Path, scores: Scores) -> None:
-    """scores.json, which `read_scores` reads, and scores.csv with a row for each case and label."""
+    """scores.json, which `read_scores` reads, scores.csv with a row for each case and label, and summary.csv.
+
+    In the tables an empty cell is a missing value.
+    """
     with atomic_file(folder / SCORES) as complete:
         complete.write(json.dumps(scores.model_dump(), indent=1).encode())
     first = ["case", "patient"]
-    columns = [f.name for f in fields(LabelScore)]
+    columns = [*(f.name for f in fields(LabelScore)), *_LESION_COUNTS]
     last = ["pixel_accuracy", "seconds", "warnings", "error"]
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*first, *columns, *last])
@@ -179,9 +209,22 @@ def write_scores(folder: Path, scores: Scores) -> None:
             accuracy = None if case.classes is None else case.classes.pixel_accuracy
             common = {"case": case.case, "patient": case.patient, "pixel_accuracy": accuracy,
                       "seconds": round(case.seconds, 3), "warnings": case.warnings, "error": case.error}  # fmt: skip
-            writer.writerows(common | asdict(row) for row in case.labels)
+            writer.writerows(common | asdict(row) | _lesion_counts(case, row.label) for row in case.labels)
             if not case.labels:
                 writer.writerow(common)
+    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = [{"label": row.label, "metric": row.metric, **asdict(row.values)} for row in scores.statistics]
+        table = csv.DictWriter(file, ["label", "metric", *(f.name for f in fields(Distribution))])
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _lesion_counts(case: CaseScore, label: str) -> dict[str, int]:
+    lesions = case.lesions
+    if label != "tumor" or lesions is None:
+        return {}
+    numbers = len(lesions.reference), lesions.found, len(lesions.marked), lesions.false
+    return dict(zip(_LESION_COUNTS, numbers, strict=True))
 
 
 def read_scores(folder: Path) -> Scores:
@@ -204,35 +247,9 @@ def shown(value: float | None, metric: str) -> str:
 
 
 def with_interval(values: Distribution, metric: str) -> str:
-    """Mean and confidence interval as tables show them: "0.951 [0.940, 0.962]"."""
+    """Mean and confidence interval as tables show them: "0.951 [0.940, 0.962]"; "-" without any value."""
     ends = "" if values.ci_low is None else f" [{shown(values.ci_low, metric)}, {shown(values.ci_high, metric)}]"
     return shown(values.mean, metric) + ends
-
-
-def markdown(scores: Scores) -> str:
-    """Summary and cases as Markdown tables, for the model card; of many cases only the worst."""
-    lines = ["| label | metric | mean [95 % CI] | median | worst |", "|---|---|---|---|---|"]
-    for row in scores.statistics:
-        better = SHOWN[row.metric].better
-        if better and row.metric not in ("iou", "precision", "recall"):
-            worst = row.values.minimum if better > 0 else row.values.maximum
-            cells = (row.label, SHOWN[row.metric].title, with_interval(row.values, row.metric),
-                     shown(row.values.median, row.metric), shown(worst, row.metric))  # fmt: skip
-            lines.append(f"| {' | '.join(cells)} |")
-    keys = ("dice", "nsd", "hd95_mm", "volume_ml", "reference_ml")
-    lines += ["", f"| case | label | {' | '.join(METRICS[key].title for key in keys)} | seconds |"]
-    lines.append("|---|---|" + "---|" * (len(keys) + 1))
-    cases = scores.cases
-    if len(cases) > _MANY_CASES:
-        cases = sorted(cases, key=lambda case: case.rank)[:10]
-        lines[-2:-2] = [f"The worst 10 of {len(scores.cases)} cases:", ""]
-    lines += [_row(case, row, keys) for case in cases for row in case.labels]
-    return "\n".join(lines if scores.statistics else lines[3:])
-
-
-def _row(case: CaseScore, row: LabelScore, keys: Sequence[str]) -> str:
-    name = case.case.replace("|", "\\|")
-    return f"| {name} | {row.label} | {' | '.join(shown(getattr(row, k), k) for k in keys)} | {case.seconds:.1f} |"
 
 
 def rows_worst_first(scores: Scores) -> Iterator[tuple[CaseScore, LabelScore]]:

@@ -20,25 +20,26 @@ Array = npt.NDArray[np.float64]
 class Distribution:
     """The values of one metric over cases.
 
-    `n` cases have a value and `missing` have none. sd is the sample's. ci_low, ci_high: 95 % confidence interval
-    of the mean, None for a single patient; with fewer than about ten patients it is too narrow.
+    `n` cases have a value and `missing` have none; without any value every number is None. sd is the sample's.
+    ci_low, ci_high: 95 % confidence interval of the mean, None for a single patient; with fewer than about ten
+    patients it is too narrow.
     """
 
     n: int
     missing: int
-    mean: float
-    median: float
-    sd: float | None
-    p5: float
-    p95: float
-    minimum: float
-    maximum: float
-    ci_low: float | None
-    ci_high: float | None
+    mean: float | None = None
+    median: float | None = None
+    sd: float | None = None
+    p5: float | None = None
+    p95: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
 
 
-def describe(values: Sequence[float | None], patients: Sequence[str]) -> Distribution | None:
-    """Distribution of a metric; None where no case has a value.
+def describe(values: Sequence[float | None], patients: Sequence[str]) -> Distribution:
+    """Distribution of a metric over the cases that have a value.
 
     Args:
         values: one a case, None where the metric is not defined.
@@ -46,7 +47,7 @@ def describe(values: Sequence[float | None], patients: Sequence[str]) -> Distrib
     """
     kept = [(v, p) for v, p in zip(values, patients, strict=True) if v is not None]
     if not kept:
-        return None
+        return Distribution(0, len(values))
     numbers = np.array([v for v, _ in kept])
     low, high = bootstrap_interval(numbers, [p for _, p in kept])
     return Distribution(
@@ -98,30 +99,33 @@ def _times_drawn(patients: int) -> Array:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Second minus first over the same cases.
+    """Second minus first over the `n` cases where both have a value; in `missing` cases one or both have none.
 
-    p: two-sided Wilcoxon signed-rank test over patients (a patient's cases are averaged), None for fewer than
-    `MIN_PAIRS` patients. p_holm: after Holm's correction for all the comparisons made together.
+    Without any such case the numbers are None. p: two-sided Wilcoxon signed-rank test over patients (a patient's
+    cases are averaged), None for fewer than `MIN_PAIRS` patients. p_holm: after Holm's correction for all the
+    comparisons made together.
     """
 
     n: int
+    missing: int
     patients: int
-    mean: float
-    ci_low: float | None
-    ci_high: float | None
-    p: float | None
+    mean: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    p: float | None = None
     p_holm: float | None = None
 
 
 def paired_difference(
     first: Sequence[float | None], second: Sequence[float | None], patients: Sequence[str]
-) -> PairedDifference | None:
-    """Compare two models on the same cases, in the same order; None where no case has both values."""
+) -> PairedDifference:
+    """Compare two models on the same cases, in the same order."""
     from scipy.stats import wilcoxon
 
     both = [(b - a, p) for a, b, p in zip(first, second, patients, strict=True) if a is not None and b is not None]
+    missing = len(patients) - len(both)
     if not both:
-        return None
+        return PairedDifference(0, missing, 0)
     differences, owners = np.array([d for d, _ in both]), [p for _, p in both]
     names, owner = np.unique(np.asarray(owners), return_inverse=True)
     per_patient = np.bincount(owner, weights=differences) / np.bincount(owner)
@@ -130,7 +134,7 @@ def paired_difference(
         # Pratt keeps the ties at zero; without any difference there is nothing to rank.
         p = float(wilcoxon(per_patient, zero_method="pratt").pvalue) if per_patient.any() else 1.0
     low, high = bootstrap_interval(differences, owners)
-    return PairedDifference(len(both), len(names), float(differences.mean()), low, high, p)
+    return PairedDifference(len(both), missing, len(names), float(differences.mean()), low, high, p)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

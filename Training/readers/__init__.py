@@ -4,7 +4,7 @@ from Training.errors import DataError
 from Training.readers.case import Entry, Listing, RawCase
 from Training.readers.grids import on_grid_of
 from Training.readers.listing import list_cases, survey
-from Training.readers.prepared import Case, load_index, prepared_cases
+from Training.readers.prepared import Case, count_prepared, load_index, prepared_cases
 
 __all__ = [
     "Case",
@@ -12,6 +12,7 @@ __all__ = [
     "Entry",
     "Listing",
     "RawCase",
+    "count_prepared",
     "list_cases",
     "load_index",
     "on_grid_of",

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from LiverSegLib.volume import Volume
 from Training.errors import DataError
 from Training.options import Preprocess, Split
-from Training.readers.case import RawCase
+from Training.readers.case import Entry, RawCase
 from Training.readers.listing import survey
 from Training.recipe import Recipe, load_recipe
+from Training.sources import Source
 from Training.split import divide
 
 
@@ -116,6 +117,23 @@ def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> It
         DataError: no such split, or the data has gone.
     """
     recipe = recipe or load_recipe(folder / "recipe.yaml")
+    for source, entry in _entries(folder, split, recipe):
+        raw = entry.load()
+        patient = f"{source.name}_{entry.patient}"
+        yield replace(raw, name=f"{source.name}_{raw.name}", patient=patient, volume=_sized(raw, recipe))
+
+
+def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
+    """How many cases `prepared_cases` gives.
+
+    Raises:
+        DataError: no such split, or the data has gone.
+    """
+    return sum(1 for _ in _entries(folder, split, recipe))
+
+
+def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[tuple[Source, Entry]]:
+    """The cases of a split, not yet read."""
     if split not in ("train", "val", "test", "all"):
         raise DataError(f"There is no split {split!r}; name train, val, test or all.")
     cases = load_index(folder, recipe)
@@ -125,10 +143,8 @@ def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> It
     data = Path(_read_index(folder)["data"])
     for source in recipe.sources:
         for entry in survey(source, data).entries:
-            patient = f"{source.name}_{entry.patient}"
-            if patient in wanted:
-                raw = entry.load()
-                yield replace(raw, name=f"{source.name}_{raw.name}", patient=patient, volume=_sized(raw, recipe))
+            if f"{source.name}_{entry.patient}" in wanted:
+                yield source, entry
 
 
 def _sized(raw: RawCase, recipe: Recipe) -> Volume:

@@ -1,0 +1,102 @@
+"""Scores on the screen: tables that fit 80 columns, a line a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from Training.compare import Comparison
+    from Training.scores import Scores
+
+_MOST_ROWS = 40
+_COLUMNS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95", "assd_mm": "ASSD", "volume_ml": "mL",
+            "reference_ml": "drawn mL"}  # fmt: skip
+
+
+def show_scores(console: Console, scores: Scores) -> None:
+    """What `evaluate` found: cases, summary, lesions, and in words what the means do not tell."""
+    from Training.score_tables import LESION_HEADER, MISSING, lesion_rows, sentences
+
+    _cases(console, scores)
+    if scores.statistics:
+        _summary(console, scores)
+    if lesions := lesion_rows(scores):
+        _print(console, "Lesions", LESION_HEADER, lesions)
+    for text in [*sentences(scores), *([MISSING] if scores.statistics else [])]:
+        console.print(escape(text), highlight=False)
+
+
+def _cases(console: Console, scores: Scores) -> None:
+    from Training.scores import rows_worst_first, shown
+
+    rows = list(rows_worst_first(scores))
+    some = f" ({_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else ""
+    cells = [
+        [case.case, row.label, *(shown(getattr(row, key), key) for key in _COLUMNS), f"{case.seconds:.1f}"]
+        for case, row in rows[:_MOST_ROWS]
+    ]
+    header = ["case", "label", *_COLUMNS.values(), "s"]
+    _print(console, f"Cases, worst first{some}; HD95 and ASSD in mm", header, cells, text_columns=2)
+
+
+def _summary(console: Console, scores: Scores) -> None:
+    from Training.score_tables import worst
+    from Training.scores import SHOWN, shown, with_interval
+
+    rows: list[list[str]] = []
+    label = ""
+    for one in scores.statistics:
+        if one.label != label:
+            rows.append([label := one.label])
+        ends = (shown(number, one.metric) for number in (one.values.median, worst(one)))
+        numbers = with_interval(one.values, one.metric), *ends, str(one.values.n), str(one.values.missing)
+        rows.append([f"  {SHOWN[one.metric].title}", *numbers])
+    _print(console, "Summary", ["", "mean [95 % CI]", "median", "worst", "n", "missing"], rows)
+
+
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """What `compare` found: means of each run, differences of each pair, and how they were made."""
+    from Training.comparison_report import cases, difference_with_interval, notes, p_value, pooled_rows
+    from Training.scores import SHOWN, with_interval
+
+    rows: list[list[str]] = []
+    for row in comparison.rows:
+        rows.append([f"{row.label}: {SHOWN[row.metric].title}"])
+        for name, run in zip(comparison.runs, row.runs, strict=True):
+            rows.append([f"  {name}", with_interval(run, row.metric), cases(run)])
+    for label, title, *cells in pooled_rows(comparison):
+        rows.append([f"{label}: {title}"])
+        rows += [[f"  {name}", cell, ""] for name, cell in zip(comparison.runs, cells, strict=True)]
+    _print(console, "Means", ["", "mean [95 % CI]", "cases"], rows)
+    rows = []
+    for pair in dict.fromkeys((d.second, d.first) for d in comparison.differences):
+        rows.append([" - ".join(pair)])
+        for one in comparison.differences:
+            if (one.second, one.first) == pair:
+                p = p_value(one.result), p_value(one.result, holm=True)
+                title = f"  {one.label}: {SHOWN[one.metric].title}"
+                rows.append([title, difference_with_interval(one), *p, str(one.result.n), str(one.result.missing)])
+    _print(console, "Differences", ["", "difference [95 % CI]", "p", "p (Holm)", "n", "miss."], rows)
+    for note in notes(comparison):
+        console.print(escape(note), highlight=False)
+
+
+def _print(
+    console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1
+) -> None:
+    """A table; a row of a single cell is a heading over those that follow, and is never cut."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(
+            name, justify="left" if number < text_columns else "right", no_wrap=number > 0, overflow="fold"
+        )
+    for cells in rows:
+        bold = len(cells) == 1
+        table.add_row(*(f"[bold]{escape(cell)}[/bold]" if bold else escape(cell) for cell in cells))
+    console.print(table)
