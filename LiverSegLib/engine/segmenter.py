@@ -121,7 +121,8 @@ class Segmenter:
         monitor.report("postprocess", 1, 1)
         clock.lap("postprocess")
         monitor.report("measure", 0, 1)
-        measurements = measure(labelmap, volume.affine, {v: n for n, v in values.items()})
+        unit = "HU" if (volume.modality or self.package.modality) == "CT" else ""
+        measurements = measure(labelmap, volume.affine, {v: n for n, v in values.items()}, array, unit)
         monitor.report("measure", 1, 1)
         clock.lap("measure")
         if not labelmap.any():

@@ -11,6 +11,7 @@ from typing import Any
 
 from LiverSegLib import __version__
 from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.measure import Lesion, SegmentMeasurement
 from LiverSegLib.volume import Label, Result
 
 # Raise it when a key changes its meaning or goes away.
@@ -25,6 +26,8 @@ _COLUMNS = (
     "center_r_mm",
     "center_a_mm",
     "center_s_mm",
+    "mean_intensity",
+    "std_intensity",
 )
 
 
@@ -32,7 +35,8 @@ def write_measurements_csv(path: Path | str, result: Result) -> None:
     """Write one row per segment and one per lesion.
 
     Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
-    `volume_ml`, `longest_diameter_mm`, and the lesion's centre in RAS mm; what a row lacks stays empty.
+    `volume_ml`, `longest_diameter_mm`, the lesion's centre in RAS mm, and mean and standard deviation of the
+    image in it (HU for CT); what a row lacks stays empty.
 
     Args:
         path: the file; an existing one is replaced only by a complete one.
@@ -51,7 +55,7 @@ def write_measurements_csv(path: Path | str, result: Result) -> None:
 
 def _rows(result: Result) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
-        {"kind": "segment", "name": s.name, "voxels": s.voxels, "volume_ml": round(s.volume_ml, 4)}
+        {"kind": "segment", "name": s.name, "voxels": s.voxels, "volume_ml": round(s.volume_ml, 4), **_grey(s)}
         for s in result.measurements.segments
     ]
     for number, lesion in enumerate(result.measurements.lesions, start=1):
@@ -66,9 +70,17 @@ def _rows(result: Result) -> list[dict[str, Any]]:
                 "center_r_mm": right,
                 "center_a_mm": anterior,
                 "center_s_mm": superior,
+                **_grey(lesion),
             }
         )
     return rows
+
+
+def _grey(part: SegmentMeasurement | Lesion) -> dict[str, float]:
+    """The columns of grey values; none where the image was not measured."""
+    if part.mean_intensity is None or part.std_intensity is None:
+        return {}
+    return {"mean_intensity": round(part.mean_intensity, 2), "std_intensity": round(part.std_intensity, 2)}
 
 
 def write_measurements_json(path: Path | str, result: Result) -> None:
@@ -93,6 +105,7 @@ def write_measurements_json(path: Path | str, result: Result) -> None:
         "segments": [asdict(segment) for segment in measurements.segments],
         "lesions": [asdict(lesion) for lesion in measurements.lesions],
         "tumor_burden_percent": measurements.tumor_burden_percent,
+        "intensity_unit": measurements.intensity_unit,
     }
     # NaN is not JSON; better no file than one that other programs cannot read.
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
