@@ -67,7 +67,10 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         self.onChange: Any = None
         self.runner = JobRunner(self._onChange, workerEnvironment())
         scene = slicer.mrmlScene
-        self._closeTag = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
+        self._tags = [
+            scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose),
+            scene.AddObserver(slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved),
+        ]
         self._scene = scene
 
     def getParameterNode(self) -> Any:
@@ -121,6 +124,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         roi: Any = None,
         table: Any = None,
         show3D: bool = False,
+        replaceEdits: bool = False,
         progress: Any = None,
         finished: Any = None,
         failed: Any = None,
@@ -132,10 +136,13 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
             model: name or path of a model package; None for the default.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None for what is chosen in the panel.
             targets: for example ["liver"] or "liver"; None for all that the model segments.
-            outputSegmentation: vtkMRMLSegmentationNode in which our segments are replaced; None for a new one.
+            outputSegmentation: vtkMRMLSegmentationNode in which our segments are replaced (`job.undo()` brings
+                them back); None for a new one.
             roi: vtkMRMLMarkupsROINode that limits the work to its box.
             table: vtkMRMLTableNode for the measurements, or True for a new one.
             show3D: make and show closed surfaces.
+            replaceEdits: replace segments of ours in outputSegmentation that were edited, too. Otherwise they are
+                kept, and the result goes into a new segmentation, which a warning of the job tells.
             progress, finished, failed: called with the job; `failed` also after `job.cancel()`.
 
         Raises:
@@ -151,6 +158,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
             tableID=table.GetID() if table and table is not True else None,
             newTable=table is True,
             show3D=show3D,
+            giveUp=frozenset(slicer_bridge.edited_segments(outputSegmentation).values() if replaceEdits else ()),
         )
         job = SegmentationJob(volumeNode, options, progress, finished, failed)
         self.runner.start(job)
@@ -185,7 +193,8 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
 
     def close(self) -> None:
         """End the worker process; the logic cannot be used any more."""
-        self._scene.RemoveObserver(self._closeTag)
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
         self.runner.close()
 
     def _onChange(self) -> None:
@@ -195,6 +204,13 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
     def _onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
         if self.runner.jobs:
             self.runner.cancelAll(_("The scene was closed, so the segmentation was stopped."))
+
+    def _onNodeRemoved(self, _caller: Any = None, _event: Any = None) -> None:
+        """Nobody waits for the segments of a volume that is gone."""
+        for job in self.runner.jobs:
+            if slicer.mrmlScene.GetNodeByID(job.volumeID) is None:
+                text = _("{name} was removed while it was segmented, so the segmentation was stopped.")
+                self.runner.drop(job, text.format(name=job.volumeName))
 
 
 class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -207,7 +223,6 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel: Any = None
         self._parameterNode: Any = None
         self._guiTag: Any = None
-        self._entered = False
 
     def setup(self) -> None:
         """Build the panel, once."""
@@ -221,9 +236,18 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self._onNodesChanged)
         self.addObserver(scene, scene.NodeRemovedEvent, self._onNodesChanged)
         self.initializeParameterNode()
+        if self.isEntered:  # loaded anew while it is shown: the application does not enter it again
+            self.panel.enter()
+
+    @property
+    def isEntered(self) -> bool:
+        """Whether the module is the one that is shown."""
+        return bool(getattr(self.parent, "isEntered", False))
 
     def cleanup(self) -> None:
         """The application closes, or the module is loaded anew."""
@@ -235,13 +259,11 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """The user opens the module."""
-        self._entered = True
         self.initializeParameterNode()
         self.panel.enter()
 
     def exit(self) -> None:
         """The user opens another module; a job goes on."""
-        self._entered = False
         self._disconnect()
 
     def onReload(self) -> None:
@@ -258,8 +280,19 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Begin anew in the empty scene."""
-        if self._entered:
+        if self.isEntered:
             self.initializeParameterNode()
+            self.panel.onNodesChanged()
+
+    def onSceneStartImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """A scene is loaded: its choices come before its nodes, so the boxes must not answer meanwhile."""
+        self._disconnect()
+
+    def onSceneEndImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """Show what the loaded scene holds."""
+        if self.isEntered:
+            self.initializeParameterNode()
+            self.panel.onNodesChanged()
 
     def initializeParameterNode(self) -> None:
         """Use the scene's parameter node; select the first volume where none is chosen."""
@@ -287,7 +320,7 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.onParametersChanged()
 
     def _onNodesChanged(self, _caller: Any = None, _event: Any = None) -> None:
-        if self._entered:
+        if self.isEntered:
             self.panel.onNodesChanged()
 
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import LiverSegLib
+from LiverSegLib.worker.priority import priority_hint
 
 _PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "matplotlib",
              "trame-slicer", "slicer-core", "lightning")  # fmt: skip
@@ -39,6 +40,8 @@ def _processor() -> list[tuple[str, str, str]]:
     rows = [("CPU", f"{facts.get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads", "")]
     amx = has_bf16_matrix_unit()
     rows.append(("CPU arithmetic", "AMX: bfloat16 where a trial proves it faster" if amx else "float32 (no AMX)", ""))
+    if hint := priority_hint():
+        rows.append(("Priority", "lowest", hint))
     total, free = _memory()
     if total:
         advice = "close other programs: large CTs need about 2 GB" if free < 2e9 else ""

@@ -7,6 +7,9 @@ Places in space: a node's voxels lie in the node's own coordinates, and parent t
 world. We segment in the node's own coordinates and put the segmentation under the volume's parent transform,
 so that it overlays the volume under every transform, non-linear ones included.
 
+The user's work: what we wrote carries a fingerprint of its voxels as a tag of the segment. A segment of ours
+whose voxels have another one was edited, and is replaced only where that was asked for.
+
 Copies: a volume goes out as a view on the node's voxels and a result comes in as one copy of the box that
 holds its segments. Whoever lets the view leave Slicer's main thread or process copies it (the worker client
 writes it to a file).
@@ -14,9 +17,11 @@ writes it to a file).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,13 +33,16 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.io import display_name
-from LiverSegLib.measure import Measurements
+from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.volume import Label, Result, Volume
 
 Box = tuple[slice, slice, slice]
 
 _BINARY_LABELMAP = "Binary labelmap"
 _CLOSED_SURFACE = "Closed surface"
+_PREFIX = "LiverSeg_"
+_FINGERPRINT = "LiverSeg.Voxels"
+_MEASURED = "LiverSeg.Volume"
 _RIGID_TOLERANCE = 1e-4
 # Points per side of a ROI: under a non-linear transform its extremes need not be its corners.
 _ROI_SAMPLES = np.linspace(-0.5, 0.5, 9)
@@ -56,11 +64,14 @@ class SegmentsWritten:
         node: the segmentation node.
         segment_ids: IDs of our segments in it that were written.
         missing: names of labels without a single voxel; they have no segment.
+        kept: names of segments that the user edited in the node that was asked for; because of them `node` is
+            a new one.
     """
 
     node: Any
     segment_ids: tuple[str, ...]
     missing: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
 def read_volume_node(node: Any) -> Volume:
@@ -139,7 +150,7 @@ def roi_box(roi: Any, volume_node: Any) -> Box:
     name = roi.GetName() or "The region of interest"
     size = np.array(roi.GetSize())
     if roi.GetNumberOfDefinedControlPoints() == 0 or size.min() <= 0:
-        raise InputError(f"{name} has no size; place it in the views or choose no region.")
+        raise InputError(f"{name} has no size; place it in the views, fit it to the volume, or choose no ROI.")
     place = np.array(slicer.util.arrayFromVTKMatrix(roi.GetObjectToNodeMatrix()))
     between = _transform_between(roi, volume_node)
     to_index = np.linalg.inv(ijk_to_ras(volume_node))
@@ -157,26 +168,60 @@ def roi_box(roi: Any, volume_node: Any) -> Box:
     return i, j, k
 
 
+def fit_roi(roi: Any, volume_node: Any) -> None:
+    """Make a region of interest enclose all voxels of a volume, along the volume's axes and under its transform.
+
+    Args:
+        roi: vtkMRMLMarkupsROINode.
+        volume_node: a volume with voxels.
+    """
+    affine = ijk_to_ras(volume_node)
+    shape = np.array(volume_node.GetImageData().GetDimensions())
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    place = np.eye(4)
+    place[:3, :3] = affine[:3, :3] / spacing
+    size = shape * spacing
+    if np.abs(place[:3, :3].T @ place[:3, :3] - np.eye(3)).max() > _RIGID_TOLERANCE:
+        # A box cannot follow sheared axes; one along the node's axes holds them.
+        corners = np.array(list(product(*((-0.5, n - 0.5) for n in shape)))) @ affine[:3, :3].T
+        place, size = np.eye(4), np.ptp(corners, axis=0)
+    elif np.linalg.det(place[:3, :3]) < 0:
+        place[:3, 0] *= -1  # a box has no handedness, its matrix must be a rotation
+    place[:3, 3] = (affine @ [*((shape - 1) / 2), 1.0])[:3]
+    with slicer.util.NodeModify(roi):
+        roi.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        roi.SetCenter(place[:3, 3])
+        roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(place))
+        roi.SetSize(size)
+
+
 def write_segments(
-    result: Result, volume_node: Any, segmentation_node: Any = None, show_3d: bool = False
+    result: Result,
+    volume_node: Any,
+    segmentation_node: Any = None,
+    show_3d: bool = False,
+    give_up: Collection[str] = (),
 ) -> SegmentsWritten:
     """Put a result's labels into a segmentation node as segments.
 
     Segments with our IDs (`Label.segment_id`) are replaced in place and keep the name, colour and terms that
-    the user may have given them; all other segments are left as they are. Our segment of a label that was not
-    found is removed rather than left empty. A liver that was segmented with its lesions has a hole where a
-    lesion lies, as in the label map.
+    the user may have given them; all other segments are left as they are. Where the user edited one of ours,
+    nothing is replaced and the result goes into a new node beside it. Our segment of a label that was not found
+    is removed rather than left empty. A liver that was segmented with its lesions has a hole where a lesion
+    lies, as in the label map.
 
     Args:
         result: what the segmenter gave for `volume_node`.
         volume_node: the segmented volume; decides on place, transform and subject hierarchy.
         segmentation_node: where to; None makes a new one.
         show_3d: make and show closed surfaces; those that are there are made anew in any case.
+        give_up: what `edited_segments` gave for the edits that may be replaced.
 
     Raises:
         OutputError: the segmentation cannot take a label map.
     """
-    is_new = segmentation_node is None
+    kept = _kept(segmentation_node, result.labels, give_up) if segmentation_node is not None else ()
+    is_new = segmentation_node is None or bool(kept)
     node = _new_segmentation(volume_node) if is_new else segmentation_node
     try:
         with slicer.util.NodeModify(node):
@@ -192,7 +237,55 @@ def write_segments(
     if had_surface or show_3d:
         show_surfaces(node)
     missing = tuple(label.name for label in result.labels if label not in found)
-    return SegmentsWritten(node, tuple(label.segment_id for label in found), missing)
+    return SegmentsWritten(node, tuple(label.segment_id for label in found), missing, kept)
+
+
+def edited_segments(node: Any) -> dict[str, str]:
+    """Our segments in a node that are not, or may not be, as we wrote them.
+
+    Returns:
+        The ID of each and a fingerprint of what it holds now, to be given up to `write_segments`.
+    """
+    segmentation = node.GetSegmentation()
+    found = {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        segment_id = segmentation.GetNthSegmentID(number)
+        segment = segmentation.GetSegment(segment_id)
+        if segment_id.startswith(_PREFIX):
+            now, written = _fingerprint(node, segment_id), vtk.reference("")
+            if not segment.GetTag(_FINGERPRINT, written) or str(written) != now:
+                found[segment_id] = now
+    return found
+
+
+def has_our_segments(node: Any) -> bool:
+    """Whether a segmentation holds segments that LiverSeg writes."""
+    segmentation = node.GetSegmentation()
+    return any(segmentation.GetNthSegmentID(n).startswith(_PREFIX) for n in range(segmentation.GetNumberOfSegments()))
+
+
+def source_of(node: Any) -> Any:
+    """The volume that a segmentation belongs to, or None."""
+    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+
+
+def save_state(node: Any) -> Any:
+    """Remember all segments of a node as they are, in Slicer's own history; see `restore_state`."""
+    history = slicer.vtkSegmentationHistory()
+    history.SetMaximumNumberOfStates(2)  # one to go back to, and the one that is left for it
+    history.SetSegmentation(node.GetSegmentation())
+    history.SaveState()
+    return history
+
+
+def restore_state(history: Any, node: Any) -> bool:
+    """Bring all segments back to what `save_state` remembered; False if nothing has changed since."""
+    had_surface = has_surfaces(node)
+    with slicer.util.NodeModify(node):
+        done = bool(history.IsRestorePreviousStateAvailable() and history.RestorePreviousState())
+    if done and had_surface:
+        show_surfaces(node)
+    return done
 
 
 def has_surfaces(node: Any) -> bool:
@@ -207,38 +300,130 @@ def show_surfaces(node: Any) -> None:
         node.GetDisplayNode().SetVisibility3D(True)
 
 
-def write_table(measurements: Measurements, table_node: Any = None, name: str = "Liver measurements") -> Any:
+def write_table(
+    measurements: Measurements, table_node: Any = None, name: str = "Liver measurements", volume_node: Any = None
+) -> Any:
     """Put measurements into a table node: a row for each segment and for each lesion, largest first.
 
+    The columns of grey values are there where the image was measured, those of diameter and centre where there
+    are lesions; as only lesions have these, they are text, which can be empty.
+
     Args:
-        measurements: volumes in mL, longest diameters in mm, lesion centres in RAS mm.
+        measurements: volumes in mL, grey values, longest diameters in mm, lesion centres in RAS mm.
         table_node: vtkMRMLTableNode whose contents are replaced; None makes one.
         name: of the new node.
+        volume_node: what was measured; the table refers to it, see `measured_volume`.
     """
     scene = slicer.mrmlScene
     node = table_node or scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
-    rows: list[tuple[str, float, float | None]] = [
-        (display_name(segment.name), segment.volume_ml, None) for segment in measurements.segments
-    ]
-    for number, lesion in enumerate(measurements.lesions, start=1):
-        rows.append((f"{display_name('tumor')} {number}", lesion.volume_ml, lesion.longest_diameter_mm))
-    columns: list[tuple[str, str, list[Any]]] = [
-        ("Structure", "", [row[0] for row in rows]),
-        ("Volume", "mL", [row[1] for row in rows]),
-        ("Longest diameter", "mm", [np.nan if row[2] is None else row[2] for row in rows]),
-    ]
-    nowhere = [np.nan] * len(measurements.segments)
-    for axis, letter in enumerate("RAS"):
-        columns.append((f"Center {letter}", "mm", nowhere + [x.center_ras[axis] for x in measurements.lesions]))
     with slicer.util.NodeModify(node):
         node.RemoveAllColumns()
-        for title, unit, values in columns:
-            array = vtk.vtkStringArray() if not unit else vtk.vtkDoubleArray()
-            array.SetName(f"{title} [{unit}]" if unit else title)
+        for title, values in _columns(measurements):
+            array = vtk.vtkStringArray() if isinstance(values[0], str) else vtk.vtkDoubleArray()
+            array.SetName(title)
             for value in values:
                 array.InsertNextValue(value)
             node.AddColumn(array)
+        if volume_node is not None:
+            node.SetNodeReferenceID(_MEASURED, volume_node.GetID())
     return node
+
+
+def measured_volume(table_node: Any) -> Any:
+    """The volume whose measurements a table holds, or None."""
+    return table_node.GetNodeReference(_MEASURED)
+
+
+def table_texts(table_node: Any) -> list[dict[str, str]]:
+    """The rows of a table that `write_table` made: column title -> text; none for any other table."""
+    table = table_node.GetTable()
+    titles = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
+    if titles[:2] != ["Structure", "Volume [mL]"]:
+        return []
+    rows = range(table.GetNumberOfRows())
+    return [{title: _text(table.GetValue(row, column)) for column, title in enumerate(titles)} for row in rows]
+
+
+def _text(value: Any) -> str:
+    return f"{value.ToDouble():.1f}" if value.IsNumeric() else value.ToString()
+
+
+def _columns(measurements: Measurements) -> list[tuple[str, list[Any]]]:
+    """Title and values of each column."""
+    lesions = measurements.lesions
+    parts: list[SegmentMeasurement | Lesion] = [*measurements.segments, *lesions]
+    names = [display_name(segment.name) for segment in measurements.segments]
+    names += [f"{display_name('tumor')} {number}" for number in range(1, len(lesions) + 1)]
+    columns: list[tuple[str, list[Any]]] = [("Structure", names), ("Volume [mL]", [part.volume_ml for part in parts])]
+    unit = f" [{measurements.intensity_unit}]" if measurements.intensity_unit else ""
+    if any(part.mean_intensity is not None for part in parts):
+        for title, greys in (
+            ("Mean", [part.mean_intensity for part in parts]),
+            ("Standard deviation", [part.std_intensity for part in parts]),
+        ):
+            # A segment that was not found has no grey value: then the column is text.
+            full = all(grey is not None for grey in greys)
+            values = greys if full else ["" if grey is None else f"{grey:.1f}" for grey in greys]
+            columns.append((title + unit, values))
+    if lesions:
+        nothing = [""] * len(measurements.segments)
+        columns.append(("Longest diameter [mm]", nothing + [f"{x.longest_diameter_mm:.1f}" for x in lesions]))
+        for axis, letter in enumerate("RAS"):
+            columns.append((f"Center {letter} [mm]", nothing + [f"{x.center_ras[axis]:.1f}" for x in lesions]))
+    return columns if names else [(title, [""]) for title, _values in columns]
+
+
+def export_segments(node: Any, parent: Path, kind: str) -> Path:
+    """Write the segments of a node to files by Slicer's own exporter, into a new folder: nothing is replaced.
+
+    Args:
+        node: vtkMRMLSegmentationNode.
+        parent: where the new folder is made.
+        kind: "STL" for a surface file of each segment, "NRRD" or "NIfTI" for one label map on the volume's grid.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        OutputError: the folder cannot be made, or Slicer could not write into it.
+    """
+    ids = vtk.vtkStringArray()
+    node.GetSegmentation().GetSegmentIDs(ids)
+    folder = _new_folder(parent, f"{node.GetName()} {kind}")
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if kind == "STL":
+        had_surface = has_surfaces(node)
+        done = logic.ExportSegmentsClosedSurfaceRepresentationToFiles(str(folder), node, ids, "STL", True, 1.0, False)
+        if not had_surface:
+            node.RemoveClosedSurfaceRepresentation()
+    else:
+        extension, grid = {"NRRD": "nrrd", "NIfTI": "nii.gz"}[kind], source_of(node)
+        done = logic.ExportSegmentsBinaryLabelmapRepresentationToFiles(str(folder), node, ids, extension, True, grid)
+    if not done or not any(folder.iterdir()):
+        raise OutputError(f"Slicer could not export {node.GetName()} to {folder}; choose another folder.")
+    return folder
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """Make a folder whose name nothing has yet."""
+    safe = "".join("_" if letter in '\\/:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ")
+    try:
+        for number in range(1, 10_000):
+            folder = parent / (safe if number == 1 else f"{safe} {number}")
+            if not folder.exists():
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise OutputError(f"{parent} cannot be written to ({error.strerror}); choose another folder.") from error
+    raise OutputError(f"{parent} is full of exports; choose another folder.")
+
+
+def show_only_segmentation_of(volume_node: Any) -> None:
+    """Hide our segmentations of all other volumes, and show those of this one."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        source, display = source_of(node), node.GetDisplayNode()
+        if source is not None and display is not None and has_our_segments(node):
+            display.SetVisibility(source is volume_node)
 
 
 def _new_segmentation(volume_node: Any) -> Any:
@@ -264,7 +449,7 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
             raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
         segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
     parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
-    others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith("LiverSeg_")]
+    others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith(_PREFIX)]
     if parent is mine or not others:
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         return np.eye(4)
@@ -305,9 +490,36 @@ def _import(node: Any, image: Any, labels: Sequence[Label]) -> list[Label]:
     if found and not logic.ImportLabelmapToSegmentationNode(image, node, ids):
         raise OutputError(f"Slicer could not import into {node.GetName()}; choose a new segmentation as output.")
     for label in found:
+        segment = segmentation.GetSegment(label.segment_id)
         if label not in known:
-            _describe(segmentation.GetSegment(label.segment_id), label)
+            _describe(segment, label)
+        segment.SetTag(_FINGERPRINT, _fingerprint(node, label.segment_id))
     return found
+
+
+def _kept(node: Any, labels: Sequence[Label], give_up: Collection[str]) -> tuple[str, ...]:
+    """Names of the edited segments in the way of these labels."""
+    ids = {label.segment_id for label in labels}
+    kept = [i for i, voxels in edited_segments(node).items() if i in ids and voxels not in give_up]
+    return tuple(node.GetSegmentation().GetSegment(segment_id).GetName() for segment_id in kept)
+
+
+def _fingerprint(node: Any, segment_id: str) -> str:
+    """The same for the same voxels at the same place, whatever margins and neighbours are stored with them."""
+    image = node.GetBinaryLabelmapInternalRepresentation(segment_id)
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None:
+        return ""
+    value = node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
+    mask = (vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) == value).transpose(2, 1, 0)
+    box = _filled(mask, margin=0)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    first = [side.start + start for side, start in zip(box, image.GetExtent()[::2], strict=True)]
+    corner = np.round(slicer.util.arrayFromVTKMatrix(matrix) @ [*first, 1.0], 1) + 0.0
+    part = mask[box]
+    content = np.packbits(part.transpose(2, 1, 0)).tobytes()
+    return hashlib.blake2b(content + f"{part.shape} {corner}".encode(), digest_size=16).hexdigest()
 
 
 def _describe(segment: Any, label: Label) -> None:
@@ -334,15 +546,15 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
     return image
 
 
-def _filled(labelmap: npt.NDArray[np.uint8]) -> Box:
-    """Smallest box that holds all labels, plus a voxel on each side; one voxel if there are none."""
+def _filled(labelmap: npt.NDArray[Any], margin: int = 1) -> Box:
+    """Smallest box that holds all labels, plus a margin on each side; one voxel if there are none."""
     box: list[slice] = [slice(0, n) for n in labelmap.shape]
     for axis in (2, 1, 0):
         others = tuple(a for a in range(3) if a != axis)
         inside = np.flatnonzero(labelmap[tuple(box)].any(axis=others))
         if not inside.size:
             return slice(0, 1), slice(0, 1), slice(0, 1)
-        box[axis] = slice(max(0, int(inside[0]) - 1), min(labelmap.shape[axis], int(inside[-1]) + 2))
+        box[axis] = slice(max(0, int(inside[0]) - margin), min(labelmap.shape[axis], int(inside[-1]) + 1 + margin))
     return box[0], box[1], box[2]
 
 
@@ -351,7 +563,7 @@ def _remember_source(node: Any, volume_node: Any) -> None:
     role = node.GetReferenceImageGeometryReferenceRole()
     segmentation = node.GetSegmentation()
     ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
-    if node.GetNodeReference(role) is None or all(i.startswith("LiverSeg_") for i in ids):
+    if node.GetNodeReference(role) is None or all(i.startswith(_PREFIX) for i in ids):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
 
 

@@ -51,7 +51,10 @@ def host(application: Host) -> Iterator[Host]:
     logic = application.widget.logic
     logic.onChange = application.widget.panel.update
     slicer.mrmlScene.Clear(0)
+    application.select("Welcome")
     assert logic.runner.jobs == []
+    assert application.answers == []
+    application.questions.clear()
     QSettings().clear()
     application.widget.panel.devices.fill(())
     messages, application.messages = application.messages, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -383,14 +384,171 @@ def _tag_value(segment: Any) -> str:
     return str(value)
 
 
+class TestEditedSegments:
+    """What the user changed is never replaced without being asked for, and can be brought back."""
+
+    def edited(self, volume: Any) -> tuple[Any, np.ndarray]:
+        """A segmentation of ours whose liver the user has cut, and what is left of it."""
+        node = bridge.write_segments(a_result(volume), volume).node
+        assert bridge.edited_segments(node) == {}
+        liver = slicer.util.arrayFromSegmentBinaryLabelmap(node, "LiverSeg_liver", volume).copy()
+        liver[:12] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(liver, node, "LiverSeg_liver", volume)
+        return node, liver
+
+    def liver_of(self, node: Any, volume: Any) -> np.ndarray:
+        return slicer.util.arrayFromSegmentBinaryLabelmap(node, "LiverSeg_liver", volume)
+
+    def test_an_edited_segment_stays_and_the_result_goes_beside_it(self) -> None:
+        volume = a_volume()
+        node, liver = self.edited(volume)
+        written = bridge.write_segments(a_result(volume), volume, node)
+        assert written.kept == ("Liver",)
+        assert written.node is not node
+        np.testing.assert_array_equal(self.liver_of(node, volume), liver)
+        assert bridge.edited_segments(written.node) == {}
+
+    def test_an_edit_that_is_given_up_is_replaced_and_can_be_brought_back(self) -> None:
+        volume = a_volume()
+        node, liver = self.edited(volume)
+        bridge.show_surfaces(node)
+        history = bridge.save_state(node)
+        assert not bridge.restore_state(history, node)  # nothing has changed yet
+        given_up = bridge.edited_segments(node)
+        assert set(given_up) == {"LiverSeg_liver"}
+        written = bridge.write_segments(a_result(volume), volume, node, give_up=given_up.values())
+        assert (written.node, written.kept) == (node, ())
+        assert bridge.edited_segments(node) == {}
+        assert bridge.restore_state(history, node)
+        np.testing.assert_array_equal(self.liver_of(node, volume), liver)
+        assert bridge.edited_segments(node) == given_up
+        assert bridge.has_surfaces(node)
+
+    def test_edits_after_the_question_are_kept(self) -> None:
+        volume = a_volume()
+        node, liver = self.edited(volume)
+        given_up = bridge.edited_segments(node)
+        liver[15:] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(liver, node, "LiverSeg_liver", volume)
+        assert bridge.write_segments(a_result(volume), volume, node, give_up=given_up.values()).kept == ("Liver",)
+        np.testing.assert_array_equal(self.liver_of(node, volume), liver)
+
+    def test_other_targets_do_not_mind_an_edit(self) -> None:
+        volume = a_volume()
+        node, liver = self.edited(volume)
+        tumor = replace(a_result(volume, np.where(a_labelmap() == 2, 2, 0).astype(np.uint8)))
+        written = bridge.write_segments(replace(tumor, labels=tumor.labels[1:]), volume, node)
+        assert (written.node, written.kept) == (node, ())
+        np.testing.assert_array_equal(self.liver_of(node, volume), liver)
+
+    def test_name_colour_neighbours_and_a_saved_scene_are_no_edits(self, scene: Any, tmp_path: Any) -> None:
+        volume = a_volume()
+        node = bridge.write_segments(a_result(volume), volume).node
+        segment = node.GetSegmentation().GetSegment("LiverSeg_liver")
+        segment.SetName("My liver")
+        segment.SetColor(0, 1, 0)
+        add_user_segment(node, volume)
+        node.GetSegmentation().CollapseBinaryLabelmaps(False)
+        assert bridge.edited_segments(node) == {}
+        storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+        storage.SetFileName(str(tmp_path / "x.seg.nrrd"))
+        assert storage.WriteData(node)
+        again = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        assert storage.ReadData(again)
+        assert "LiverSeg_liver" in ids_of(again)
+        assert bridge.edited_segments(again) == {}
+
+    def test_segments_of_unknown_origin_count_as_edited(self) -> None:
+        volume = a_volume()
+        node = bridge.write_segments(a_result(volume), volume).node
+        node.GetSegmentation().GetSegment("LiverSeg_liver").RemoveTag("LiverSeg.Voxels")
+        assert set(bridge.edited_segments(node)) == {"LiverSeg_liver"}
+
+
+class TestFit:
+    @pytest.mark.parametrize(
+        "affine", [AFFINE, a_turn() @ AFFINE, SHEAR @ AFFINE], ids=["straight", "turned", "sheared"]
+    )
+    @pytest.mark.parametrize("under_transform", [False, True])
+    def test_the_box_holds_the_whole_volume(self, affine: np.ndarray, under_transform: bool) -> None:
+        volume = a_volume(affine)
+        if under_transform:
+            volume.SetAndObserveTransformNodeID(a_transform(a_turn()).GetID())
+        roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+        bridge.fit_roi(roi, volume)
+        assert bridge.roi_box(roi, volume) == tuple(slice(0, n) for n in SHAPE)
+        if affine is not None and np.allclose(affine, AFFINE):
+            np.testing.assert_allclose(roi.GetSize(), (60, 54, 60))
+
+
+class TestExport:
+    @pytest.mark.parametrize(
+        ("kind", "files"),
+        [
+            ("STL", {"CT segmentation_Liver.stl", "CT segmentation_Liver tumor.stl"}),
+            ("NRRD", {"CT segmentation.nrrd"}),
+            ("NIfTI", {"CT segmentation.nii.gz"}),
+        ],
+    )
+    def test_files_by_slicers_exporter_in_a_new_folder(self, tmp_path: Any, kind: str, files: set[str]) -> None:
+        volume = a_volume()
+        node = bridge.write_segments(a_result(volume), volume).node
+        first, second = (bridge.export_segments(node, tmp_path, kind) for _ in range(2))
+        assert first != second
+        for folder in (first, second):
+            assert files <= {path.name for path in folder.iterdir()}
+        assert not bridge.has_surfaces(node)
+
+    def test_the_label_map_lies_on_the_volumes_grid(self, tmp_path: Any) -> None:
+        from LiverSegLib.io import read_volume
+
+        volume = a_volume()
+        node = bridge.write_segments(a_result(volume), volume).node
+        written = read_volume(bridge.export_segments(node, tmp_path, "NIfTI") / "CT segmentation.nii.gz")
+        np.testing.assert_array_equal(written.array, a_labelmap())
+        np.testing.assert_allclose(written.affine, AFFINE, atol=1e-4)
+
+    def test_a_folder_that_cannot_be_written_to_is_a_sentence(self) -> None:
+        node = bridge.write_segments(a_result(a_volume()), a_volume()).node
+        with pytest.raises(OutputError, match="/proc cannot be written to"):
+            bridge.export_segments(node, Path("/proc"), "STL")
+
+
+def test_only_the_segmentation_of_one_volume_is_shown(scene: Any) -> None:
+    first, second = a_volume(), a_volume(name="Other")
+    nodes = [bridge.write_segments(a_result(volume), volume).node for volume in (first, second)]
+    own = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    own.CreateDefaultDisplayNodes()
+    add_user_segment(own, first)
+    bridge.show_only_segmentation_of(second)
+    assert [bool(node.GetDisplayNode().GetVisibility()) for node in [*nodes, own]] == [False, True, True]
+    bridge.show_only_segmentation_of(first)
+    assert [bool(node.GetDisplayNode().GetVisibility()) for node in [*nodes, own]] == [True, False, True]
+
+
 def test_table_has_a_row_for_each_structure() -> None:
     volume = a_volume()
-    measurements = a_result(volume).measurements
-    table = bridge.write_table(measurements)
-    assert table.GetNumberOfColumns() == 6
-    assert table.GetCellText(0, 0) == "Liver"
-    assert table.GetCellText(2, 0) == "Liver tumor 1"
+    image = slicer.util.arrayFromVolume(volume).transpose(2, 1, 0)
+    affine = bridge.ijk_to_ras(volume)
+    measurements = measure(a_labelmap(), affine, {1: "liver", 2: "tumor"}, image, "HU")
+    table = bridge.write_table(measurements, volume_node=volume)
+    assert bridge.measured_volume(table) is volume
+    rows = bridge.table_texts(table)
+    assert [row["Structure"] for row in rows] == ["Liver", "Liver tumor", "Liver tumor 1"]
     volumes = slicer.util.arrayFromTableColumn(table, "Volume [mL]")
     assert volumes[0] == measurements.volume_ml("liver")
+    means = slicer.util.arrayFromTableColumn(table, "Mean [HU]")
+    assert means[0] == pytest.approx(image[a_labelmap() > 0].mean())
+    assert (rows[0]["Longest diameter [mm]"], rows[2]["Longest diameter [mm]"]) == ("", "17.5")
+    assert not any("nan" in text.lower() for row in rows for text in row.values())
     assert bridge.write_table(measurements, table) is table
     assert table.GetNumberOfRows() == 3
+
+
+def test_a_table_without_lesions_or_grey_values_leaves_their_columns_out(scene: Any) -> None:
+    volume = a_volume()
+    liver = measure(np.minimum(a_labelmap(), 1), bridge.ijk_to_ras(volume), {1: "liver"})
+    assert [list(row) for row in bridge.table_texts(bridge.write_table(liver))] == [["Structure", "Volume [mL]"]]
+    nothing = measure(np.zeros(SHAPE, np.uint8), AFFINE, {1: "liver", 2: "tumor"}, np.zeros(SHAPE), "HU")
+    assert bridge.table_texts(bridge.write_table(nothing))[0]["Volume [mL]"] == "0.0"
+    assert bridge.table_texts(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []

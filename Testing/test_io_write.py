@@ -227,7 +227,8 @@ def test_json_says_what_the_numbers_came_from(tmp_path: Path, result: Result) ->
     assert content["timings_s"] == {"locate": 0.5, "infer": 1.25}
     assert content["warnings"] == list(result.warnings)
     assert content["labels"][1]["segment_id"] == "LiverSeg_tumor"
-    assert content["segments"][0] == {"name": "liver", "voxels": 36, "volume_ml": 28.224}
+    grey = {"mean_intensity": None, "std_intensity": None}
+    assert content["segments"][0] == {"name": "liver", "voxels": 36, "volume_ml": 28.224, **grey}
     assert content["lesions"][0]["longest_diameter_mm"] == 1.61234
     assert content["tumor_burden_percent"] == 2.78
 

@@ -123,3 +123,33 @@ def test_counting_needs_little_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * labels.nbytes
+
+
+def test_grey_values_are_those_of_the_image_in_each_segment() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.zeros((30, 28, 26), np.uint8, order="F")
+    labels[4:20, 5:21, 3:19] = 1
+    labels[6:10, 6:10, 6:10] = 2
+    labels[15:18, 15:18, 12:16] = 2
+    image = rng.normal(1000, 3, labels.shape).astype(np.float32)
+    image[labels == 2] -= 60
+    image[0, 0, 0] = np.nan
+
+    found = measure(labels, PLAIN, NAMES, image, "HU")
+
+    for segment, inside in zip(found.segments, (labels > 0, labels == 2), strict=True):
+        assert segment.mean_intensity == pytest.approx(image[inside].mean(dtype=np.float64), abs=1e-3)
+        assert segment.std_intensity == pytest.approx(image[inside].std(dtype=np.float64), abs=1e-3)
+    assert found.intensity_unit == "HU"
+    assert found.lesions[0].mean_intensity == pytest.approx(image[6:10, 6:10, 6:10].mean(), abs=1e-2)
+    assert found.lesions[1].std_intensity == pytest.approx(image[15:18, 15:18, 12:16].std(), abs=1e-2)
+
+
+def test_without_an_image_or_voxels_there_is_no_grey_value() -> None:
+    labels = np.zeros((6, 6, 6), np.uint8)
+    assert {s.mean_intensity for s in measure(labels, PLAIN, NAMES, labels).segments} == {None}
+    labels[2:4, 2:4, 2:4] = 1
+    liver, tumor = measure(labels, PLAIN, NAMES).segments
+    assert (liver.mean_intensity, tumor.std_intensity) == (None, None)
+    nothing = np.full(labels.shape, np.nan)
+    assert measure(labels, PLAIN, NAMES, nothing).segments[0].mean_intensity is None

@@ -142,6 +142,30 @@ def test_a_crash_is_one_sentence_with_the_log_beside_it(session: WorkerSession) 
     assert session.feed(encode(HELLO)) == []
 
 
+def test_a_silent_end_while_computing_names_memory(session: WorkerSession) -> None:
+    """Slicer's Python is a launcher: of a worker that the system killed it tells exit code 1."""
+    greeted(session)
+    session.segment(a_volume())
+    session.feed_log(b"reading the model\n")
+    (failed,) = session.exited(1)
+    assert isinstance(failed, events.Failed)
+    assert "(exit code 1)" in str(failed.error)
+    assert "perhaps memory ran out" in str(failed.error)
+
+
+@pytest.mark.parametrize("why", ["traceback", "no volume"])
+def test_an_end_with_another_reason_does_not_name_memory(session: WorkerSession, why: str) -> None:
+    greeted(session)
+    if why == "no volume":
+        session.load()
+    else:
+        session.segment(a_volume())
+        session.feed_log(b"Traceback (most recent call last):\n  File\nRuntimeError: x\n")
+    failed = session.exited(1)[-1]
+    assert isinstance(failed, events.Failed)
+    assert "memory" not in str(failed.error)
+
+
 def test_a_process_that_says_nothing_or_another_version(session: WorkerSession, clock: FakeTime) -> None:
     session.load()
     session.started()

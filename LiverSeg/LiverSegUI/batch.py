@@ -1,4 +1,4 @@
-"""The table of several volumes: which to segment, how far each is, and what came out."""
+"""The batch table: which volumes to segment, how far each is, what came out, and the way to see it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from slicer.i18n import tr as _
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.texts import percent
 
+_TUMOR = 3
+
 
 class BatchView:
     """Keeps one row for each scalar volume of the scene.
@@ -19,17 +21,27 @@ class BatchView:
     Args:
         ui: the panel's widgets.
         start: segments a list of volume nodes and gives their jobs.
+        show: called with a volume node and its job or None at a click on its row.
     """
 
-    def __init__(self, ui: Any, start: Callable[[list[Any]], list[SegmentationJob]]) -> None:
-        self._ui, self._start = ui, start
+    def __init__(
+        self,
+        ui: Any,
+        start: Callable[[list[Any]], list[SegmentationJob]],
+        show: Callable[[Any, SegmentationJob | None], None],
+    ) -> None:
+        self._ui, self._start, self._show = ui, start, show
         self._ids: list[str] = []
         self._jobs: dict[str, SegmentationJob] = {}
+        self._round: list[SegmentationJob] = []
+        self._canRun = True
+        self._filling, self._checking = False, False
         ui.batchAllButton.clicked.connect(self.markAll)
         ui.batchRunButton.clicked.connect(self.run)
         ui.batchTable.itemChanged.connect(self._onItemChanged)
-        self._filling = False
-        ui.batchTable.setColumnWidth(0, 90)  # names are longer than numbers; all fits into 300 pixels
+        ui.batchTable.cellClicked.connect(self._onCellClicked)
+        header = ui.batchTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
     def refresh(self) -> None:
         """Bring the rows up to date with the scene and the jobs; marks are kept."""
@@ -44,23 +56,36 @@ class BatchView:
             for row, node in enumerate(nodes):
                 item = qt.QTableWidgetItem(node.GetName())
                 item.setToolTip(node.GetName())
-                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
                 item.setCheckState(qt.Qt.Checked if node.GetID() in marked else qt.Qt.Unchecked)
                 table.setItem(row, 0, item)
-                for column, text in enumerate(self._texts(self._jobs.get(node.GetID())), start=1):
-                    table.setItem(row, column, qt.QTableWidgetItem(text))
+                for column in (1, 2, _TUMOR):
+                    table.setItem(row, column, qt.QTableWidgetItem(""))
         finally:
             self._filling = False
-        self._onItemChanged()
+        self.update()
 
     def update(self) -> None:
         """Show how far the jobs are."""
         for row, nodeID in enumerate(self._ids):
-            for column, text in enumerate(self._texts(self._jobs.get(nodeID)), start=1):
+            job = self._jobs.get(nodeID)
+            for column, text in enumerate(_texts(job), start=1):
                 item = self._ui.batchTable.item(row, column)
                 if item is not None and item.text() != text:
                     item.setText(text)
-                    item.setToolTip(text)
+                    item.setToolTip(job.message if job is not None and job.message else text)
+        count, done = len(self._round), sum(job.isOver for job in self._round)
+        bar = self._ui.batchProgressBar
+        bar.setRange(0, max(1, count))
+        bar.setValue(done)
+        bar.setFormat(_("{done} of {count} done").format(done=done, count=count) if count else "")
+        self._updateButton()
+
+    def allow(self, canRun: bool, withTumor: bool) -> None:
+        """Whether a batch can be started, and whether the model has tumors to show."""
+        self._canRun = canRun
+        self._ui.batchTable.setColumnHidden(_TUMOR, not withTumor)
+        self._updateButton()
 
     def marked(self) -> list[str]:
         """IDs of the marked volumes."""
@@ -81,32 +106,53 @@ class BatchView:
     def run(self, _checked: bool = False) -> None:
         """Segment the marked volumes."""
         nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self.marked()]
-        for job in self._start([node for node in nodes if node is not None]):
+        started = self._start([node for node in nodes if node is not None])
+        # More volumes while a batch runs lengthen it.
+        self._round = [job for job in self._round if not all(old.isOver for old in self._round)] + started
+        for job in started:
             self._jobs[job.volumeID] = job
         self.update()
 
     def clear(self) -> None:
         """Forget rows and jobs: the scene is closed."""
-        self._ids, self._jobs = [], {}
+        self._ids, self._jobs, self._round = [], {}, []
         self._ui.batchTable.setRowCount(0)
+        self.update()
+
+    def _updateButton(self) -> None:
+        self._ui.batchRunButton.setEnabled(self._canRun and bool(self.marked()))
 
     def _onItemChanged(self, _item: Any = None) -> None:
         if not self._filling:
-            self._ui.batchRunButton.setEnabled(bool(self.marked()))
+            self._updateButton()
+            # The click that checks a row does not ask for its case as well.
+            self._checking = True
+            qt.QTimer.singleShot(0, self._onChecked)
 
-    def _texts(self, job: SegmentationJob | None) -> tuple[str, str, str]:
-        """State, liver and tumor of a row."""
-        if job is None:
-            return "", "", ""
-        states = {
-            "waiting": _("waiting"),
-            "running": f"{percent(job.progress)} %",
-            "finished": _("done"),
-            "cancelled": _("stopped"),
-            "failed": job.message,
-        }
-        volumes = {s.name: f"{s.volume_ml:.1f}" for s in (job.measurements.segments if job.measurements else ())}
-        return states[job.state], volumes.get("liver", ""), volumes.get("tumor", "")
+    def _onChecked(self) -> None:
+        self._checking = False
+
+    def _onCellClicked(self, row: int, _column: int = 0) -> None:
+        if self._checking or not 0 <= row < len(self._ids):
+            return
+        node = slicer.mrmlScene.GetNodeByID(self._ids[row])
+        if node is not None:
+            self._show(node, self._jobs.get(self._ids[row]))
+
+
+def _texts(job: SegmentationJob | None) -> tuple[str, str, str]:
+    """State, liver and tumor of a row."""
+    if job is None:
+        return "", "", ""
+    states = {
+        "waiting": _("waiting"),
+        "running": f"{percent(job.progress)} %",
+        "finished": _("done"),
+        "cancelled": _("stopped"),
+        "failed": _("failed"),
+    }
+    volumes = {s.name: f"{s.volume_ml:.1f}" for s in (job.measurements.segments if job.measurements else ())}
+    return states[job.state], volumes.get("liver", ""), volumes.get("tumor", "")
 
 
 def _isPlainVolume(node: Any) -> bool:

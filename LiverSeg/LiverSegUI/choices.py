@@ -36,7 +36,7 @@ def currentData(box: Any) -> str:
 
 
 class ModelBox:
-    """The combo box of models and the paragraph below it.
+    """The combo box of models and the line below it.
 
     Args:
         ui: the panel's widgets.
@@ -45,8 +45,10 @@ class ModelBox:
     def __init__(self, ui: Any) -> None:
         self._box, self._text = ui.modelBox, ui.modelText
         self._models: dict[str, ModelInfo] = {}
+        self._isLong = False
         for model in builtInModels():
             self._add(model)
+        self._text.linkActivated.connect(self._onLink)
         self.describe()
 
     @property
@@ -67,15 +69,29 @@ class ModelBox:
             self._box.setCurrentIndex(index)
         self.describe()
 
+    def remove(self) -> None:
+        """Take the chosen model off the list, if the user added it; its files stay."""
+        model = self.current
+        if model is not None and model.path is not None:
+            del self._models[model.name]
+            self._box.removeItem(self._box.findData(model.name))
+
     def describe(self) -> None:
         """Show what the chosen model is."""
         model = self.current
-        self._text.setText(_("There is no model; open a model package.") if model is None else model.text)
-        self._text.setToolTip("" if model is None else model.longText)
+        self._text.setText(_("There is no model; add a package.") if model is None else model.html(self._isLong))
+        self._text.setToolTip("" if model is None else f"{model.text} {model.longText}")
+
+    def _onLink(self, link: str = "") -> None:
+        self._isLong = str(link) == "more"
+        self.describe()
 
     def _add(self, model: ModelInfo) -> None:
+        title = model.shownTitle
+        if any(title == other.shownTitle for other in self._models.values()):
+            title = f"{model.title} ({model.path})"
         self._models[model.name] = model
-        self._box.addItem(model.title, model.name)
+        self._box.addItem(title, model.name)
 
 
 class DeviceBox:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
+import sys
 
 import slicer
 from slicer.i18n import tr as _
@@ -12,6 +14,7 @@ from LiverSegLib.errors import LiverSegError
 
 TORCH = (2, 10)
 MONAI = (1, 6, 1)
+_NAMES = {"torch": "PyTorch", "monai": "MONAI", "scipy": "SciPy"}
 
 
 class InstallError(LiverSegError):
@@ -22,6 +25,29 @@ def missingPackages() -> list[str]:
     """Requirements that are not met, for example ["torch>=2.10", "monai>=1.6.1"]."""
     wanted = {"torch": TORCH, "monai": MONAI, "scipy": (1, 11)}
     return [f"{name}>={'.'.join(map(str, version))}" for name, version in wanted.items() if _version(name) < version]
+
+
+def namesOf(missing: list[str]) -> str:
+    """The missing packages as people call them, for example "PyTorch, MONAI"."""
+    return ", ".join(_NAMES[name.split(">=")[0]] for name in missing)
+
+
+def needsExtension(missing: list[str]) -> bool:
+    """Whether PyTorch is missing and so is the extension that installs it."""
+    if not any(name.startswith("torch") for name in missing):
+        return False
+    return "PyTorchUtils" not in sys.modules and importlib.util.find_spec("PyTorchUtils") is None
+
+
+def openExtensionsManager() -> None:
+    """Open Slicer's Extensions Manager.
+
+    Raises:
+        InstallError: this Slicer was built without it.
+    """
+    if not hasattr(slicer.app, "openExtensionsManagerDialog"):
+        raise InstallError(_("This Slicer has no Extensions Manager; install the PyTorch extension by hand."))
+    slicer.app.openExtensionsManagerDialog()
 
 
 def installPackages() -> None:
@@ -40,10 +66,11 @@ def installPackages() -> None:
     missing = missingPackages()
     if missing:
         text = _("{names} could not be installed; look into the Python console and try again.")
-        raise InstallError(text.format(names=", ".join(missing)))
+        raise InstallError(text.format(names=namesOf(missing)))
 
 
 def _installTorch() -> None:
+    """Install torch, and make sure of it: what comes after depends on it and would bring any build of it along."""
     try:
         import PyTorchUtils
     except ModuleNotFoundError as error:
@@ -55,6 +82,9 @@ def _installTorch() -> None:
     except Exception as error:  # whatever pip and its helpers raise
         text = _("PyTorch could not be installed ({reason}); check the network and try again.")
         raise InstallError(text.format(reason=_firstLine(error))) from error
+    importlib.invalidate_caches()
+    if _version("torch") < TORCH:  # the user declined, or it failed without an error
+        raise InstallError(_("PyTorch was not installed, so nothing else was; click again to install it."))
 
 
 def _pip(requirements: list[str]) -> None:
@@ -67,7 +97,7 @@ def _pip(requirements: list[str]) -> None:
             slicer.util.pip_install(" ".join(f'"{name}"' for name in requirements))
     except Exception as error:  # whatever pip and its helpers raise
         text = _("{names} could not be installed ({reason}); check the network and try again.")
-        raise InstallError(text.format(names=", ".join(requirements), reason=_firstLine(error))) from error
+        raise InstallError(text.format(names=namesOf(requirements), reason=_firstLine(error))) from error
 
 
 def _version(name: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.io import display_name
 from LiverSegLib.measure import Measurements
 from LiverSegLib.volume import Result
+from LiverSegUI import views
 
 if TYPE_CHECKING:
     from LiverSegUI.runner import JobRunner
@@ -36,7 +38,9 @@ class JobOptions:
         roiID: markups ROI that limits the work; None for the whole volume.
         tableID: table node that receives the measurements; None for no table.
         newTable: make a table node where `tableID` is None.
-        show3D: make and show closed surfaces.
+        show3D: make and show closed surfaces, and turn the 3D views to them.
+        giveUp: what `slicer_bridge.edited_segments` told of the edits that may be replaced; others are kept, and
+            the result goes into a new segmentation.
     """
 
     model: str | Path | None = None
@@ -47,6 +51,7 @@ class JobOptions:
     tableID: str | None = None
     newTable: bool = False
     show3D: bool = False
+    giveUp: frozenset[str] = frozenset()
 
 
 class SegmentationJob:
@@ -90,6 +95,8 @@ class SegmentationJob:
         self._segmentationID: str | None = None
         self._tableID: str | None = None
         self._callbacks = {"progress": progress, "finished": finished, "failed": failed}
+        self._history: Any = None
+        self._begun = time.monotonic()
         self._imageTime = 0
         self._size: tuple[int, ...] = ()
 
@@ -112,6 +119,21 @@ class SegmentationJob:
         """Stop the job; the scene stays as it is. A job that is over is left alone."""
         if self.runner is not None and not self.isOver:
             self.runner.cancel(self)
+
+    @property
+    def canUndo(self) -> bool:
+        """Whether the job replaced segments that `undo` can bring back."""
+        return self._history is not None and self.segmentationNode is not None
+
+    def undo(self) -> bool:
+        """Bring back the segments that the job replaced; False if it cannot be done."""
+        history, self._history = self._history, None
+        node = self.segmentationNode
+        return history is not None and node is not None and slicer_bridge.restore_state(history, node)
+
+    def begin(self) -> None:
+        """Its turn has come: from now on the user waits for it."""
+        self._begun = time.monotonic()
 
     def noteImage(self) -> None:
         """The voxels were handed over: remember which they were."""
@@ -166,7 +188,7 @@ class SegmentationJob:
         output = _node(self.options.segmentationID)
         if output is None and self.options.segmentationID is not None:
             self.warnings.append(_("The chosen segmentation was removed meanwhile; a new one was made."))
-        written = slicer_bridge.write_segments(result, volume, output, self.options.show3D)
+        written = self._put(result, volume, output)
         self._segmentationID = written.node.GetID()
         if result.labelmap.any():  # otherwise the engine's own warning says so
             for name in written.missing:
@@ -174,16 +196,35 @@ class SegmentationJob:
                 self.warnings.append(text.format(label=display_name(name), name=self.volumeName))
         self._describe(result)
 
+    def _put(self, result: Result, volume: Any, output: Any) -> slicer_bridge.SegmentsWritten:
+        """Write the segments, so that it can be undone."""
+        if output is not None:
+            self._history = slicer_bridge.save_state(output)
+            _saveForEditor(output)
+        show3D = self.options.show3D
+        written = slicer_bridge.write_segments(result, volume, output, show3D, self.options.giveUp)
+        if written.node is not output:
+            self._history = None
+        if show3D and slicer_bridge.has_surfaces(written.node):
+            views.centerOnce(written.node)
+        if written.kept:
+            text = _("{segments} in {old} was edited and is kept as it is; the new segments are in {new}.")
+            names = {"segments": ", ".join(written.kept), "old": output.GetName(), "new": written.node.GetName()}
+            self.warnings.append(text.format(**names))
+        return written
+
     def _describe(self, result: Result) -> None:
         self.measurements, self.timings = result.measurements, dict(result.timings)
         self.device, self.model, self.labels = result.device, result.model, result.labels
         table = _node(self.options.tableID)
         if table is not None or self.options.newTable or self.options.tableID is not None:
             name = _("{name} measurements").format(name=self.volumeName)
-            self._tableID = slicer_bridge.write_table(result.measurements, table, name).GetID()
-        text = _("{name} was segmented in {seconds} s on {device}.")
-        seconds = f"{sum(self.timings.values()):.1f}"
-        self.message = text.format(name=self.volumeName, seconds=seconds, device=self.device)
+            volume = _node(self.volumeID)
+            self._tableID = slicer_bridge.write_table(result.measurements, table, name, volume).GetID()
+        text = _("{name} was segmented in {seconds} s.")
+        self.message = text.format(name=self.volumeName, seconds=f"{time.monotonic() - self._begun:.1f}")
+        parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.timings.items())
+        self.details = f"On {self.device}: {parts}."
 
     def _call(self, which: str) -> None:
         """A caller's callback must not break the runner."""
@@ -194,6 +235,13 @@ class SegmentationJob:
             callback(self)
         except Exception:
             log.exception("The %s callback of the segmentation of %s failed", which, self.volumeName)
+
+
+def _saveForEditor(segmentation: Any) -> None:
+    """Where the Segment Editor has the segmentation, its own Undo can go back too."""
+    widget = getattr(slicer.modules, "SegmentEditorWidget", None)  # there is none before its first use
+    if widget is not None and widget.editor.segmentationNode() is segmentation:
+        widget.editor.saveStateForUndo()
 
 
 def _node(nodeID: str | None) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -18,7 +18,6 @@ from LiverSegLib.volume import label_for
 
 _METADATA = "configs/metadata.json"
 _MAX_BYTES = 8_000_000
-_SHOWN = 110
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class ModelInfo:
         modality: "CT", "MR" or "".
         data: on what it was trained.
         license: of the weights.
+        path: of a package that the user added; None for a built-in one.
     """
 
     name: str
@@ -40,22 +40,34 @@ class ModelInfo:
     modality: str
     data: str
     license: str
+    path: Path | None = None
+
+    @property
+    def shownTitle(self) -> str:
+        """The title; of an added package with its file, as others may have the same name."""
+        return self.title if self.path is None else f"{self.title} ({self.path.name})"
 
     @property
     def text(self) -> str:
-        """Two or three lines for the panel; what it leaves out of the training data ends in dots."""
-        return self._told(shorten(self.data.rstrip(". "), _SHOWN, placeholder=" …"))
+        """What it segments and what it does not, in a line or two."""
+        what = ", ".join(display_name(label).lower() for label in self.labels)
+        text = _("Segments {what} on {modality}.").format(what=what, modality=self.modality or _("any image"))
+        if "tumor" not in self.labels:
+            text += " " + _("Marks no tumors.")
+        return text
 
     @property
     def longText(self) -> str:
-        """The whole of it, for the tool tip."""
-        return self._told(self.data.rstrip(". "))
+        """The rest: training data, license, place."""
+        text = _("Trained on: {data}. License: {license}.")
+        lines = text.format(data=self.data.rstrip(". "), license=self.license)
+        return lines if self.path is None else lines + " " + _("Package: {path}").format(path=self.path)
 
-    def _told(self, data: str) -> str:
-        what = ", ".join(display_name(label) for label in self.labels)
-        data += "" if data.endswith("…") else "."
-        text = _("Segments {what} on {modality}. Trained on: {data} License: {license}.")
-        return text.format(what=what, modality=self.modality or "?", data=data, license=self.license)
+    def html(self, isLong: bool) -> str:
+        """The text for the panel, with a link that shows or hides the rest. What a package says is no markup."""
+        if isLong:
+            return f'{escape(self.text)} {escape(self.longText)} <a href="less">{_("less")}</a>'
+        return f'{escape(self.text)} <a href="more">{_("more")}</a>'
 
 
 def builtInModels() -> list[ModelInfo]:
@@ -99,6 +111,7 @@ def describeModel(path: Path, name: str | None = None) -> ModelInfo:
         modality=str(inputs.get("modality", "")).upper(),
         data=str(data.get("data_source") or _("not stated")),
         license=str(data.get("license") or _("see its LICENSE file")),
+        path=None if name else path,
     )
 
 

@@ -11,11 +11,15 @@ from slicer.i18n import tr as _
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
+from LiverSegUI import views
 from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, storedSetting, storeSetting, workerEnvironment
-from LiverSegUI.install import installPackages, missingPackages
+from LiverSegUI.install import installPackages, missingPackages, namesOf, needsExtension, openExtensionsManager
 from LiverSegUI.job import SegmentationJob
+from LiverSegUI.menus import ButtonMenu
+from LiverSegUI.region import RoiView
 from LiverSegUI.results import ResultsView
+from LiverSegUI.segmentation import SegmentationActions
 from LiverSegUI.texts import percent, stageText
 
 
@@ -32,6 +36,7 @@ class Panel:
         self._parameterNode: Any = None
         self._inputID: str | None = None
         self._shownJob: SegmentationJob | None = None
+        self._started: list[SegmentationJob] = []
         self._segmentationID: str | None = None
         self._logCount = 0
         self._missing = missingPackages()
@@ -40,7 +45,9 @@ class Panel:
         self._refresher.setSingleShot(True)
         self.models, self.devices = ModelBox(ui), DeviceBox(ui)
         self.results = ResultsView(ui, self.say)
-        self.batch = BatchView(ui, self._startBatch)
+        self.region = RoiView(ui, self.onFitRoi)
+        self.actions = SegmentationActions(ui, self.say, self._segmentation)
+        self.batch = BatchView(ui, self._startBatch, self._showCase)
         ui.cacheEdit.setCurrentPath(storedSetting("cache"))
         self._connect()
         logic.onChange = self.update
@@ -50,11 +57,17 @@ class Panel:
         ui = self.ui
         ui.segmentButton.clicked.connect(self.onSegmentButton)
         ui.installButton.clicked.connect(self.onInstallButton)
-        ui.openModelButton.clicked.connect(self.onOpenModelButton)
-        ui.show3DButton.clicked.connect(self.onShow3DButton)
-        ui.editButton.clicked.connect(self.onEditButton)
+        ui.undoButton.clicked.connect(self.onUndoButton)
+        ui.logCopyButton.clicked.connect(self.onCopyLogButton)
         ui.modelBox.currentTextChanged.connect(self._onModelChanged)
         ui.cacheEdit.currentPathChanged.connect(self._onCacheChanged)
+        self.modelsMenu = ButtonMenu(
+            ui.modelsButton,
+            [
+                (_("Add a model package…"), self.onAddModel),
+                (_("Take the chosen model off the list"), self.onRemoveModel),
+            ],
+        )
         self._refresher.timeout.connect(self._refresh)
 
     def enter(self) -> None:
@@ -73,7 +86,8 @@ class Panel:
     def clear(self) -> None:
         """The scene is closed."""
         self._segmentationID = None
-        self.results.show(None)
+        self._started = []
+        self.results.clear()
         self.batch.clear()
 
     def setParameterNode(self, parameterNode: Any) -> None:
@@ -82,6 +96,8 @@ class Panel:
         self._inputID = _idOf(parameterNode.inputVolume) if parameterNode is not None else None
         if parameterNode is not None:
             self.chooseModel(parameterNode.model)
+            if self.results.job is None and parameterNode.resultsTable is not None:
+                self.results.showTable(parameterNode.resultsTable)
         self.onParametersChanged()
 
     def say(self, sentence: str, isError: bool = False) -> None:
@@ -93,10 +109,12 @@ class Panel:
         node = self._parameterNode
         if node is not None and _idOf(node.inputVolume) != self._inputID:
             self._inputID = _idOf(node.inputVolume)
-            output = node.outputSegmentation
-            # The segments of one volume must not be replaced by those of another.
-            if output is not None and _sourceOf(output) not in (None, node.inputVolume):
+            output, table = node.outputSegmentation, node.resultsTable
+            # What came of one volume must not be replaced by what comes of another.
+            if output is not None and slicer_bridge.source_of(output) not in (None, node.inputVolume):
                 node.outputSegmentation = None
+            if table is not None and slicer_bridge.measured_volume(table) not in (None, node.inputVolume):
+                node.resultsTable = None
         self.update()
 
     def onNodesChanged(self) -> None:
@@ -107,13 +125,23 @@ class Panel:
         """Segment, or stop what runs."""
         if self.logic.runner.jobs:
             self.logic.cancel()
-        else:
-            self._start([self._parameterNode.inputVolume], self._parameterNode.outputSegmentation)
+            return
+        node = self._parameterNode
+        volume, output = node.inputVolume, node.outputSegmentation
+        replaceEdits = self._askForEdits(output) if output is not None else False
+        if replaceEdits is None:
+            self.say(_("Nothing was changed."))
+            return
+        views.showVolume(volume)
+        self._start([volume], node.show3D, output=output, table=node.resultsTable, replaceEdits=replaceEdits)
 
     def onInstallButton(self, _checked: bool = False) -> None:
         """Install what is missing and go on."""
-        self.say(_("Installing; this takes some minutes."))
         try:
+            if needsExtension(self._missing):
+                openExtensionsManager()
+                return
+            self.say(_("Installing; this takes some minutes."))
             installPackages()
         except LiverSegError as error:
             self.say(str(error), isError=True)
@@ -127,14 +155,23 @@ class Panel:
         if self.ui.segmentButton.isEnabled():
             self.onSegmentButton()
 
-    def onOpenModelButton(self, _checked: bool = False) -> None:
+    def onAddModel(self) -> None:
         """Choose a model package: its zip, or the metadata.json in its folder."""
-        title = _("Open a model package: its zip, or configs/metadata.json in its folder")
+        title = _("Add a model package: its zip, or configs/metadata.json in its folder")
         filters = _("Model packages") + " (*.zip metadata.json)"
-        chosen = qt.QFileDialog.getOpenFileName(self.ui.openModelButton, title, str(Path.home()), filters)
+        chosen = qt.QFileDialog.getOpenFileName(self.ui.modelsButton, title, str(Path.home()), filters)
         path = chosen[0] if isinstance(chosen, tuple) else chosen
         if path:
             self.chooseModel(str(Path(path).parents[1]) if path.endswith("metadata.json") else str(path))
+
+    def onRemoveModel(self) -> None:
+        """Take an added model off the list."""
+        model = self.models.current
+        if model is None or model.path is None:
+            self.say(_("The built-in models stay on the list."))
+        else:
+            self.models.remove()
+            self.say(_("{model} is off the list; its files are still there.").format(model=model.shownTitle))
 
     def chooseModel(self, name: str) -> None:
         """Select a model by name or path; one that is gone is told of."""
@@ -143,24 +180,24 @@ class Panel:
         except LiverSegError as error:
             self.say(str(error), isError=True)
 
-    def onShow3DButton(self, _checked: bool = False) -> None:
-        """Show the segments as surfaces, or hide them."""
-        node = self._segmentation()
-        if node is not None and self.ui.show3DButton.isChecked():
-            slicer_bridge.show_surfaces(node)
-        elif node is not None:
-            node.RemoveClosedSurfaceRepresentation()
+    def onFitRoi(self) -> None:
+        """Fit the ROI, or a new one, to the input volume."""
+        node = self._parameterNode
+        if node is not None and node.inputVolume is not None:
+            node.roi = self.region.fit(node.roi, node.inputVolume)
 
-    def onEditButton(self, _checked: bool = False) -> None:
-        """Open the Segment Editor with segmentation and volume."""
-        node = self._segmentation()
-        if node is None:
-            return
-        slicer.util.selectModule("SegmentEditor")
-        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
-        editor.setSegmentationNode(node)
-        if _sourceOf(node) is not None:
-            editor.setSourceVolumeNode(_sourceOf(node))
+    def onUndoButton(self, _checked: bool = False) -> None:
+        """Bring back the segments that the last run replaced."""
+        job = self.results.job
+        if job is not None and job.undo():
+            text = _("The segments of {name} are again what they were before the last run; its table is not.")
+            self.say(text.format(name=job.segmentationNode.GetName()))
+        self.update()
+
+    def onCopyLogButton(self, _checked: bool = False) -> None:
+        """The whole log on the clipboard."""
+        slicer.app.clipboard().setText("\n".join(self.logic.runner.log) + "\n")
+        self.say(_("The log was copied."))
 
     def update(self) -> None:
         """Bring all widgets up to date with the jobs and the choices."""
@@ -174,47 +211,78 @@ class Panel:
             self.say(
                 text if len(jobs) == 1 else _("{text} ({count} more waiting)").format(text=text, count=len(jobs) - 1)
             )
-            self.ui.progressBar.setValue(percent(jobs[0].progress))
+        self._updateProgress(jobs)
         self._updateButtons(bool(jobs))
+        self._updateTargets()
+        self._updateInstall()
         self.batch.update()
         self._updateLog()
 
-    def _updateButtons(self, isBusy: bool) -> None:
-        ui, node = self.ui, self._parameterNode
-        ui.installText.setVisible(bool(self._missing))
-        ui.installButton.setVisible(bool(self._missing))
-        if self._missing:
-            text = _("The first use needs {names}.")
-            ui.installText.setText(text.format(names=", ".join(name.split(">=")[0] for name in self._missing)))
-        ui.segmentButton.setVisible(not self._missing)
-        ui.segmentButton.setText(_("Cancel") if isBusy else _("Segment"))
-        hasTarget = node is not None and (node.segmentLiver or node.segmentTumor)
-        hasInput = node is not None and node.inputVolume is not None
-        ui.segmentButton.setEnabled(isBusy or bool(hasInput and hasTarget and self.models.current is not None))
-        ui.segmentButton.setToolTip(self._segmentToolTip(isBusy, hasInput, hasTarget))
-        ui.progressBar.setVisible(isBusy)
-        model = self.models.current
-        told = {
-            "liver": _("Segment the liver."),
-            "tumor": _("Segment tumors in the liver. Without it they count as liver."),
-        }
-        for box, name in ((ui.liverBox, "liver"), (ui.tumorBox, "tumor")):
-            isKnown = model is None or name in model.labels
-            box.setEnabled(isKnown)
-            box.setToolTip(told[name] if isKnown else _("The chosen model does not segment this."))
-        segmentation = self._segmentation()
-        ui.show3DButton.setEnabled(segmentation is not None)
-        ui.editButton.setEnabled(segmentation is not None)
-        ui.show3DButton.setChecked(segmentation is not None and slicer_bridge.has_surfaces(segmentation))
+    def _updateProgress(self, jobs: list[SegmentationJob]) -> None:
+        """The bar keeps its place and is empty while nothing runs."""
+        self.ui.progressBar.setEnabled(bool(jobs))
+        self.ui.progressBar.setValue(percent(jobs[0].progress) if jobs else 0)
+        self.ui.progressBar.setFormat("%p %" if jobs else "")
 
-    def _segmentToolTip(self, isBusy: bool, hasInput: bool, hasTarget: bool) -> str:
-        if isBusy:
-            return _("Stop the segmentation; the scene stays as it is.")
-        if not hasInput:
-            return _("Choose a volume first.")
-        if not hasTarget:
-            return _("Choose what to segment first.")
-        return _("Segment the chosen volume. You can go on working meanwhile.")
+    def _updateButtons(self, isBusy: bool) -> None:
+        ui, node, model = self.ui, self._parameterNode, self.models.current
+        hasInput = node is not None and node.inputVolume is not None
+        hasTarget = node is not None and bool(self._targets())
+        ui.segmentButton.setText(_("Cancel") if isBusy else _("Segment"))
+        ui.segmentButton.setEnabled(isBusy or bool(hasInput and hasTarget and model is not None))
+        ui.segmentButton.setToolTip(_segmentToolTip(isBusy, hasInput, hasTarget))
+        canRun = hasTarget and model is not None and not self._missing
+        self.batch.allow(canRun, model is None or "tumor" in model.labels)
+        self.region.update(node.roi if node is not None else None, node.inputVolume if node is not None else None)
+        self.actions.update()
+        job = self.results.job
+        ui.undoButton.setEnabled(not isBusy and job is not None and job.canUndo)
+
+    def _updateTargets(self) -> None:
+        """What the model cannot do is not offered; its text says so."""
+        model = self.models.current
+        for box, name in ((self.ui.liverBox, "liver"), (self.ui.tumorBox, "tumor")):
+            box.setVisible(model is None or name in model.labels)
+
+    def _updateInstall(self) -> None:
+        ui, missing = self.ui, self._missing
+        ui.installText.setVisible(bool(missing))
+        ui.installButton.setVisible(bool(missing))
+        ui.segmentButton.setVisible(not missing)
+        if not missing:
+            return
+        if needsExtension(missing):
+            ui.installText.setText(
+                _(
+                    "The first use needs PyTorch, which the PyTorch extension installs. Install that extension in the "
+                    "Extensions Manager and restart Slicer."
+                )
+            )
+            ui.installButton.setText(_("Open the Extensions Manager"))
+        else:
+            ui.installText.setText(_("The first use needs {names}.").format(names=namesOf(missing)))
+            ui.installButton.setText(_("Install {names}").format(names=namesOf(missing)))
+
+    def _askForEdits(self, output: Any) -> bool | None:
+        """Whether edits of our segments are replaced; None to leave all as it is."""
+        edited = slicer_bridge.edited_segments(output)
+        if not edited:
+            return False
+        segments = [output.GetSegmentation().GetSegment(segmentID).GetName() for segmentID in edited]
+        text = _(
+            "{segments} in {name} was edited or comes from elsewhere. Replace it?\n\n"
+            "Yes: replace it; Undo brings it back.\n"
+            "No: keep it, and put the result into a new segmentation.\n"
+            "Cancel: do nothing."
+        ).format(segments=", ".join(segments), name=output.GetName())
+        box = qt.QMessageBox
+        answer = slicer.util.messageBox(
+            text,
+            windowTitle=_("Edited segments"),
+            icon=box.Question,
+            standardButtons=box.Yes | box.No | box.Cancel,
+        )
+        return None if answer == box.Cancel else bool(answer == box.Yes)
 
     def _onJobOver(self, job: SegmentationJob) -> None:
         self.say("\n".join([job.message, *job.warnings]), isError=job.state == "failed")
@@ -225,33 +293,71 @@ class Panel:
         node = self._parameterNode
         if node is not None and _idOf(node.inputVolume) == job.volumeID:
             node.outputSegmentation = job.segmentationNode
+            if job.tableNode is not None:
+                node.resultsTable = job.tableNode
+        if job in self._started:
+            self._started.remove(job)
+            views.showOwnSegmentations()
+            shown = views.shownVolume()
+            if node is not None and node.show3D and shown is not None and shown.GetID() == job.volumeID:
+                views.showSurfaces(job.segmentationNode)
 
-    def _start(self, volumeNodes: list[Any], output: Any) -> list[SegmentationJob]:
+    def _targets(self) -> list[str]:
+        """What the model is to segment: the ticked of the targets that it knows, and all others that it has."""
         node, model = self._parameterNode, self.models.current
         chosen = [name for name, on in (("liver", node.segmentLiver), ("tumor", node.segmentTumor)) if on]
-        others = [] if model is None else [name for name in model.labels if name not in ("liver", "tumor")]
-        wanted = [name for name in [*chosen, *others] if model is None or name in model.labels]
-        self.ui.progressBar.setValue(0)
+        if model is None:
+            return chosen
+        return [name for name in model.labels if name in chosen or name not in ("liver", "tumor")]
+
+    def _start(
+        self, volumes: list[Any], show3D: bool, output: Any = None, table: Any = None, replaceEdits: bool = False
+    ) -> list[SegmentationJob]:
+        node, model = self._parameterNode, self.models.current
         jobs = self.logic.startAll(
-            volumeNodes,
+            volumes,
             model=None if model is None else model.name,
             device=self.devices.current,
-            targets=wanted,
+            targets=self._targets(),
             outputSegmentation=output,
             roi=node.roi,
-            table=node.resultsTable,
-            show3D=node.show3D,
+            table=(table or True) if node.makeTable else None,
+            show3D=show3D,
+            replaceEdits=replaceEdits,
         )
+        self._started += [job for job in jobs if not job.isOver]
         for job in jobs:
             if job.isOver:
                 self.say(job.message, isError=job.state == "failed")
         return jobs
 
-    def _startBatch(self, volumeNodes: list[Any]) -> list[SegmentationJob]:
-        return self._start(volumeNodes, None) if self._parameterNode is not None else []
+    def _startBatch(self, volumes: list[Any]) -> list[SegmentationJob]:
+        """Surfaces of a case are made when it is looked at."""
+        return self._start(volumes, False) if self._parameterNode is not None else []
+
+    def _showCase(self, volume: Any, job: SegmentationJob | None) -> None:
+        """Show a volume of the batch with what came of it, and choose it."""
+        views.showVolume(volume)
+        views.showOwnSegmentations()
+        node = self._parameterNode
+        if node is not None:
+            node.inputVolume = volume
+        if job is None or not job.isOver:
+            return
+        if job.state != "finished":
+            self.say(job.message, isError=job.state == "failed")
+            return
+        self.results.show(job)
+        segmentation = job.segmentationNode
+        self._segmentationID = _idOf(segmentation)
+        if node is not None:
+            node.outputSegmentation, node.resultsTable = segmentation, job.tableNode
+            if segmentation is not None and node.show3D:
+                views.showSurfaces(segmentation)
+        self.update()
 
     def _segmentation(self) -> Any:
-        """The segmentation that the buttons below the results are for."""
+        """The segmentation that the buttons are for."""
         chosen = self._parameterNode.outputSegmentation if self._parameterNode is not None else None
         return chosen or (slicer.mrmlScene.GetNodeByID(self._segmentationID) if self._segmentationID else None)
 
@@ -278,10 +384,15 @@ class Panel:
         self.logic.runner.setEnvironment(workerEnvironment())
 
 
+def _segmentToolTip(isBusy: bool, hasInput: bool, hasTarget: bool) -> str:
+    if isBusy:
+        return _("Stop the segmentation; the scene stays as it is.")
+    if not hasInput:
+        return _("Choose a volume first.")
+    if not hasTarget:
+        return _("Choose what to segment first.")
+    return _("Segment the input volume. You can go on working meanwhile.")
+
+
 def _idOf(node: Any) -> str | None:
     return None if node is None else str(node.GetID())
-
-
-def _sourceOf(segmentation: Any) -> Any:
-    """The volume that a segmentation belongs to, or None."""
-    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())

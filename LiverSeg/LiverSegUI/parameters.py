@@ -12,10 +12,11 @@ class LiverSegParameterNode:
         inputVolume: the volume to segment.
         outputSegmentation: where to; empty for a new one.
         roi: box that limits the work; empty for the whole volume.
-        resultsTable: table that receives the measurements; empty for none.
+        resultsTable: table that receives the measurements; empty for a new one.
         model: name or path of the model package; "" for the default.
         segmentLiver, segmentTumor: the targets.
-        show3D: show surfaces after segmenting.
+        show3D: show the segments in 3D when they are done.
+        makeTable: put the measurements into a table.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -25,4 +26,5 @@ class LiverSegParameterNode:
     model: str = ""
     segmentLiver: bool = True
     segmentTumor: bool = True
-    show3D: bool = False
+    show3D: bool = True
+    makeTable: bool = True

@@ -11,51 +11,59 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from LiverSegLib import slicer_bridge
+from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import write_measurements_csv
 from LiverSegLib.volume import Result
 from LiverSegUI.job import SegmentationJob
-from LiverSegUI.texts import resultRows
+from LiverSegUI.texts import lesionText, resultRows, tableRows
 
 
 class ResultsView:
-    """Shows the measurements of one finished job, copies and saves them.
+    """Shows the measurements of one finished job, or of a table of the scene; copies and saves them.
 
     Args:
         ui: the panel's widgets.
-        say: shows a sentence in the panel.
+        say: shows a sentence in the panel, as an error if its second argument says so.
     """
 
     def __init__(self, ui: Any, say: Any) -> None:
         self._ui, self._say = ui, say
         self.job: SegmentationJob | None = None
+        self._rows: list[tuple[str, ...]] = []
+        header = ui.resultsTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         ui.copyButton.clicked.connect(self.copy)
         ui.csvButton.clicked.connect(self.askAndSave)
-        self.show(None)
+        self.clear()
 
-    def show(self, job: SegmentationJob | None) -> None:
-        """Fill the table from a finished job; None empties it."""
-        self.job = job if job is not None and job.measurements is not None else None
-        text = _("No results yet.")
-        if self.job is not None:
-            text = _("{volume}, by {model}").format(volume=self.job.volumeName, model=self.job.model)
-        self._ui.resultsText.setText(text)
-        rows = self._rows()
-        table = self._ui.resultsTable
-        table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            for column, text in enumerate(row):
-                table.setItem(number, column, qt.QTableWidgetItem(text))
-        table.resizeColumnToContents(0)
-        for button in (self._ui.copyButton, self._ui.csvButton):
-            button.setEnabled(self.job is not None)
+    def show(self, job: SegmentationJob) -> None:
+        """Fill the table from a finished job."""
+        assert job.measurements is not None
+        self.job = job
+        text = _("{volume}, by {model}.").format(volume=job.volumeName, model=job.model)
+        text = f"{text} {lesionText(job.measurements)}".strip()
+        self._fill(resultRows(job.measurements), job.measurements.intensity_unit, text)
+
+    def showTable(self, tableNode: Any) -> None:
+        """Fill the table from a table of the scene, for example one that was loaded; no other table than ours."""
+        rows, unit = tableRows(slicer_bridge.table_texts(tableNode))
+        if rows:
+            self.job = None
+            self._fill(rows, unit, _("From the table {name}.").format(name=tableNode.GetName()))
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.job = None
+        self._fill([], "", _("No results yet."))
 
     def copy(self, _checked: bool = False) -> None:
         """The table as text with tabs, on the clipboard."""
-        slicer.app.clipboard().setText("\n".join("\t".join(row) for row in self._rows()) + "\n")
+        slicer.app.clipboard().setText("\n".join("\t".join(row) for row in [self._titles, *self._rows]) + "\n")
         self._say(_("The table was copied."))
 
     def askAndSave(self, _checked: bool = False) -> None:
-        """Ask for a file name and save."""
+        """Ask for a file name and save; what goes wrong is told in the panel."""
         if self.job is None:
             return
         proposal = str(Path.home() / f"{self.job.volumeName} liver.csv")
@@ -63,7 +71,10 @@ class ResultsView:
         chosen = qt.QFileDialog.getSaveFileName(self._ui.csvButton, title, proposal, "CSV (*.csv)")
         path = chosen[0] if isinstance(chosen, tuple) else chosen
         if path:
-            self.save(Path(path))
+            try:
+                self.save(Path(path))
+            except LiverSegError as error:
+                self._say(str(error), True)
 
     def save(self, path: Path) -> None:
         """Write volumes and lesions to a CSV file.
@@ -79,7 +90,19 @@ class ResultsView:
         write_measurements_csv(path, result)
         self._say(_("The measurements were saved to {path}.").format(path=path))
 
-    def _rows(self) -> list[tuple[str, str]]:
-        if self.job is None or self.job.measurements is None:
-            return []
-        return resultRows(self.job.measurements)
+    def _fill(self, rows: list[tuple[str, ...]], unit: str, text: str) -> None:
+        self._rows = rows
+        mean = _("Mean ± SD") + (f" ({unit})" if unit else "")
+        self._titles = (_("Structure"), _("Volume (mL)"), mean, _("Diameter (mm)"))
+        self._ui.resultsText.setText(text)
+        table = self._ui.resultsTable
+        table.setHorizontalHeaderLabels(list(self._titles))
+        table.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            for column, cell in enumerate(row):
+                table.setItem(number, column, qt.QTableWidgetItem(cell))
+        for column in (1, 2, 3):
+            table.resizeColumnToContents(column)
+        table.setColumnHidden(3, not any(row[3] for row in rows))
+        self._ui.copyButton.setEnabled(bool(rows))
+        self._ui.csvButton.setEnabled(self.job is not None)

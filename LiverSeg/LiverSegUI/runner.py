@@ -15,6 +15,7 @@ from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker import events
 from LiverSegLib.worker.messages import DeviceInfo
+from LiverSegLib.worker.priority import priority_hint
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.transport import WorkerTransport
 
@@ -84,6 +85,16 @@ class JobRunner:
             self._over(job, lambda job=job: job.stopped(sentence))
         self._onChange()
 
+    def drop(self, job: SegmentationJob, sentence: str) -> None:
+        """A job has become pointless: it fails with a sentence at once, and the next one begins."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+        elif self._jobs.pop(job.requestID, None) is not None:
+            self._transport.pump(self._transport.session.cancel(job.requestID))
+        self._over(job, lambda: job.fail(sentence))
+        qt.QTimer.singleShot(0, self._next)
+        self._onChange()
+
     def askDevices(self, callback: Callable[[tuple[DeviceInfo, ...]], None]) -> None:
         """Have `callback` called with the machine's devices, some seconds later."""
         self._deviceCallbacks[self._transport.session.list_devices()] = callback
@@ -98,11 +109,14 @@ class JobRunner:
         self._transport.pump(self._transport.session.stop())
 
     def close(self) -> None:
-        """End the worker; jobs that run are given up."""
-        self.cancelAll()
+        """End the worker; jobs that run are given up, which the application's log tells."""
+        for job in self.jobs:
+            log.warning("LiverSeg was closed or reloaded, so the segmentation of %s was stopped.", job.volumeName)
+        self.cancelAll(_("LiverSeg was closed or reloaded, so the segmentation was stopped."))
         self._transport.close()
 
     def _handOver(self, job: SegmentationJob) -> None:
+        job.begin()
         volume, box = _read(job)
         options = job.options
         job.requestID = self._transport.session.segment(
@@ -130,6 +144,9 @@ class JobRunner:
     def _onEvent(self, event: events.Event) -> None:
         if isinstance(event, events.Logged):
             self._note(event.text)
+        elif isinstance(event, events.Ready):
+            if priority_hint():
+                self._note(priority_hint())
         elif isinstance(event, events.Progressed):
             job = self._jobs.get(event.id)
             if job is not None:
@@ -158,7 +175,8 @@ class JobRunner:
     def _over(self, job: SegmentationJob, how: Callable[[], None]) -> None:
         self.lastJob = job
         how()
-        for sentence in [job.message, *job.warnings]:
+        finished = [job.details] if job.state == "finished" else []  # those of a failure are there already
+        for sentence in [job.message, *job.warnings, *finished]:
             self._note(sentence)
 
     def _note(self, text: str) -> None:

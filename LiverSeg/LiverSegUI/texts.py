@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.io import display_name
-from LiverSegLib.measure import Measurements
+from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 
 # Where each stage lies on the bar, in percent: the network takes nearly all the time.
 _STAGES = {
@@ -55,18 +55,54 @@ def stageText(progress: Progress | None) -> str:
     return text
 
 
-def resultRows(measurements: Measurements) -> list[tuple[str, str]]:
-    """Rows (what, value with unit) of the results table."""
-    rows = []
-    for segment in measurements.segments:
-        rows.append((display_name(segment.name), f"{segment.volume_ml:.1f} mL"))
-    if any(segment.name == "tumor" for segment in measurements.segments):
-        rows.append((_("Lesions"), str(len(measurements.lesions))))
-        largest = max((lesion.longest_diameter_mm for lesion in measurements.lesions), default=None)
-        rows.append((_("Largest diameter"), "–" if largest is None else f"{largest:.1f} mm"))
-    if measurements.tumor_burden_percent is not None:
-        rows.append((_("Tumor burden"), f"{measurements.tumor_burden_percent:.2f} %"))
+def resultRows(measurements: Measurements) -> list[tuple[str, ...]]:
+    """Rows (structure, volume in mL, mean and deviation, longest diameter in mm) of the results table."""
+    rows = [
+        (display_name(segment.name), f"{segment.volume_ml:.1f}", _grey(segment), "")
+        for segment in measurements.segments
+    ]
+    for number, lesion in enumerate(measurements.lesions, start=1):
+        name = f"{display_name('tumor')} {number}"
+        rows.append((name, f"{lesion.volume_ml:.1f}", _grey(lesion), f"{lesion.longest_diameter_mm:.1f}"))
     return rows
+
+
+def tableRows(texts: list[dict[str, str]]) -> tuple[list[tuple[str, ...]], str]:
+    """The same rows from a table of the scene, and the unit of the grey values."""
+    titles = list(texts[0]) if texts else []
+    mean = next((title for title in titles if title.split(" [")[0] == "Mean"), "")
+    deviation = mean.replace("Mean", "Standard deviation")
+    rows = []
+    for text in texts:
+        grey = f"{_whole(text[mean])} ± {_whole(text[deviation])}" if text.get(mean) else ""
+        rows.append((text["Structure"], text["Volume [mL]"], grey, text.get("Longest diameter [mm]", "")))
+    return rows, mean.removeprefix("Mean [").removesuffix("]") if "[" in mean else ""
+
+
+def lesionText(measurements: Measurements) -> str:
+    """Number of lesions, largest diameter and burden; "" where tumors were not looked for."""
+    if not any(segment.name == "tumor" for segment in measurements.segments):
+        return ""
+    count = len(measurements.lesions)
+    if not count:
+        return _("No lesions were found.")
+    largest = max(lesion.longest_diameter_mm for lesion in measurements.lesions)
+    text = _("1 lesion") if count == 1 else _("{count} lesions").format(count=count)
+    text += ", " + _("longest diameter {largest} mm").format(largest=f"{largest:.1f}")
+    if measurements.tumor_burden_percent is not None:
+        burden = f"{measurements.tumor_burden_percent:.2f}"
+        text += ", " + _("{burden} % of the liver").format(burden=burden)
+    return text + "."
+
+
+def _grey(part: SegmentMeasurement | Lesion) -> str:
+    if part.mean_intensity is None or part.std_intensity is None:
+        return ""
+    return f"{part.mean_intensity:.0f} ± {part.std_intensity:.0f}"
+
+
+def _whole(number: str) -> str:
+    return f"{float(number):.0f}"
 
 
 def memoryText(free: int | None, total: int | None) -> str:

@@ -117,13 +117,14 @@ class Segmenter:
         decisions, fallback = self._decide(array, grid, monitor, clock)
         notes += fallback
         labelmap = restore(decisions, grid, volume.array.shape, self.package.nearest, monitor)
-        del decisions, array  # what follows needs room
+        del decisions  # what follows needs room
         clock.lap("restore")
         self._postprocess(labelmap, monitor)
         clock.lap("postprocess")
         monitor.report("measure", 0, 1)
         names = {label.value: label.name for label in self.package.labels}
-        measurements = measure(labelmap, volume.affine, names)
+        unit = "HU" if (volume.modality or self.package.modality) == "CT" else ""
+        measurements = measure(labelmap, volume.affine, names, array, unit)
         monitor.report("measure", 1, 1)
         clock.lap("measure")
         if not labelmap.any():

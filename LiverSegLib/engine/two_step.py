@@ -90,7 +90,8 @@ def segment_within_mask(
     notes = found.warnings
     if not mask.any():
         notes = (*notes, f"No {organ_name} was found in {volume.name}, so nothing inside it was looked for.")
-    measurements = measure(labelmap, volume.affine, {label.value: label.name for label in labels})
+    names, unit = {label.value: label.name for label in labels}, found.measurements.intensity_unit
+    measurements = measure(labelmap, volume.affine, names, volume.array, unit)
     return replace(found, labelmap=labelmap, labels=labels, measurements=measurements, warnings=notes)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from LiverSegLib import __version__
 from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.measure import Lesion, SegmentMeasurement
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result
 
@@ -26,6 +27,8 @@ CSV_COLUMNS = (
     "center_r_mm",
     "center_a_mm",
     "center_s_mm",
+    "mean_intensity",
+    "std_intensity",
 )
 
 
@@ -33,8 +36,9 @@ def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener =
     """Write one row per segment and one per lesion.
 
     Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
-    `volume_ml`, `longest_diameter_mm`, and the lesion's centre in RAS mm; what a row lacks stays empty. A
-    name that a spreadsheet would take for a formula has an apostrophe before it.
+    `volume_ml`, `longest_diameter_mm`, the lesion's centre in RAS mm, and mean and standard deviation of the
+    image in it (HU for CT); what a row lacks stays empty. A name that a spreadsheet would take for a formula has an
+    apostrophe before it.
 
     Args:
         path: the file; an existing one is replaced only by a complete one.
@@ -54,7 +58,13 @@ def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener =
 
 def _rows(result: Result) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
-        {"kind": "segment", "name": csv_text(s.name), "voxels": s.voxels, "volume_ml": round(s.volume_ml, 4)}
+        {
+            "kind": "segment",
+            "name": csv_text(s.name),
+            "voxels": s.voxels,
+            "volume_ml": round(s.volume_ml, 4),
+            **_grey(s),
+        }
         for s in result.measurements.segments
     ]
     for number, lesion in enumerate(result.measurements.lesions, start=1):
@@ -69,9 +79,17 @@ def _rows(result: Result) -> list[dict[str, Any]]:
                 "center_r_mm": right,
                 "center_a_mm": anterior,
                 "center_s_mm": superior,
+                **_grey(lesion),
             }
         )
     return rows
+
+
+def _grey(part: SegmentMeasurement | Lesion) -> dict[str, float]:
+    """The columns of grey values; none where the image was not measured."""
+    if part.mean_intensity is None or part.std_intensity is None:
+        return {}
+    return {"mean_intensity": round(part.mean_intensity, 2), "std_intensity": round(part.std_intensity, 2)}
 
 
 def write_measurements_json(
@@ -101,6 +119,7 @@ def write_measurements_json(
         "segments": [asdict(segment) for segment in measurements.segments],
         "lesions": [asdict(lesion) for lesion in measurements.lesions],
         "tumor_burden_percent": measurements.tumor_burden_percent,
+        "intensity_unit": measurements.intensity_unit,
     }
     # NaN is not JSON; better no file than one that other programs cannot read.
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

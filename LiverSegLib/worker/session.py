@@ -64,6 +64,7 @@ class WorkerSession(Requester):
         self._lines, self._log_rest = LineBuffer(), b""
         self._alive = False
         self._start_by: float | None = None
+        self._had_traceback = False
 
     def cancel(self, request_id: int) -> list[Event]:
         """Give a request up; ends in `Stopped`. One that is over, unknown or cancelled already is left alone."""
@@ -109,7 +110,7 @@ class WorkerSession(Requester):
 
     def started(self) -> None:
         """A new process was started (or is being started)."""
-        self._alive, self.hello = True, None
+        self._alive, self.hello, self._had_traceback = True, None, False
         self._lines, self._log_rest = LineBuffer(), b""
         self._start_by = self._clock() + self._start_seconds
         self._out[:] = encode(messages.Open(messages.PROTOCOL, str(self._pending.folder)))
@@ -133,6 +134,7 @@ class WorkerSession(Requester):
             lines, self._log_rest = [*lines, self._log_rest], b""
         texts = [line.decode("utf-8", "replace").rstrip() for line in lines]
         self.log.extend(texts)
+        self._had_traceback = self._had_traceback or any(text.startswith("Traceback (") for text in texts)
         return [events.Logged(text) for text in texts]
 
     def exited(self, code: int | None = None) -> list[Event]:
@@ -142,7 +144,10 @@ class WorkerSession(Requester):
         found = self.feed_log(b"\n") if self._log_rest else []
         how = "could not start" if self.hello is None else "stopped unexpectedly"
         why = "" if code is None else f" (exit code {code})"
-        hint = "perhaps memory ran out; " if code in (-9, 137) else ""
+        # A system that is short of memory kills without a word. Slicer's Python is a launcher, which turns the
+        # signal of the process behind it into exit code 1: then only the silence while it computed tells.
+        silent = self.hello is not None and not self._had_traceback and self._is_segmenting()
+        hint = "perhaps memory ran out; " if code in (-9, 137) or (silent and code != 0) else ""
         self._end()
         sentence = f"The segmentation process {how}{why} while {{what}}; {hint}run it again or look into the log."
         return found + self._fail(WorkerError, sentence)
@@ -174,6 +179,9 @@ class WorkerSession(Requester):
         if isinstance(message, messages.Failure) and message.id is None:
             raise ProtocolError(message.sentence)
         return self._pending.answer(message)
+
+    def _is_segmenting(self) -> bool:
+        return any(isinstance(pending.message, messages.Segment) for pending in self._pending)
 
     def _send(self, message: messages.Message) -> None:
         if self.hello is not None:

@@ -58,4 +58,5 @@ class LiverSegEndToEndTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=["LiverSegEndToEndTest"], exit=False)
+    outcome = unittest.main(argv=["LiverSegEndToEndTest"], exit=False).result
+    slicer.util.exit(slicer.util.EXIT_SUCCESS if outcome.wasSuccessful() else slicer.util.EXIT_FAILURE)

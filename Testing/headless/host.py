@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import sys
 import time
@@ -15,10 +16,11 @@ from typing import Any
 
 import slicer
 import slicer.util
+import vtk
 from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QSettings, QTimer, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from Testing.headless import qt_module, standins
+from Testing.headless import qt_module, sample_data, standins
 from Testing.headless.scene import make_scene
 
 MODULE = Path(__file__).resolve().parents[2] / "LiverSeg" / "LiverSeg.py"
@@ -31,6 +33,32 @@ _KNOWN_MESSAGES = (
     "propagateSizeHints",
 )
 
+if sys.version_info < (3, 12):
+    # PySide6 gives away a reference to None with every None that it returns. Since 3.12 nobody counts them;
+    # before, the interpreter ends at the last one, which a few thousand calls reach.
+    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
+
+class LayoutManager:
+    """The views: none is drawn, but what is asked of them is counted."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def resetThreeDViews(self) -> None:
+        """Turn the 3D views to what they show."""
+        self.resets += 1
+
+    def mrmlSliceLogics(self) -> Any:
+        """Logics of the slice views that are drawn."""
+        return vtk.vtkCollection()
+
+
+class ModuleParent(QWidget):
+    """The widget in which the application keeps a module's panel; it knows whether it is shown."""
+
+    isEntered = False
+
 
 class App:
     """What we ask of `slicer.app`."""
@@ -39,7 +67,20 @@ class App:
 
     def __init__(self, application: QApplication) -> None:
         self._application = application
+        self._layout = LayoutManager()
         self.connections: list[tuple[str, Any]] = []
+
+    def layoutManager(self) -> Any:
+        """The views."""
+        return self._layout
+
+    def setOverrideCursor(self, cursor: Any) -> None:
+        """Another mouse pointer."""
+        self._application.setOverrideCursor(cursor)
+
+    def restoreOverrideCursor(self) -> None:
+        """The pointer of before."""
+        self._application.restoreOverrideCursor()
 
     def clipboard(self) -> Any:
         """Qt's clipboard."""
@@ -119,6 +160,7 @@ class Host:
         global _host
         _host = self
         self.messages: list[str] = []
+        self._settings_folder = settings_folder
         qInstallMessageHandler(self._on_message)
         self.application = QApplication.instance() or QApplication([])
         QCoreApplication.setOrganizationName("LiverSegTests")
@@ -126,17 +168,16 @@ class Host:
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(settings_folder))
         self.selected: list[str] = []
-        self.editor = SimpleNamespace(segmentation=None, volume=None)
-        self.editor.setSegmentationNode = lambda node: setattr(self.editor, "segmentation", node)
-        self.editor.setSourceVolumeNode = lambda node: setattr(self.editor, "volume", node)
-        self.samples: list[dict[str, Any]] = []
+        self.editor = standins.SegmentEditor()
+        self.answers: list[Any] = []
+        self.questions: list[str] = []
         self._install()
         self.scene = make_scene()
         self._add_modules()
         self.module = self._run_module()
         self.description = SimpleNamespace(path=str(MODULE))
         self.module.LiverSeg(self.description)
-        self.parent = QWidget()
+        self.parent = ModuleParent()
         self.widget = self._make_widget()
 
     def _on_message(self, _kind: Any, _context: Any, text: str) -> None:
@@ -158,34 +199,37 @@ class Host:
         from Testing.headless import parameter_node
 
         sys.modules["slicer.parameterNodeWrapper"] = parameter_node
-        sample_data = ModuleType("SampleData")
-        sample_data.SampleDataLogic = SimpleNamespace(registerCustomSampleDataSource=self._register_sample)
         sys.modules["SampleData"] = sample_data
         slicer.util.childWidgetVariables = _named_children
         slicer.util.selectModule = self.select
-        slicer.util.setSliceViewerLayers = lambda **_: None
+        slicer.util.messageBox = self._ask
         slicer.util.getModuleLogic = lambda _name: self.widget.logic
         slicer.util.getModuleWidget = lambda _name: self.widget
 
-    def _register_sample(
-        self,
-        *,
-        category: str,
-        sampleName: str,  # noqa: N803
-        uris: str,
-        fileNames: str,  # noqa: N803
-        nodeNames: str,  # noqa: N803
-        customDownloader: Any,  # noqa: N803
-        thumbnailFileName: str,  # noqa: N803
-    ) -> None:
-        """The real one has these parameters and a few more."""
-        assert Path(thumbnailFileName).is_file()
-        self.samples.append({"category": category, "name": sampleName, "customDownloader": customDownloader})
-        self.samples[-1] |= {"uris": uris, "fileNames": fileNames, "nodeNames": nodeNames}
+    def _ask(self, text: str, **how: Any) -> Any:
+        """A question to the user; the next of `answers` is the answer."""
+        self.questions.append(text)
+        answer = self.answers.pop(0)
+        assert answer & how["standardButtons"], "there is no such button"
+        return answer
 
     def _add_modules(self) -> None:
         representation = SimpleNamespace(self=lambda: SimpleNamespace(editor=self.editor))
         slicer.modules.segmenteditor = SimpleNamespace(widgetRepresentation=lambda: representation)
+        slicer.modules.sampleDataSources = {}
+        self.scene.SetCacheManager(self._cache_manager())
+        for layout in ("Red", "Green", "Yellow"):
+            node = slicer.vtkMRMLSliceCompositeNode()
+            node.SetLayoutName(layout)
+            node.SetSingletonTag(layout)
+            self.scene.AddNode(node)
+
+    def _cache_manager(self) -> Any:
+        manager = slicer.vtkCacheManager()
+        folder = self._settings_folder / "cache"
+        folder.mkdir(exist_ok=True)
+        manager.SetRemoteCacheDirectory(str(folder))
+        return manager
 
     def _run_module(self) -> Any:
         """Execute the file as the application does, with the module's folder on the path."""
@@ -208,12 +252,15 @@ class Host:
         return widget
 
     def select(self, name: str) -> None:
-        """Switch to a module: the panel is entered or left."""
+        """Switch to a module: the panel is entered or left, unless it was so already."""
         self.selected.append(name)
-        (self.widget.enter if name == "LiverSeg" else self.widget.exit)()
+        enters = name == "LiverSeg"
+        if enters != self.parent.isEntered:
+            self.parent.isEntered = enters
+            (self.widget.enter if enters else self.widget.exit)()
 
     def reload(self) -> None:
-        """What Reload in developer mode does."""
+        """What Reload in developer mode does; a panel that is shown is not entered again."""
         self.module = self._run_module()
         self.widget.cleanup()
         while self.parent.layout().count():

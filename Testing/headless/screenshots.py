@@ -1,7 +1,7 @@
 """Pictures of the panel, rendered from the real `.ui` file: `python -m Testing.headless.screenshots FOLDER`.
 
 Options: `--model PATH` (the built-in one by default), `--width PIXELS`, `--dark`. Makes panel_idle.png,
-panel_running.png, panel.png (finished) and panel_error.png of a run on the sample phantom.
+panel_running.png, panel.png (finished), panel_error.png and panel_batch.png of runs on the sample phantom.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="")
-    parser.add_argument("--width", type=int, default=420)
+    parser.add_argument("--width", type=int, default=400)
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -51,14 +51,43 @@ def take(host: Host, folder: Path, model: str, width: int) -> None:
     host.widget.panel.chooseModel(model)
     grab(host, folder / "panel_idle.png", width)
     ui.segmentButton.click()
-    host.spin_until(lambda: ui.progressBar.property("value") > 20, 60)
+    host.spin_until(lambda: ui.progressBar.property("value") > 20, 300)
     grab(host, folder / "panel_running.png", width)
     host.spin_until(lambda: not host.widget.logic.runner.jobs, 300)
     grab(host, folder / "panel.png", width)
+    take_batch(host, folder / "panel_batch.png", width)
+    host.widget.panel.batch.clear()
     slicer.util.updateVolumeFromArray(node, np.zeros((20, 20, 20), np.int16))
+    ui.inputSelector.setCurrentNode(node)
     ui.segmentButton.click()
     host.spin_until(lambda: not host.widget.logic.runner.jobs, 60)
     grab(host, folder / "panel_error.png", width)
+
+
+def take_batch(host: Host, path: Path, width: int) -> None:
+    """The batch while its third volume is at work; only its part of the panel is unfolded."""
+    from LiverSegUI.sample_data import addSampleVolume
+
+    ui = host.widget.ui
+    others = [addSampleVolume() for _ in range(2)]
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "An empty volume")
+    sections = (ui.inputsButton, ui.outputsButton, ui.resultsButton)
+    for section in sections:
+        section.setProperty("collapsed", True)
+    ui.batchSection.setProperty("collapsed", False)
+    host.spin(0.3)
+    ui.batchAllButton.click()
+    ui.batchRunButton.click()
+    runner = host.widget.logic.runner
+    host.spin_until(lambda: len(runner.jobs) == 1 and ui.progressBar.property("value") > 30, 300)
+    grab(host, path, width)
+    host.spin_until(lambda: not runner.jobs, 300)
+    for section in sections:
+        section.setProperty("collapsed", False)
+    ui.batchSection.setProperty("collapsed", True)
+    for node in [*others, empty]:
+        slicer.mrmlScene.RemoveNode(node)
+    host.spin(0.3)
 
 
 def grab(host: Host, path: Path, width: int) -> None:

@@ -11,9 +11,19 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+import vtk
 from PySide6.QtCore import Property, QEvent, QPoint, QRect, Qt, Signal
 from PySide6.QtGui import QPainter, QPolygon
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QStyle, QStyleOptionButton, QToolButton, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QStyle,
+    QStyleOptionButton,
+    QToolButton,
+    QWidget,
+)
 
 _HEADER = 24
 
@@ -77,6 +87,8 @@ class qMRMLNodeComboBox(QWidget):
         return node
 
     def _refill(self, *_: Any) -> None:
+        if self._scene.IsBatchProcessing():
+            return  # as the real one: the list follows when a scene is loaded, not while
         wanted = self._box.currentData()
         self._box.blockSignals(True)
         self._box.clear()
@@ -96,6 +108,113 @@ class qMRMLNodeComboBox(QWidget):
         node = self.currentNode()
         self.currentNodeChanged.emit(node)
         self.currentNodeIDChanged.emit(node.GetID() if node is not None else "")
+
+
+class qMRMLSegmentationShow3DButton(QPushButton):
+    """Makes and removes the closed surfaces of a segmentation, and follows what others do to them."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Show 3D \u25be", parent)  # the real one has a menu behind the arrow
+        self._node: Any = None
+        self._tags: list[int] = []
+        self.setCheckable(True)
+        self.setEnabled(False)
+        self.toggled.connect(self._on_toggled)
+
+    def segmentationNode(self) -> Any:
+        """The node or None."""
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Follow a node; None for none."""
+        if node is self._node:
+            return
+        for tag in self._tags:
+            self._node.RemoveObserver(tag)
+        self._node = node
+        events = (vtk.vtkCommand.ModifiedEvent, slicer.vtkSegmentation.ContainedRepresentationNamesModified)
+        self._tags = [] if node is None else [node.AddObserver(event, self._update) for event in events]
+        self._update()
+
+    def _update(self, *_: Any) -> None:
+        segmentation = None if self._node is None else self._node.GetSegmentation()
+        self.setEnabled(segmentation is not None and segmentation.GetNumberOfSegments() > 0)
+        if segmentation is not None:
+            self.blockSignals(True)
+            self.setChecked(segmentation.ContainsRepresentation("Closed surface"))
+            self.blockSignals(False)
+
+    def _on_toggled(self, on: bool) -> None:
+        if self._node is None:
+            return
+        if on:
+            self._node.GetSegmentation().CreateRepresentation("Closed surface")
+        else:
+            self._node.GetSegmentation().RemoveRepresentation("Closed surface")
+
+
+class qSlicerMarkupsPlaceWidget(QWidget):
+    """A button that makes the next clicks into a view place the points of a markup."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self._button = QToolButton()
+        self._button.setText("+")
+        self._button.setCheckable(True)
+        self._button.toggled.connect(self.setPlaceModeEnabled)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._button)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Use a scene."""
+
+    def placeButton(self) -> QToolButton:
+        """The button."""
+        return self._button
+
+    def setButtonsVisible(self, visible: bool) -> None:
+        """Show or hide all buttons."""
+        self._button.setVisible(visible)
+
+    def currentNode(self) -> Any:
+        """The markup or None."""
+        return self._node
+
+    def setCurrentNode(self, node: Any) -> None:
+        """Place the points of this markup; None for none."""
+        self._node = node
+        self._button.setEnabled(node is not None)
+
+    def setPlaceModeEnabled(self, enable: bool) -> None:
+        """Begin or end placing."""
+        self._button.setChecked(enable)
+
+
+class SegmentEditor:
+    """What we ask of the Segment Editor: which nodes it works on, and a state to undo to."""
+
+    def __init__(self) -> None:
+        self.segmentation: Any = None
+        self.volume: Any = None
+        self.saved = 0
+
+    def segmentationNode(self) -> Any:
+        """The edited segmentation or None."""
+        return self.segmentation
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Edit this segmentation."""
+        self.segmentation = node
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        """Edit it on this volume."""
+        self.volume = node
+
+    def saveStateForUndo(self) -> None:
+        """Remember the segments."""
+        self.saved += 1
 
 
 class ctkCollapsibleButton(QWidget):
@@ -178,6 +297,13 @@ class ctkPathLineEdit(QWidget):
         self._edit.setText(path)
 
 
-WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, ctkCollapsibleButton, ctkPathLineEdit)
-for _widget in (qMRMLWidget, qMRMLNodeComboBox):
+WIDGETS = (
+    qMRMLWidget,
+    qMRMLNodeComboBox,
+    ctkCollapsibleButton,
+    ctkPathLineEdit,
+    qMRMLSegmentationShow3DButton,
+    qSlicerMarkupsPlaceWidget,
+)
+for _widget in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton, qSlicerMarkupsPlaceWidget):
     setattr(slicer, _widget.__name__, _widget)
