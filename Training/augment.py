@@ -86,7 +86,10 @@ class RandOrganContrastd(_RandHU):
 
 
 class RandLesiond(_RandHU):
-    """One to four lesions inside the liver; they stay liver (or become label 2 where the model has it)."""
+    """One to four lesions inside the liver; they stay liver, or become the tumor's label where the model has one.
+
+    Cysts, a sixth of them, stay liver in any case: they are no tumors.
+    """
 
     def __init__(self, prob: float, tumor_label: int | None = None) -> None:
         super().__init__(prob)
@@ -103,7 +106,7 @@ class RandLesiond(_RandHU):
             center = inside[self.R.randint(len(inside))].astype(np.float32)
             radius = min(np.exp(self.uniform(np.log(3), np.log(32))), 0.8 * len(inside) ** 0.5)
             soft = self.blob(image.shape, center, radius) * liver
-            value = self._value(level)
+            value, cyst = self._value(level)
             if self.R.random() < 0.25:  # enhancing rim, necrotic core
                 core = self.blob(image.shape, center, radius * 0.7)
                 image = image * (1 - soft) + (value + self.uniform(10, 60)) * soft
@@ -113,17 +116,18 @@ class RandLesiond(_RandHU):
             if self.R.random() < 0.15:  # a calcified part
                 chalk = self.blob(image.shape, center, radius * self.uniform(0.2, 0.5)) * liver
                 image = image * (1 - chalk) + self.uniform(180, 600) * chalk
-            if self.tumor_label is not None:
+            if self.tumor_label is not None and not cyst:
                 label[soft > 0.5] = self.tumor_label
         return image.astype(np.float32), label
 
-    def _value(self, level: float) -> float:
+    def _value(self, level: float) -> tuple[float, bool]:
+        """HU, and whether it is a cyst."""
         kind = self.R.random()
         if kind < 0.15:
-            return self.uniform(0, 20)  # cyst
+            return self.uniform(0, 20), True
         if kind < 0.22:
-            return self.uniform(150, 350)  # calcified or iodised oil
-        return level + (self.uniform(-70, -10) if kind < 0.8 else self.uniform(10, 60))
+            return self.uniform(150, 350), False  # calcified or iodised oil
+        return level + (self.uniform(-70, -10) if kind < 0.8 else self.uniform(10, 60)), False
 
 
 class RandMassd(_RandHU):

@@ -77,6 +77,7 @@ class TrainingSamples(Dataset[Sample]):
         self.cache = CaseCache(folder, recipe.optimization.cache_mb)
         self.augment = augmentation(recipe)
         self.margin, self.air = margin(recipe), air(recipe)
+        self.undivided = undivided_labels(recipe)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -91,14 +92,25 @@ class TrainingSamples(Dataset[Sample]):
         label = cut(case.label, center, patch, self.margin, 0)
         self.augment.set_random_state(seed)
         sample = self.augment({"image": image[None], "label": label[None]})
-        return {**sample, "patient": self.cases[index].patient}
+        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+
+
+def undivided_labels(recipe: Recipe) -> dict[str, Sample]:
+    """Source -> `undivided` of its samples, [C] int as `joined_logits` takes it; nothing in a recipe without any."""
+    if not any(source.undivided for source in recipe.sources):
+        return {source.name: {} for source in recipe.sources}
+    classes = range(len(recipe.labels) + 1)
+    return {
+        source.name: {"undivided": torch.tensor([source.undivided.get(value, value) for value in classes])}
+        for source in recipe.sources
+    }
 
 
 class ValidationCases(Dataset[Sample]):
     """Whole cases as the network takes them, padded to what it can halve."""
 
     def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
-        self.folder, self.cases = folder, cases
+        self.folder, self.cases, self.undivided = folder, cases, undivided_labels(recipe)
         ready = normalization(recipe)
         pad = mt.DivisiblePadd(KEYS, recipe.divisible()[: recipe.spatial_dims])
         self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False)])
@@ -109,7 +121,7 @@ class ValidationCases(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         image, label = read_case(self.folder, self.cases[index])
         sample = self.transform({"image": image[None].astype(np.float32), "label": np.array(label)[None]})
-        return {**sample, "patient": self.cases[index].patient}
+        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
 
 
 class CaseData(pl.LightningDataModule):

@@ -48,7 +48,7 @@ class SegmentationModule(pl.LightningModule):
         image, label = batch["image"], batch["label"]
         if self.recipe.spatial_dims == 2:
             image = image.contiguous(memory_format=torch.channels_last)
-        loss: torch.Tensor = self.loss(self(image), label)
+        loss: torch.Tensor = self.loss(self(image), label, batch.get("undivided"))
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
             raise RecipeError(
@@ -85,7 +85,7 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         logits = self.inferer(batch["image"], self.network)
         assert isinstance(logits, torch.Tensor)
-        self._val_loss += torch.tensor([float(self.loss(logits, batch["label"])), 1.0], dtype=torch.float64)
+        self._val_loss += torch.tensor([float(self.loss(logits, batch["label"], batch.get("undivided"))), 1.0], dtype=torch.float64)
         labels = logits.argmax(1, keepdim=True)
         sums = torch.zeros(len(self.recipe.labels) + 1, 2, dtype=torch.float64)
         for row, value in enumerate(self.recipe.labels):

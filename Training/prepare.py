@@ -80,7 +80,7 @@ def prepare_and_report(
         report = _run(recipe, data, folder / "cases", progress)
         if report.errors:
             raise BadDataError(report)
-        divide(patients_of(report.cases), recipe.split, recipe.seed, data).write(folder / "split.json", recipe.seed)
+        divide(patients_of(report.cases, recipe), recipe.split, recipe.seed, data).write(folder / "split.json", recipe.seed)
         write_index(folder, recipe, data, report.cases)
         write_report(folder, report)
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -147,7 +147,9 @@ def _list_all(recipe: Recipe, data: Path) -> tuple[dict[str, Listing], list[Find
 
 def _divide(listings: dict[str, Listing], recipe: Recipe, data: Path, findings: list[Finding]) -> dict[str, str]:
     """Patient -> part, over all that are there whether they can be read or not; empty where that fails."""
-    patients = {name: [f"{name}_{entry.patient}" for entry in listing.entries] for name, listing in listings.items()}
+    patients: dict[str, list[str]] = {}
+    for source in recipe.sources:
+        patients.setdefault(source.cohort or source.name, []).extend(e.person for e in listings[source.name].entries)
     try:
         return divide(patients, recipe.split, recipe.seed, data).of
     except DataError as error:
@@ -168,7 +170,7 @@ def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path | None) -> tu
     for name, part in parts.items():
         _save(out, name, image[part], label[part])
         voxels = np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist()
-        cases.append(Case(name, f"{entry.source}_{entry.patient}", entry.source, "train", voxels))
+        cases.append(Case(name, entry.person, entry.source, "train", voxels))
     return cases, image.shape
 
 
