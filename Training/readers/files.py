@@ -18,6 +18,9 @@ from Training.readers.templates import case_name, fill, find, inside, pattern
 from Training.sources import FilesSource
 
 
+# A usual distance of slices, in mm.
+_SLAB_STEP = 5.0
+
 
 def files_listing(source: FilesSource, data: Path) -> Listing:
     """The images that match the source's template, with their masks.
@@ -72,15 +75,17 @@ def _read(
         mine = _mask(source, number, path, volume, told, fields)
         label = np.where(mine > 0, mine, label)
     if source.slab > 0 and volume.array.shape[2] == 1:
-        volume, label = _slab(volume, source.slab), np.repeat(label, 2, axis=2)
+        volume, label = _slab(volume, label, source.slab)
     return RawCase(name, patient, volume, label, told)
 
 
-def _slab(volume: Volume, thickness: float) -> Volume:
-    """One slice as two equal ones `thickness` mm from edge to edge: nothing changes between them."""
+def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labels]:
+    """One slice as several equal ones, `thickness` mm from the first edge to the last: nothing changes between them."""
+    count = max(2, round(thickness / _SLAB_STEP))
     affine = volume.affine.copy()
-    affine[:3, 2] *= thickness / 2 / np.linalg.norm(affine[:3, 2])
-    return Volume(np.repeat(volume.array, 2, axis=2), affine, volume.name, volume.modality)
+    affine[:3, 2] *= thickness / count / np.linalg.norm(affine[:3, 2])
+    array = np.repeat(volume.array, count, axis=2)
+    return Volume(array, affine, volume.name, volume.modality), np.repeat(label, count, axis=2)
 
 
 def _image(
