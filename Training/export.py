@@ -14,6 +14,7 @@ import torch
 
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.models import read_package
+from LiverSegLib.models.package import grid_text
 from LiverSegLib.models.weights import load_weights
 from LiverSegLib.models.write import PackageSpec, intensity_text, write_package
 from LiverSegLib.networks import build_network, reduction
