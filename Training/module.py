@@ -26,8 +26,9 @@ class SegmentationModule(pl.LightningModule):
         super().__init__()
         self.recipe = recipe
         self.network = build_network(recipe.network.name, recipe.network_arguments())
-        if recipe.spatial_dims == 2:
-            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Half again as fast in half precision, where convolutions want the channels side by side.
+        self.layout = torch.channels_last if recipe.spatial_dims == 2 else torch.channels_last_3d
+        self.network = self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.loss = build_loss(recipe)
         self.inferer = SlidingWindowInferer(
             recipe.inference.roi_size, recipe.inference.batch_size, recipe.inference.overlap, mode="gaussian"
@@ -46,8 +47,7 @@ class SegmentationModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
         image, label = batch["image"], batch["label"]
-        if self.recipe.spatial_dims == 2:
-            image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=self.layout)
         loss: torch.Tensor = self.loss(self(image), label, batch.get("undivided"))
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
