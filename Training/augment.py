@@ -16,6 +16,7 @@ from scipy import ndimage
 
 Array = npt.NDArray[np.float32]
 Case = dict[str, Any]
+Box = tuple[slice, ...]
 FAT, FLUID, MUSCLE, BONE, AIR = -100.0, 10.0, 55.0, 500.0, -1000.0
 
 
@@ -30,10 +31,14 @@ def body_mask(image: Array) -> npt.NDArray[np.bool_]:
 
 
 class _RandHU(Randomizable, Transform):
-    """Base: with `prob`, change the image (and perhaps the label) of a case in place of a copy."""
+    """Base: with `prob`, change the image (and perhaps the label) of a case in place of a copy.
 
-    def __init__(self, prob: float) -> None:
+    Sizes are in voxels of the first axis; `aspect` says how many of them one voxel of the third axis is long.
+    """
+
+    def __init__(self, prob: float, aspect: float = 1.0) -> None:
         self.prob = prob
+        self.aspect = aspect
 
     def __call__(self, case: Case) -> Case:
         if self.R.random() >= self.prob:
@@ -49,22 +54,34 @@ class _RandHU(Randomizable, Transform):
         return float(self.R.uniform(low, high))
 
     def texture(self, shape: tuple[int, ...], smooth: float, hu: float) -> Array:
-        """Correlated noise of standard deviation `hu`, grain size `smooth` pixels."""
-        grain = ndimage.gaussian_filter(self.R.standard_normal(shape).astype(np.float32), smooth)
+        """Correlated noise of standard deviation `hu`, grain size `smooth` voxels."""
+        sigma = [smooth, smooth, smooth / self.aspect][: len(shape)]
+        grain = ndimage.gaussian_filter(self.R.standard_normal(shape).astype(np.float32), sigma)
         return grain * (hu / max(float(grain.std()), 1e-6))
 
-    def blob(self, shape: tuple[int, ...], center: Array, radius: float) -> Array:
-        """Soft membership (0 to 1) of an irregular ellipsoid of mean `radius` pixels around `center`."""
-        grid = np.indices(shape, dtype=np.float32)
-        offset = grid - center.reshape(-1, *([1] * len(shape)))
+    def blob(self, shape: tuple[int, ...], center: Array, radius: float) -> tuple[Box, Array]:
+        """An irregular ellipsoid of mean `radius` voxels around `center`: the box around it, and soft membership there.
+
+        The box may be empty where the center lies outside the image.
+        """
+        sides = [radius, radius, radius / self.aspect][: len(shape)]
+        spans = [
+            (int(np.clip(c - 1.6 * side - 2, 0, n)), int(np.clip(c + 1.6 * side + 3, 0, n)))
+            for c, side, n in zip(center, sides, shape, strict=True)
+        ]
+        box = tuple(slice(low, high) for low, high in spans)
+        axes = [np.arange(low, high, dtype=np.float32) - c for (low, high), c in zip(spans, center, strict=True)]
+        offset = np.meshgrid(*axes, indexing="ij", sparse=True)
         angle = self.uniform(0, np.pi)
         c, s = np.cos(angle), np.sin(angle)
         first, second = c * offset[0] + s * offset[1], c * offset[1] - s * offset[0]
         stretch = self.uniform(0.65, 1.0)
-        rest = (offset[2:] ** 2).sum(0) if len(shape) == 3 else 0.0
+        rest = (offset[2] * self.aspect) ** 2 if len(shape) == 3 else 0.0
         distance = np.sqrt(first**2 * stretch + second**2 / stretch + rest)
-        ripple = self.texture(shape, max(radius / 3, 1.5), 0.12 * radius)
-        return np.clip(radius + ripple - distance + 0.5, 0, 1)
+        if not distance.size:
+            return box, distance.astype(np.float32)
+        ripple = self.texture(distance.shape, max(radius / 3, 1.5), 0.12 * radius)
+        return box, np.clip(radius + ripple - distance + 0.5, 0, 1).astype(np.float32)
 
 
 class RandContrastd(_RandHU):
@@ -86,10 +103,13 @@ class RandOrganContrastd(_RandHU):
 
 
 class RandLesiond(_RandHU):
-    """One to four lesions inside the liver; they stay liver (or become label 2 where the model has it)."""
+    """One to four lesions inside the liver; they stay liver, or become the tumor's label where the model has one.
 
-    def __init__(self, prob: float, tumor_label: int | None = None) -> None:
-        super().__init__(prob)
+    Cysts, a sixth of them, stay liver in any case: they are no tumors.
+    """
+
+    def __init__(self, prob: float, aspect: float = 1.0, tumor_label: int | None = None) -> None:
+        super().__init__(prob, aspect)
         self.tumor_label = tumor_label
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
@@ -98,32 +118,38 @@ class RandLesiond(_RandHU):
             return image, label
         level = float(np.median(image[label > 0]))
         liver = label > 0
-        label = label.copy()
+        image, label = image.copy(), label.copy()
         for _ in range(self.R.randint(1, 5)):
             center = inside[self.R.randint(len(inside))].astype(np.float32)
             radius = min(np.exp(self.uniform(np.log(3), np.log(32))), 0.8 * len(inside) ** 0.5)
-            soft = self.blob(image.shape, center, radius) * liver
-            value = self._value(level)
-            if self.R.random() < 0.25:  # enhancing rim, necrotic core
-                core = self.blob(image.shape, center, radius * 0.7)
-                image = image * (1 - soft) + (value + self.uniform(10, 60)) * soft
-                soft = soft * core
-            grain = self.texture(image.shape, self.uniform(0.6, 3), self.uniform(3, 14))
-            image = image * (1 - soft) + (value + grain) * soft
-            if self.R.random() < 0.15:  # a calcified part
-                chalk = self.blob(image.shape, center, radius * self.uniform(0.2, 0.5)) * liver
-                image = image * (1 - chalk) + self.uniform(180, 600) * chalk
-            if self.tumor_label is not None:
-                label[soft > 0.5] = self.tumor_label
-        return image.astype(np.float32), label
+            self._paint(image, label, liver, center, radius, level)
+        return image, label
 
-    def _value(self, level: float) -> float:
+    def _paint(self, image: Array, label: Array, liver: Array, center: Array, radius: float, level: float) -> None:
+        box, soft = self.blob(image.shape, center, radius)
+        part, soft = image[box], soft * liver[box]
+        value, cyst = self._value(level)
+        if self.R.random() < 0.25:  # enhancing rim, necrotic core
+            distance = ndimage.distance_transform_edt(soft > 0.5, [1, 1, self.aspect][: soft.ndim])
+            part[:] = part * (1 - soft) + (value + self.uniform(10, 60)) * soft
+            soft = soft * np.clip(distance - 0.3 * radius, 0, 1).astype(np.float32)
+        grain = self.texture(part.shape, self.uniform(0.6, 3), self.uniform(3, 14))
+        part[:] = part * (1 - soft) + (value + grain) * soft
+        if self.tumor_label is not None and not cyst:
+            label[box][soft > 0.5] = self.tumor_label
+        if self.R.random() < 0.15:  # a calcified part
+            box, chalk = self.blob(image.shape, center, radius * self.uniform(0.2, 0.5))
+            chalk = chalk * liver[box]
+            image[box] = image[box] * (1 - chalk) + self.uniform(180, 600) * chalk
+
+    def _value(self, level: float) -> tuple[float, bool]:
+        """HU, and whether it is a cyst."""
         kind = self.R.random()
         if kind < 0.15:
-            return self.uniform(0, 20)  # cyst
+            return self.uniform(0, 20), True
         if kind < 0.22:
-            return self.uniform(150, 350)  # calcified or iodised oil
-        return level + (self.uniform(-70, -10) if kind < 0.8 else self.uniform(10, 60))
+            return self.uniform(150, 350), False  # calcified or iodised oil
+        return level + (self.uniform(-70, -10) if kind < 0.8 else self.uniform(10, 60)), False
 
 
 class RandMassd(_RandHU):
@@ -142,15 +168,20 @@ class RandMassd(_RandHU):
         center = anchor + out * radius * self.uniform(0.5, 0.95)
         # Air outside the patient stays air; a mass may well fill what was lung or bowel gas.
         inside = body_mask(image) & ~liver
-        soft = self.blob(image.shape, center.astype(np.float32), radius) * inside
+        box, soft = self.blob(image.shape, center.astype(np.float32), radius)
+        soft = soft * inside[box]
         level = float(np.median(image[liver]))
         value = level + self.uniform(-80, 25) if self.R.random() < 0.8 else self.uniform(0, 20)
-        grain = self.texture(image.shape, self.uniform(0.7, 6), self.uniform(3, 18))
-        image = image * (1 - soft) + (value + grain) * soft
+        if not soft.size:
+            return image, label
+        image = image.copy()
+        part, near = image[box], liver[box]
+        grain = self.texture(part.shape, self.uniform(0.7, 6), self.uniform(3, 18))
+        part[:] = part * (1 - soft) + (value + grain) * soft
         if self.R.random() < 0.5:  # a capsule or fat plane between the two
-            rim = ndimage.binary_dilation(liver, iterations=self.R.randint(1, 3)) & ~liver & (soft > 0.5)
-            image[rim] = value + self.uniform(-60, 40)
-        return image.astype(np.float32), label
+            rim = ndimage.binary_dilation(near, iterations=self.R.randint(1, 3)) & ~near & (soft > 0.5)
+            part[rim] = value + self.uniform(-60, 40)
+        return image, label
 
 
 class RandFluidd(_RandHU):
@@ -160,7 +191,7 @@ class RandFluidd(_RandHU):
         liver = label > 0
         if not liver.any():
             return image, label
-        distance = ndimage.distance_transform_edt(~liver)
+        distance = ndimage.distance_transform_edt(~liver, [1, 1, self.aspect][: liver.ndim])
         width = self.uniform(3, 22) * (1 + self.texture(image.shape, 12, 0.4))
         rim = (distance < width) & ~liver & body_mask(image) & (image < 15)
         soft = ndimage.gaussian_filter(rim.astype(np.float32), 0.7) * ~liver
@@ -174,17 +205,21 @@ class RandArmsd(_RandHU):
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
         rows, columns = image.shape[:2]
         outside = ~body_mask(image) & (label == 0)
+        image = image.copy()
         for side in self.R.choice([0, 1], size=self.R.randint(1, 3), replace=False):
             x = self.uniform(0.0, 0.12) * rows
             center = [x if side else rows - x, self.uniform(0.2, 0.8) * columns]
             center += [n / 2 for n in image.shape[2:]]
             radius = self.uniform(0.07, 0.12) * rows
             at = np.asarray(center, dtype=np.float32)
-            flesh = self.blob(image.shape, at, radius) * outside
-            bone = self.blob(image.shape, at, radius * self.uniform(0.2, 0.35)) * (flesh > 0)
-            image = image * (1 - flesh) + (MUSCLE + self.texture(image.shape, 1, 8)) * flesh
-            image = image * (1 - bone) + self.uniform(250, 900) * bone
-        return image.astype(np.float32), label
+            box, flesh = self.blob(image.shape, at, radius)
+            flesh = flesh * outside[box]
+            if flesh.size:
+                image[box] = image[box] * (1 - flesh) + (MUSCLE + self.texture(flesh.shape, 1, 8)) * flesh
+            box, bone = self.blob(image.shape, at, radius * self.uniform(0.2, 0.35))
+            bone = bone * outside[box]
+            image[box] = image[box] * (1 - bone) + self.uniform(250, 900) * bone
+        return image, label
 
 
 class RandCropFieldd(_RandHU):
@@ -213,7 +248,8 @@ class RandBlurd(_RandHU):
     """A soft kernel or a thick slice."""
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
-        return ndimage.gaussian_filter(image, self.uniform(0.4, 1.3)), label
+        sigma = self.uniform(0.4, 1.3)
+        return ndimage.gaussian_filter(image, [sigma, sigma, sigma / self.aspect][: image.ndim]), label
 
 
 class RandLowResolutiond(_RandHU):
@@ -229,8 +265,8 @@ class RandLowResolutiond(_RandHU):
 class RandNoised(_RandHU):
     """CT noise, white or correlated, up to that of a low-dose scan; `unit` is what one HU is in other images."""
 
-    def __init__(self, prob: float, unit: float = 1.0) -> None:
-        super().__init__(prob)
+    def __init__(self, prob: float, aspect: float = 1.0, unit: float = 1.0) -> None:
+        super().__init__(prob, aspect)
         self.unit = unit
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:

@@ -77,6 +77,7 @@ class TrainingSamples(Dataset[Sample]):
         self.stored = StoredCases(folder)
         self.augment = augmentation(recipe)
         self.margin, self.air = margin(recipe), air(recipe)
+        self.undivided = undivided_labels(recipe)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -91,7 +92,18 @@ class TrainingSamples(Dataset[Sample]):
         label = cut(case.label, center, patch, self.margin, 0)
         self.augment.set_random_state(seed)
         sample = self.augment({"image": image[None], "label": label[None]})
-        return {**sample, "patient": self.cases[index].patient}
+        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+
+
+def undivided_labels(recipe: Recipe) -> dict[str, Sample]:
+    """Source -> `undivided` of its samples, [C] int as `joined_logits` takes it; nothing in a recipe without any."""
+    if not any(source.undivided for source in recipe.sources):
+        return {source.name: {} for source in recipe.sources}
+    classes = range(len(recipe.labels) + 1)
+    return {
+        source.name: {"undivided": torch.tensor([source.undivided.get(value, value) for value in classes])}
+        for source in recipe.sources
+    }
 
 
 class ValidationImages(Dataset[Sample]):
@@ -105,7 +117,7 @@ class ValidationImages(Dataset[Sample]):
     """
 
     def __init__(self, recipe: Recipe, folder: Path, images: list[list[Case]]) -> None:
-        self.folder, self.images = folder, images
+        self.folder, self.images, self.undivided = folder, images, undivided_labels(recipe)
         ready = normalization(recipe)
         pad = mt.DivisiblePadd(["image"], recipe.divisible()[: recipe.spatial_dims])
         self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
@@ -118,7 +130,8 @@ class ValidationImages(Dataset[Sample]):
         if not cases:
             return {"patient": ""}
         samples = [self._read(case) for case in cases]
-        return {key: torch.stack([sample[key] for sample in samples]) for key in KEYS} | {"patient": cases[0].patient}
+        stacked = {key: torch.stack([sample[key] for sample in samples]) for key in KEYS}
+        return {**stacked, "patient": cases[0].patient, **self.undivided[cases[0].source]}
 
     def _read(self, case: Case) -> Sample:
         image, label = read_case(self.folder, case)

@@ -43,11 +43,11 @@ def augmentation(recipe: Recipe) -> mt.Compose:
     Takes and gives `image` float32 [1, ...] and `label` uint8 [1, ...]. CT transforms, noise and resolution work in
     the values of prepared images (HU, or normalised), gamma and brightness in those that the network sees.
     """
-    a, unit = recipe.augment, _unit(recipe)
+    a, unit, aspect = recipe.augment, _unit(recipe), _aspect(recipe)
     steps = _organ_transforms(recipe) + _spatial_transforms(recipe) + _flips(recipe)
     if a.crop > 0:
         steps.append(RandZoomCropd(a.crop))
-    steps += [our.RandBlurd(a.blur), our.RandLowResolutiond(a.low_resolution), our.RandNoised(a.noise, unit)]
+    steps += [our.RandBlurd(a.blur, aspect), our.RandLowResolutiond(a.low_resolution), our.RandNoised(a.noise, aspect, unit)]
     grey = [
         mt.RandAdjustContrastd(["image"], a.gamma, GAMMA),
         mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness),
@@ -84,6 +84,12 @@ def _windowed(recipe: Recipe) -> bool:
     return recipe.preprocess.normalize == "window"
 
 
+def _aspect(recipe: Recipe) -> float:
+    """Voxels of the first axis that one of the third is long; 1 where the grid is the image's own."""
+    first, _, third = recipe.preprocess.pixdim
+    return third / first if recipe.spatial_dims == 3 and first > 0 and third > 0 else 1.0
+
+
 def _unit(recipe: Recipe) -> float:
     """What 1 HU of noise is in this recipe's images; 400 HU of soft tissue compare to their whole range."""
     normalize, (low, high) = recipe.preprocess.normalize, recipe.preprocess.window
@@ -96,14 +102,15 @@ def _organ_transforms(recipe: Recipe) -> list[Any]:
     a = recipe.augment
     if not any(getattr(a, key) for key in CT_ONLY):
         return []
+    aspect = _aspect(recipe)
     tumor = next((value for value, name in recipe.labels.items() if name == "tumor"), None)
     return [
         our.RandOrganContrastd(a.organ_contrast),
         our.RandContrastd(a.contrast),
-        our.RandLesiond(a.lesion, tumor),
-        our.RandMassd(a.mass),
-        our.RandFluidd(a.fluid),
-        our.RandArmsd(a.arms),
+        our.RandLesiond(a.lesion, aspect, tumor),
+        our.RandMassd(a.mass, aspect),
+        our.RandFluidd(a.fluid, aspect),
+        our.RandArmsd(a.arms, aspect),
         our.RandCropFieldd(a.crop_field),
     ]
 

@@ -15,6 +15,8 @@ from Training.options import Loss
 from Training.recipe import Recipe, RecipeError
 
 REGION = {"dice_ce": "dice", "dice": "dice", "bce_dice": "dice", "dice_focal": "dice", "tversky": "tversky"}
+# A logit whose softmax is 0.
+_NEVER = -1e4
 VOXEL = {"dice_ce": "ce", "cross_entropy": "ce", "bce_dice": "bce", "focal": "focal", "dice_focal": "focal"}
 
 
@@ -37,26 +39,55 @@ class SegmentationLoss(nn.Module):
         self.single = _Sum(options)
         self.several = DeepSupervisionLoss(self.single, weight_mode="exp", weights=options.heads)
 
-    def forward(self, outputs: Tensor | Sequence[Tensor], label: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor | Sequence[Tensor], label: Tensor, undivided: Tensor | None = None) -> Tensor:
         """A scalar.
 
         Args:
             outputs: logits [N, C, ...], a list of them (the finest first, others may be coarser), or DynUNet's
                 stack [N, heads, C, ...].
             label: classes [N, 1, ...]; brought to a coarser output by its nearest voxel.
+            undivided: as in `joined_logits`; None where all labels are told apart. Networks with one output only.
 
         Raises:
             RecipeError: `loss.heads` does not have a weight for each output.
         """
         if isinstance(outputs, Tensor):
             if outputs.ndim == label.ndim:
-                return _scalar(self.single(outputs.float(), label))
+                logits = outputs.float()
+                if undivided is not None:
+                    logits = joined_logits(logits, label, undivided)
+                return _scalar(self.single(logits, label))
             outputs = outputs.unbind(1)
         if self.heads is not None and len(self.heads) != len(outputs):
             raise RecipeError(
                 f"loss.heads has {len(self.heads)} weights, but the network has {len(outputs)} outputs; give one each."
             )
         return _scalar(self.several([output.float() for output in outputs], label.float()))
+
+
+def joined_logits(logits: Tensor, label: Tensor, undivided: Tensor) -> Tensor:
+    """Logits that leave open what a label does not tell apart.
+
+    Where a sample's label says 1 and hides 2 in it, both answers are right: their probabilities are added in 1, so that
+    neither cross-entropy nor Dice can tell them apart. Elsewhere nothing changes. (The marginal loss of Shi et al.,
+    Medical Image Analysis 2021, 101979, voxel by voxel.)
+
+    Args:
+        logits: [N, C, ...].
+        label: classes [N, 1, ...].
+        undivided: [N, C] int; the class in which class c is hidden in this sample, or c itself.
+    """
+    for hidden in range(1, logits.shape[1]):
+        for shown in undivided[:, hidden].unique().tolist():
+            if shown == hidden:
+                continue
+            here = (undivided[:, hidden] == shown).view(-1, *[1] * (logits.ndim - 2)) & (label[:, 0] == shown)
+            parts = list(logits.unbind(1))
+            both = torch.logaddexp(parts[shown], parts[hidden])
+            parts[hidden] = torch.where(here, parts[hidden].new_tensor(_NEVER), parts[hidden])
+            parts[shown] = torch.where(here, both, parts[shown])
+            logits = torch.stack(parts, 1)
+    return logits
 
 
 def _scalar(value: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from monai.inferers import SlidingWindowInferer
 
 from LiverSegLib.networks import build_network
 from Training.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
-from Training.losses import build_loss
+from Training.losses import build_loss, joined_logits
 from Training.recipe import Recipe, RecipeError
 from Training.regions import clean, names_users_see, region
 from Training.schedules import build_optimizer, learning_rate_factor
@@ -37,8 +37,9 @@ class SegmentationModule(pl.LightningModule):
         self.recipe = recipe
         self.values = names_users_see(recipe.labels)
         self.network = build_network(recipe.network.name, recipe.network_arguments())
-        if recipe.spatial_dims == 2:
-            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Half again as fast in half precision, where convolutions want the channels side by side.
+        self.layout = torch.channels_last if recipe.spatial_dims == 2 else torch.channels_last_3d
+        self.network = self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.loss = build_loss(recipe)
         self.inferer = SlidingWindowInferer(
             recipe.inference.roi_size, recipe.inference.batch_size, recipe.inference.overlap, mode="gaussian",
@@ -58,11 +59,10 @@ class SegmentationModule(pl.LightningModule):
         torch.manual_seed(hash((self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
     def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
-        image, label = batch["image"], batch["label"]
-        if self.recipe.spatial_dims == 2:
-            image = image.contiguous(memory_format=torch.channels_last)
+        image, label, undivided = batch["image"], batch["label"], batch.get("undivided")
+        image = image.contiguous(memory_format=self.layout)
         outputs = self(image)
-        loss: torch.Tensor = self.loss(outputs, label)
+        loss: torch.Tensor = self.loss(outputs, label, undivided)
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
             raise RecipeError(
@@ -74,7 +74,10 @@ class SegmentationModule(pl.LightningModule):
             self._counts = torch.zeros_like(self._counts)
         self._losses["sum"] += value
         self._losses["count"] += 1
-        self._counts = self._counts.to(label.device) + self._overlaps(finest(outputs, label), label)
+        logits = finest(outputs, label).detach()
+        if undivided is not None:
+            logits = joined_logits(logits.float(), label, undivided)
+        self._counts = self._counts.to(label.device) + self._overlaps(logits, label)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(image))
         return loss
 
@@ -136,7 +139,7 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         if "image" not in batch:  # this process had no image left
             return
-        images, truth = batch["image"], batch["label"]
+        images, truth, undivided = batch["image"], batch["label"], batch.get("undivided")
         found = np.empty((*truth.shape[2:], len(truth)), np.uint8)
         # A few slices at once; a volume is one.
         size = self.recipe.inference.batch_size
@@ -144,17 +147,21 @@ class SegmentationModule(pl.LightningModule):
             logits = self.inferer(images[first : first + size], self.network)
             assert isinstance(logits, torch.Tensor)
             for number, one in enumerate(_unpadded(logits, truth.shape[2:]), start=first):
-                found[..., number], loss = self._decided(one[None], truth[number][None])
+                found[..., number], loss = self._decided(one[None], truth[number][None], undivided)
                 self._val_loss += torch.tensor([loss, 1.0], dtype=torch.float64)
         self._images.append(self._scored(found, truth.movedim(0, -1)[0].cpu().numpy()))
 
-    def _decided(self, logits: torch.Tensor, truth: torch.Tensor) -> tuple[npt.NDArray[np.uint8], float]:
+    def _decided(
+        self, logits: torch.Tensor, truth: torch.Tensor, undivided: torch.Tensor | None
+    ) -> tuple[npt.NDArray[np.uint8], float]:
         """Labels and loss of one image [1, C, ...], slab by slab: memory for one slab is all that it takes."""
         loss = CaseLoss(self.loss)
         labels = np.empty(truth.shape[2:], np.uint8)
         for part in slabs(truth.shape[2:]):
-            slab = logits[:, :, part].to(truth.device)
-            loss.add(slab, truth[:, :, part])
+            slab, label = logits[:, :, part].to(truth.device), truth[:, :, part]
+            if undivided is not None:
+                slab = joined_logits(slab.float(), label, undivided[None])
+            loss.add(slab, label)
             labels[part] = slab.argmax(1)[0].to(torch.uint8).cpu().numpy()
         return labels, loss.value()
 

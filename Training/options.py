@@ -75,7 +75,8 @@ class Split(Part):
 
     `folds` > 1 divides the patients into that many parts, of which `fold` validates (leave-one-out: as many folds
     as patients). Otherwise `train` and `val` count patients, or the fractions do. `file` is a JSON file with lists
-    of patients under "train", "val" and "test" that decides instead.
+    of patients under "train", "val" and "test" that decides instead; or `validate_on` names the patients who validate
+    (`<cohort>_<patient>`) and all others train.
     """
 
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -85,9 +86,12 @@ class Split(Part):
     folds: int | None = Field(default=None, ge=2)
     fold: int = Field(default=0, ge=0)
     file: str | None = None
+    validate_on: list[str] = Field(default=[])
 
     @model_validator(mode="after")
     def _consistent(self) -> Split:
+        if self.validate_on and (self.file is not None or self.folds is not None):
+            raise ValueError("give one of validate_on, file and folds")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} is not one of {self.folds} folds, which count from 0")
         if self.validation_fraction + self.test_fraction >= 1:

@@ -88,7 +88,8 @@ def prepare_and_report(
             if not partial:
                 shutil.rmtree(folder)
         partial.finish(report.cases)
-        divide(patients_of(report.cases), recipe.split, recipe.seed, data).write(folder / "split.json", recipe.seed)
+        division = divide(patients_of(report.cases, recipe), recipe.split, recipe.seed, data)
+        division.write(folder / "split.json", recipe.seed)
         write_index(folder, recipe, data, report.cases)
         write_report(folder, report)
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -176,7 +177,9 @@ def _list_all(recipe: Recipe, data: Path) -> tuple[dict[str, Listing], list[Find
 
 def _divide(listings: dict[str, Listing], recipe: Recipe, data: Path, findings: list[Finding]) -> dict[str, str]:
     """Patient -> part, over all that are there whether they can be read or not; empty where that fails."""
-    patients = {name: [f"{name}_{entry.patient}" for entry in listing.entries] for name, listing in listings.items()}
+    patients: dict[str, list[str]] = {}
+    for source in recipe.sources:
+        patients.setdefault(source.cohort or source.name, []).extend(e.person for e in listings[source.name].entries)
     try:
         return divide(patients, recipe.split, recipe.seed, data).of
     except DataError as error:
@@ -196,9 +199,9 @@ def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], vo
     # The slice of a picture needs no number.
     whole = recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
     names = [base] if whole else [f"{base}_{k:03d}" for k in range(grid[2])]
-    patient, volume = f"{entry.source}_{entry.patient}", "" if whole else base
+    volume = "" if whole else base
     pairs = zip(names, voxels, strict=True)
-    return [Case(name, patient, entry.source, "train", found, volume) for name, found in pairs]
+    return [Case(name, entry.person, entry.source, "train", found, volume) for name, found in pairs]
 
 
 def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path) -> tuple[list[Case], tuple[int, ...]]:

@@ -90,9 +90,14 @@ class Recipe(Part):
             for value in sorted(source.targets - {0}):  # 0 sends a value to the background
                 if value not in self.labels:
                     raise ValueError(f"source {source.name!r} maps to label {value}, which labels does not have")
-            pictures = source.kind == "files" and source.image.lower().endswith(_TWO_D_ONLY)
+            pictures = source.kind == "files" and source.image.lower().endswith(_TWO_D_ONLY) and source.slab == 0
             if self.spatial_dims == 3 and pictures:
-                raise ValueError(f"source {source.name!r} holds single slices, which a 3D recipe cannot use")
+                raise ValueError(
+                    f"source {source.name!r} holds single slices, which a 3D recipe uses only as slabs (set slab to mm)"
+                )
+            for hidden, shown in source.undivided.items():
+                if hidden not in self.labels or shown not in self.labels or hidden == shown:
+                    raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
 
     def _check_augment(self) -> None:
         if self.preprocess.normalize == "window" and self.modality == "CT":

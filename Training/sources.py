@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from Training.options import Fraction, Part, Positive, Range
+from Training.options import Fraction, NotNegative, Part, Positive, Range
 
 FIELD = re.compile(r"\{(\w+)\}")
 
@@ -39,7 +39,40 @@ class Mask(Part):
         return set(self.values.values()) if self.values else {self.label}
 
 
-class FilesSource(Part):
+class SpacingTable(Part):
+    """A CSV file that tells how large the pixels of pictures are.
+
+    `file`: below the data folder. `name`: the column with the picture's file name. `x`, `y`: the columns with mm along
+    the two axes of the picture once it runs left and posterior. A picture that is not listed keeps what it tells.
+    """
+
+    file: str
+    name: str = "file"
+    x: str
+    y: str
+
+
+class LabeledSource(Part):
+    """What sources of labeled images share.
+
+    `cohort`: sources of one cohort show the same people, so that a patient stays in one part of the split over all of
+    them; left out, the source's name. `patients`: text of `{patient}` (or the case's name) -> the patient, where
+    several names are one person or two sources call one person differently. `undivided`: {2: 1} says that label 2 is
+    not drawn in this source but hidden in label 1; where the label says 1 the network may then answer 1 or 2.
+    """
+
+    name: str
+    cohort: str | None = None
+    patients: dict[str, str] = Field(default={})
+    undivided: dict[int, int] = Field(default={})
+    weight: Positive = 1.0
+
+    def person(self, patient: str) -> str:
+        """Who decides the split: `<cohort>_<patient>`."""
+        return f"{self.cohort or self.name}_{self.patients.get(patient, patient)}"
+
+
+class FilesSource(LabeledSource):
     """Image and mask files found by templates, 2D or 3D.
 
     `image`: for example `ct/{name}_ct.nii.gz`, `images/{patient}_{slice}.dcm` or `dicom/{name}` (a folder of one
@@ -48,20 +81,22 @@ class FilesSource(Part):
     TIFF, BMP, .npy.
     `window`: the values that 0 to 255 of an 8-bit picture stand for; None keeps them. `black`: the value of its
     darkest grey, where the window cut off everything below. `rows`: the axis that a picture's rows run along, "y"
-    as usual or "x". `flip`: axis by the text of the field `{how}`, for slices stored turned over. `exclude`: names
-    of cases that are left out on purpose.
+    as usual or "x". `flip`: axis by the text of the field `{how}`, for slices stored turned over. `spacing`: where the
+    size of a picture's pixels is told. `slab`: for 3D recipes, a slice stands for so many mm of body that do not
+    change along z.
+    `exclude`: names of cases that are left out on purpose.
     """
 
     kind: Literal["files"]
-    name: str
     image: str
     masks: list[Mask] = Field(min_length=1)
     window: Range | None = None
     black: float | None = None
     rows: Literal["x", "y"] = "y"
     flip: dict[str, Literal["x", "y"]] = Field(default={})
+    spacing: SpacingTable | None = None
+    slab: NotNegative = 0.0
     exclude: list[str] = Field(default=[])
-    weight: Positive = 1.0
 
     @model_validator(mode="after")
     def _fields_known(self) -> FilesSource:
@@ -80,16 +115,14 @@ class FilesSource(Part):
         return set().union(*(mask.targets for mask in self.masks))
 
 
-class MsdSource(Part):
+class MsdSource(LabeledSource):
     """A Medical Segmentation Decathlon folder with dataset.json; `labels` maps its values to the recipe's."""
 
     kind: Literal["msd"]
-    name: str
     folder: str
     labels: dict[int, int]
     others: Literal["refuse", "background"] = "refuse"
     exclude: list[str] = Field(default=[])
-    weight: Positive = 1.0
 
     @property
     def targets(self) -> set[int]:
@@ -97,17 +130,15 @@ class MsdSource(Part):
         return set(self.labels.values())
 
 
-class EmptySource(Part):
+class EmptySource(LabeledSource):
     """A part of a volume that shows nothing of what is segmented: its slices `slices[0]` to `slices[1] - 1` along k.
 
-    Slices without the organ teach a 2D network what is not liver below and above it.
+    Slices without the organ teach a network what is not liver below and above it.
     """
 
     kind: Literal["empty"]
-    name: str
     image: str
     slices: tuple[int, int]
-    weight: Positive = 1.0
 
     @property
     def targets(self) -> set[int]:
@@ -115,7 +146,7 @@ class EmptySource(Part):
         return set()
 
 
-class PhantomSource(Part):
+class PhantomSource(LabeledSource):
     """Procedural abdomens, made on the spot; `labels` maps liver 1 and lesion 2 to the recipe's."""
 
     kind: Literal["phantom"]
@@ -124,7 +155,6 @@ class PhantomSource(Part):
     seed: int = 0
     labels: dict[int, int] = Field(default={1: 1, 2: 1})
     hard_fraction: Fraction = 0.5
-    weight: Positive = 1.0
 
     @property
     def targets(self) -> set[int]:

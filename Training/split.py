@@ -60,6 +60,8 @@ def divide(patients: Patients, split: Split, seed: int, data: Path) -> Division:
     patients = {source: sorted(set(mine)) for source, mine in patients.items()}
     if split.file is not None:
         return _from_file(patients, split.file, data)
+    if split.validate_on:
+        return _named(patients, split.validate_on)
     if split.folds is not None:
         return _folds(patients, split, split.folds, seed)
     if split.train is not None or split.val is not None:
@@ -71,6 +73,14 @@ def divide(patients: Patients, split: Split, seed: int, data: Path) -> Division:
         test = _share(split.test_fraction, len(order))
         of |= {patient: _part(n, val, test) for n, patient in enumerate(order)}
     return Division(of)
+
+
+def _named(patients: Patients, validate_on: list[str]) -> Division:
+    all_of_them = sorted({patient for mine in patients.values() for patient in mine})
+    unknown = next((name for name in validate_on if name not in all_of_them), None)
+    if unknown is not None:
+        raise DataError(f"split.validate_on names {unknown}, who is not in the data; write <cohort>_<patient>.")
+    return Division({patient: "val" if patient in validate_on else "train" for patient in all_of_them})
 
 
 def _shuffled(patients: list[str], seed: int) -> list[str]:

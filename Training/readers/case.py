@@ -46,6 +46,7 @@ class Entry:
         image: its file or DICOM folder; None where it is made on the spot.
         masks: its label files.
         read: what reads it.
+        person: who decides the split, `<cohort>_<patient>`; `survey` fills it in.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     image: Path | None
     masks: tuple[Path, ...]
     read: Callable[[], RawCase]
+    person: str = ""
 
     def load(self) -> RawCase:
         """Read image and masks.

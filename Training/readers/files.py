@@ -13,12 +13,13 @@ from Training.errors import DataError
 from Training.readers import dicom
 from Training.readers.case import Entry, Labels, Listing, RawCase, recode
 from Training.readers.grids import blamed_on, on_grid_of
-from Training.readers.pictures import intensities, is_picture, mask_values, read_picture, turned
+from Training.readers.pictures import intensities, is_picture, mask_values, pixel_sizes, read_picture, turned
 from Training.readers.templates import case_name, fill, find, inside, pattern
 from Training.sources import FilesSource
 
-# One slice that runs left and posterior, 1 mm a pixel: what a picture that tells nothing is taken for.
-_PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# A usual distance of slices, in mm.
+_SLAB_STEP = 5.0
 
 
 def files_listing(source: FilesSource, data: Path) -> Listing:
@@ -29,6 +30,7 @@ def files_listing(source: FilesSource, data: Path) -> Listing:
     """
     where = f"source {source.name}"
     found = Listing([])
+    sizes = pixel_sizes(source.spacing, data) if source.spacing else {}
     templates = {mask.path: pattern(_plain(mask.path)) for mask in source.masks}
     used: set[Path] = set()
     for path, text, fields in find(source.image, data, where):
@@ -42,7 +44,7 @@ def files_listing(source: FilesSource, data: Path) -> Listing:
             found.excluded.append(name)
             continue
         patient = fields.get("patient", name)
-        read = partial(_read, source, name, patient, path, masks, fields)
+        read = partial(_read, source, name, patient, path, masks, fields, sizes.get(path.name))
         found.entries.append(Entry(name, patient, source.name, path, masks, read))
     for template in templates:
         for path, _, _ in find(template, data, where):
@@ -56,24 +58,45 @@ def _plain(template: str) -> str:
 
 
 def _read(
-    source: FilesSource, name: str, patient: str, image: Path, masks: tuple[Path, ...], fields: dict[str, str]
+    source: FilesSource,
+    name: str,
+    patient: str,
+    image: Path,
+    masks: tuple[Path, ...],
+    fields: dict[str, str],
+    pixel_mm: tuple[float, float] | None,
 ) -> RawCase:
     for mask in masks:
         if not mask.exists():
             raise DataError(f"{image} has no mask {mask}.", mask)
-    volume, told = _image(source, image, fields)
+    volume, told = _image(source, image, fields, pixel_mm)
     label = np.zeros(volume.array.shape, np.uint8)
     for number, path in enumerate(masks):
         mine = _mask(source, number, path, volume, told, fields)
         label = np.where(mine > 0, mine, label)
+    if source.slab > 0 and volume.array.shape[2] == 1:
+        volume, label = _slab(volume, label, source.slab)
     return RawCase(name, patient, volume, label, told)
 
 
-def _image(source: FilesSource, path: Path, fields: dict[str, str]) -> tuple[Volume, bool]:
-    """The image, and whether it tells the size of its voxels."""
+def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labels]:
+    """One slice as several equal ones, `thickness` mm from the first edge to the last: nothing changes between them."""
+    count = max(2, round(thickness / _SLAB_STEP))
+    affine = volume.affine.copy()
+    affine[:3, 2] *= thickness / count / np.linalg.norm(affine[:3, 2])
+    array = np.repeat(volume.array, count, axis=2)
+    return Volume(array, affine, volume.name, volume.modality), np.repeat(label, count, axis=2)
+
+
+def _image(
+    source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: tuple[float, float] | None
+) -> tuple[Volume, bool]:
+    """The image, and whether the size of its voxels is known."""
     if path.is_file() and is_picture(path):
         grey = turned(read_picture(path, "image"), source, fields)
-        return Volume(intensities(grey, source)[..., None], _PICTURE_AFFINE, path.name), False
+        x, y = pixel_mm or (1.0, 1.0)  # a picture runs left and posterior
+        volume = Volume(intensities(grey, source)[..., None], np.diag([-x, -y, 1.0, 1.0]), path.name)
+        return volume, pixel_mm is not None
     if path.is_file() and dicom.is_dicom(path):
         volume, told = dicom.read_slice(path)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from Training.errors import DataError
@@ -30,6 +31,7 @@ def survey(source: Source, data: Path) -> Listing:
         found = empty_listing(source, data)
     else:
         found = phantom_listing(source)
+    found.entries[:] = [replace(entry, person=source.person(entry.patient)) for entry in found.entries]
     if not found.entries and not found.problems:
         raise DataError(f"The source {source.name} holds no case; check its folder below {data}.", data)
     missing = set(getattr(source, "exclude", [])) - set(found.excluded)

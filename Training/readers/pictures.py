@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from LiverSegLib.errors import InputError
 from LiverSegLib.io.npy import read_npy
 from Training.errors import DataError, listed
 from Training.readers.case import Labels, recode
-from Training.sources import FilesSource, Mask
+from Training.readers.templates import inside
+from Training.sources import FilesSource, Mask, SpacingTable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy")
 _LOSSY = (".jpg", ".jpeg")
@@ -74,6 +76,28 @@ def _numpy(path: Path) -> Picture:
         shape = "x".join(str(n) for n in array.shape)
         raise DataError(f"{path} is no 2D array of numbers [rows, columns] but {shape}.", path)
     return array
+
+
+def pixel_sizes(table: SpacingTable, data: Path) -> dict[str, tuple[float, float]]:
+    """File name -> mm of a pixel along x and y.
+
+    Raises:
+        DataError: the table is missing, lacks a column or holds no sizes.
+    """
+    path = inside(data, table.file, "spacing")
+    sizes = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                x, y = float(row[table.x]), float(row[table.y])
+                if not 0 < x < 100 or not 0 < y < 100:
+                    raise DataError(f"{path} gives {row[table.name]} pixels of {x:g} x {y:g} mm; correct that row.", path)
+                sizes[row[table.name]] = x, y
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} is no readable CSV file with numbers in {table.x} and {table.y}.", path) from error
+    except KeyError as error:
+        raise DataError(f"{path} has no column {error.args[0]}; correct the source's spacing.", path) from error
+    return sizes
 
 
 def turned(array: Picture, source: FilesSource, fields: dict[str, str]) -> Picture:

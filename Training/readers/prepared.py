@@ -27,7 +27,7 @@ class Case:
 
     Args:
         id: name of its files, `<source>_<case>`, for slices of volumes `<source>_<case>_<slice>`.
-        patient: `<source>_<patient>`.
+        patient: `<cohort>_<patient>`; the cohort is the source's name unless the recipe says otherwise.
         source: the source's name.
         split: "train", "val" or "test".
         voxels: how many have each label value, the background's first.
@@ -79,15 +79,16 @@ def load_index(folder: Path, recipe: Recipe) -> list[Case]:
         raise DataError(f"{folder} was prepared for {dims}D and the labels {labels}; run prepare again.")
     if same_split:
         return cases
-    split = divide(patients_of(cases), recipe.split, recipe.seed, Path(index["data"])).of
+    split = divide(patients_of(cases, recipe), recipe.split, recipe.seed, Path(index["data"])).of
     return [replace(case, split=split[case.patient]) for case in cases]
 
 
-def patients_of(cases: list[Case]) -> dict[str, list[str]]:
-    """Source -> its patients."""
+def patients_of(cases: list[Case], recipe: Recipe) -> dict[str, list[str]]:
+    """Cohort -> its patients."""
+    cohorts = {source.name: source.cohort or source.name for source in recipe.sources}
     found: dict[str, dict[str, None]] = {}
     for case in cases:
-        found.setdefault(case.source, {})[case.patient] = None
+        found.setdefault(cohorts.get(case.source, case.source), {})[case.patient] = None
     return {source: list(patients) for source, patients in found.items()}
 
 
@@ -119,8 +120,7 @@ def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> It
     recipe = recipe or load_recipe(folder / "recipe.yaml")
     for source, entry in _entries(folder, split, recipe):
         raw = entry.load()
-        patient = f"{source.name}_{entry.patient}"
-        yield replace(raw, name=f"{source.name}_{raw.name}", patient=patient, volume=_sized(raw, recipe))
+        yield replace(raw, name=f"{source.name}_{raw.name}", patient=entry.person, volume=_sized(raw, recipe))
 
 
 def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
@@ -143,7 +143,7 @@ def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[tuple[Source,
     data = Path(_read_index(folder)["data"])
     for source in recipe.sources:
         for entry in survey(source, data).entries:
-            if f"{source.name}_{entry.patient}" in wanted:
+            if entry.person in wanted:
                 yield source, entry
 
 
