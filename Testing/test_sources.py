@@ -64,7 +64,9 @@ def test_one_patient_of_two_sources_stays_on_one_side_of_every_fold(data: Path, 
     recipe = recipe_of(VOLUMES, PICTURES, changes=("split={folds: 2}",))
     prepare(recipe, data, tmp_path / "prepared")
     for fold in (0, 1):
-        cases = load_index(tmp_path / "prepared", recipe_of(VOLUMES, PICTURES, changes=(f"split={{folds: 2, fold: {fold}}}",)))
+        cases = load_index(
+            tmp_path / "prepared", recipe_of(VOLUMES, PICTURES, changes=(f"split={{folds: 2, fold: {fold}}}",))
+        )
         sides: dict[str, set[str]] = {}
         for case in cases:
             sides.setdefault(case.patient, set()).add(case.split)

@@ -47,7 +47,11 @@ def augmentation(recipe: Recipe) -> mt.Compose:
     steps = _organ_transforms(recipe) + _spatial_transforms(recipe) + _flips(recipe)
     if a.crop > 0:
         steps.append(RandZoomCropd(a.crop))
-    steps += [our.RandBlurd(a.blur, aspect), our.RandLowResolutiond(a.low_resolution), our.RandNoised(a.noise, aspect, unit)]
+    steps += [
+        our.RandBlurd(a.blur, aspect),
+        our.RandLowResolutiond(a.low_resolution),
+        our.RandNoised(a.noise, aspect, unit),
+    ]
     grey = [
         mt.RandAdjustContrastd(["image"], a.gamma, GAMMA),
         mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness),

@@ -17,7 +17,6 @@ from Training.readers.pictures import intensities, is_picture, mask_values, pixe
 from Training.readers.templates import case_name, fill, find, inside, pattern
 from Training.sources import FilesSource
 
-
 # A usual distance of slices, in mm.
 _SLAB_STEP = 5.0
 

@@ -91,7 +91,9 @@ def pixel_sizes(table: SpacingTable, data: Path) -> dict[str, tuple[float, float
             for row in csv.DictReader(file):
                 x, y = float(row[table.x]), float(row[table.y])
                 if not 0 < x < 100 or not 0 < y < 100:
-                    raise DataError(f"{path} gives {row[table.name]} pixels of {x:g} x {y:g} mm; correct that row.", path)
+                    raise DataError(
+                        f"{path} gives {row[table.name]} pixels of {x:g} x {y:g} mm; correct that row.", path
+                    )
                 sizes[row[table.name]] = x, y
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} is no readable CSV file with numbers in {table.x} and {table.y}.", path) from error
