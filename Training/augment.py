@@ -125,7 +125,10 @@ class RandLesiond(_RandHU):
             self._paint(image, label, liver, center, radius, level)
         return image, label
 
-    def _paint(self, image: Array, label: Array, liver: Array, center: Array, radius: float, level: float) -> None:
+    def _paint(
+        self, image: Array, label: Array, liver: npt.NDArray[np.bool_], center: Array, radius: float, level: float
+    ) -> None:
+        """Draw one lesion into image and label."""
         box, soft = self.blob(image.shape, center, radius)
         part, soft = image[box], soft * liver[box]
         value, cyst = self._value(level)

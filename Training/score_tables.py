@@ -84,8 +84,8 @@ def markdown(scores: Scores) -> str:
     """Sentences, summary, lesions and cases as Markdown, for the model card; of many cases only the worst."""
     blocks = ["\n".join(f"- {text}" for text in sentences(scores))]
     if scores.statistics:
-        header = ("label", "metric", "mean [95 % CI]", "median", "worst", "n", "missing")
-        blocks += [_table(header, (_summary_cells(row) for row in scores.statistics if _on_card(row))), MISSING]
+        columns = ("label", "metric", "mean [95 % CI]", "median", "worst", "n", "missing")
+        blocks += [_table(columns, (_summary_cells(row) for row in scores.statistics if _on_card(row))), MISSING]
     if lesions := lesion_rows(scores):
         blocks.append(_table(LESION_HEADER, lesions))
     cases = scores.cases
