@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +186,7 @@ def test_a_new_run_may_start_from_another_runs_weights(
     _, before = load_run(run_3d)
     _, after = load_run(tmp_path)
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
-    wide = load_recipe("liver3d_phantom", [*SMALL_3D, "network.arguments.channels=[8, 16, 32, 64]"])
+    wide = load_recipe("liver3d_phantom", [*SMALL_3D, "network.arguments.init_filters=16"])
     with pytest.raises(RecipeError, match="do not fit"):
         train(wide, prepared_3d, tmp_path / "other", init=start, workers=0, accelerator="cpu")
 
@@ -229,21 +228,3 @@ def test_exported_weights_are_those_of_the_best_checkpoint(run_3d: Path, tmp_pat
 def test_exporting_nothing_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="train first"):
         export(tmp_path, tmp_path / "package")
-
-
-@pytest.mark.slow
-def test_the_3d_recipe_learns_phantoms_in_minutes(tmp_path: Path) -> None:
-    """A few minutes of CPU; unseen phantoms get liver Dice >= 0.90, and evaluation finds the same."""
-    from Training.evaluate import evaluate
-    from Training.labelled import load_cases
-    from Training.phantom import write_dataset
-
-    recipe = load_recipe("liver3d_phantom")
-    prepare(recipe, Path(), tmp_path / "prepared")
-    train(recipe, tmp_path / "prepared", tmp_path / "run", accelerator="cpu")
-    export(tmp_path / "run", tmp_path / "package")
-    write_dataset(tmp_path / "unseen", 4, seed=777)
-    scores = evaluate(load_cases(tmp_path / "unseen", Path()), Segmenter(tmp_path / "package", "cpu"), tmp_path / "out")
-    assert scores.summary["liver_dice_mean"] >= 0.90
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["summary"]["liver_dice_mean"] == scores.summary["liver_dice_mean"]
