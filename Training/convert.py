@@ -45,7 +45,8 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
     prep = recipe.preprocess
     grid = model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
     at = [np.round(grid.positions(axis)).astype(np.intp) for axis in range(3)]
-    shape, first = grid.shape, 0
+    shape: tuple[int, ...] = grid.shape
+    first = 0
     if prep.crop_foreground:
         nearest = grid.axes.apply(raw.volume.array)[np.ix_(*at)]
         box = body_box(np.asarray(nearest), recipe)

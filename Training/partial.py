@@ -48,7 +48,7 @@ class Partial:
             kept: Any = json.loads(self._file(entry).read_text(encoding="utf-8"))
             if kept["key"] != self._key(entry):
                 return None
-            facts = {
+            facts: dict[str, Any] = {
                 name: tuple(v) if isinstance(v, list) and name in _TUPLES else v for name, v in kept["facts"].items()
             }
             cases = [Case(**case) for case in kept["cases"]]
