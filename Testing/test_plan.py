@@ -324,6 +324,27 @@ def test_a_sweep_runs_every_combination_in_its_own_folder(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
+def test_the_sweeps_plot_has_whole_epochs_and_tells_equal_curves_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    planned = sweep.trials("lung_xray2d", ["loss.ce_weight=0.2,0.5,0.8"], tmp_path)
+    for trial in planned:
+        trial.run.mkdir()
+        (trial.run / "history.csv").write_text("epoch,val_dice\n0,0.5\n1,0.7\n")
+    outcomes = [sweep.outcome(trial) for trial in planned]
+    sweep.write_sweep(outcomes, planned, tmp_path)
+    curves = drawn[0].axes[0]
+    drawn[0].canvas.draw()
+    low, high = curves.get_xlim()
+    assert [tick for tick in curves.get_xticks() if low <= tick <= high] == [0, 1]
+    looks = {(line.get_linestyle(), line.get_marker(), line.get_linewidth()) for line in curves.get_lines()}
+    assert len(looks) == 3
+
+
 def test_a_sweep_skips_what_is_finished_and_resumes_what_is_not(tmp_path: Path) -> None:
     found = sweep.trials("lung_xray2d", ["loss.ce_weight=0.2,0.8"], tmp_path, ["optimization.max_epochs=3"])
     first, second = (trial.run.name for trial in found)

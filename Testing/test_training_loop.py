@@ -18,16 +18,17 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from LiverSegLib.errors import LiverSegError
 from Testing.tiny_run import tiny_recipe, write_prepared, write_recipe
-from Training.callbacks import StoppedError
+from Training.callbacks import Extras, StoppedError, layer_summary
 from Training.data import CaseData
 from Training.initial import load_initial
 from Training.module import SegmentationModule
 from Training.prepare import Case, DataError
 from Training.readers.prepared import write_index
-from Training.recipe import Recipe, RecipeError
+from Training.recipe import Recipe, RecipeError, load_recipe
 from Training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -436,6 +437,30 @@ def test_a_run_leaves_what_people_look_at(whole_run: Path) -> None:
     ]  # fmt: skip
     assert [int(row["epoch"]) for row in rows] == list(range(40))
     assert float(rows[-1]["val_dice_liver"]) > 0.8  # it learns
+
+
+def test_the_preview_has_the_proportions_of_the_grid(prepared: Path, tmp_path: Path) -> None:
+    """The same patches on a grid of 1 x 3 mm are drawn three times as high."""
+    heights = []
+    for name, pixdim in (("cubes", [3, 3, -1]), ("flat", [1, 3, -1])):
+        recipe = tiny_recipe()
+        grid = recipe.preprocess.model_copy(update={"pixdim": tuple(pixdim)})
+        Extras(tmp_path, recipe.model_copy(update={"preprocess": grid})).preview(
+            next(iter(CaseData(recipe, prepared, 0).train_dataloader()))
+        )
+        with Image.open(tmp_path / "first_batch.png") as picture:
+            heights.append(picture.height / picture.width)
+        (tmp_path / "first_batch.png").rename(tmp_path / f"{name}.png")
+    assert heights[1] > 1.5 * heights[0]
+
+
+def test_the_layer_summary_shows_every_layer_of_a_nested_network() -> None:
+    recipe = load_recipe("unet2d_attention")
+    text = layer_summary(SegmentationModule(recipe), recipe)
+    rows = [line for line in text.splitlines() if "Conv2d" in line]
+    assert len(rows) > 20
+    counts = [line.split("|")[4].strip() for line in rows]
+    assert not any(count.endswith("M") and float(count.split()[0]) > 3 for count in counts)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(prepared: Path, tmp_path: Path) -> None:

@@ -103,15 +103,15 @@ class Extras(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step > 0 or batch_idx > 0:
-            return
+        if trainer.global_step == 0 and batch_idx == 0:
+            attempt("the preview of the first batch", lambda: self.preview(batch))
+
+    def preview(self, batch: dict[str, Any]) -> None:
+        """Draw a batch as first_batch.png, in the proportions of the recipe's grid."""
         from Training.preview import patch_spacing, save_preview
 
         here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-        attempt(
-            "the preview of the first batch",
-            lambda: save_preview(here, self.run / "first_batch.png", self.recipe.labels, patch_spacing(self.recipe)),
-        )
+        save_preview(here, self.run / "first_batch.png", self.recipe.labels, patch_spacing(self.recipe))
 
     def _write(self, name: str, text: str) -> None:
         (self.run / name).write_text(text, encoding="utf-8")

@@ -24,6 +24,7 @@ def write_dataset(
     count: int,
     seed: int = 0,
     *,
+    easy: bool = False,
     test_count: int = 0,
     progress: Progress | None = None,
     **options: Any,
@@ -37,6 +38,8 @@ def write_dataset(
         folder: created where it is missing; existing cases of the same name are replaced.
         count: training cases, each an image and a label map (1 liver, 2 cancer).
         seed: the whole data set's.
+        easy: plain scans around the liver with up to four lesions of 20 to 60 mm, which a small network learns in
+            minutes; without it there are trunks, masses, ascites, arms and lesions from 6 mm on.
         test_count: additional images without labels, in imagesTs.
         progress: called with (cases done, cases in all) after every case.
         **options: passed to `make_phantom`, for all cases alike.
@@ -54,7 +57,8 @@ def write_dataset(
         (folder / name).mkdir(parents=True, exist_ok=True)
     total = count + test_count
     for index in range(total):
-        phantom = make_phantom(_case_seed(seed, index), **(_case_options(seed, index) | options))
+        drawn = _case_options(seed, index) | (_easy_options(seed, index) if easy else {}) | options
+        phantom = make_phantom(_case_seed(seed, index), **drawn)
         name = f"liver_{index:03d}.nii.gz"
         training = index < count
         _save(phantom, folder / ("imagesTr" if training else "imagesTs") / name, labels=False)
@@ -84,6 +88,15 @@ def _case_options(seed: int, index: int) -> dict[str, Any]:
         "ascites": bool(rng.uniform() < 0.1),
         "arms": bool(rng.uniform() < 0.08),
     }
+
+
+def _easy_options(seed: int, index: int) -> dict[str, Any]:
+    """What the easy kind has instead: few and large lesions, and nothing beside the liver that looks like it."""
+    rng = np.random.default_rng([seed, index, 2])
+    return {
+        "coverage": "liver", "oblique_degrees": 0.0, "mass": False, "ascites": False, "arms": False,
+        "lesions": int(rng.integers(0, 5)), "lesion_mm": (20.0, 60.0), "noise": float(rng.uniform(5, 15)),
+    }  # fmt: skip
 
 
 def _save(phantom: Phantom, path: Path, *, labels: bool) -> None:

@@ -52,7 +52,7 @@ def _presence(cases: Sequence[CaseScore], label: str) -> str:
 
 def _lesions(lesions: LesionScore, scans: int) -> str:
     return (
-        f"{lesions.found} of {_counted(len(lesions.reference), 'lesion')} found "
+        f"{lesions.found} of {len(lesions.reference)} lesions found "
         f"(sensitivity {shown(lesions.sensitivity, 'lesion_sensitivity')}); {lesions.false} of {len(lesions.marked)} "
         f"marked ones false (precision {shown(lesions.precision, 'lesion_precision')}), "
         f"{lesions.false / scans:.2f} false lesions per scan; F1 {shown(lesions.f1, 'lesion_f1')}."
@@ -92,8 +92,8 @@ def markdown(scores: Scores) -> str:
     if len(cases) > _MANY_CASES:
         cases = sorted(cases, key=lambda case: case.rank)[:10]
         blocks.append(f"The worst 10 of {len(scores.cases)} cases:")
-    header = ("case", "label", *(METRICS[key].title for key in _CASE_METRICS), "seconds")
-    blocks.append(_table(header, (_case_cells(case, row) for case in cases for row in case.labels)))
+    columns = ("case", "label", *(METRICS[key].title for key in _CASE_METRICS), "seconds")
+    blocks.append(_table(columns, (_case_cells(case, row) for case in cases for row in case.labels)))
     return "\n\n".join(blocks)
 
 

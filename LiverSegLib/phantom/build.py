@@ -53,6 +53,7 @@ def make_phantom(
     phase: Phase | None = None,
     fatty: bool | None = None,
     lesions: int | None = None,
+    lesion_mm: tuple[float, float] = (6.0, 50.0),
     mass: bool = False,
     arms: bool = False,
     ascites: bool = False,
@@ -71,6 +72,7 @@ def make_phantom(
         phase: contrast phase; None draws one, portal venous most often.
         fatty: fatty liver; None makes one patient in eight fatty.
         lesions: how many; None draws 0-6.
+        lesion_mm: smallest and largest diameter of a lesion; its shape makes it up to a fifth longer or shorter.
         mass: add a mass of 60-140 mm beside the liver (background in the label map).
         arms: put the arms beside the body.
         ascites: add fluid around liver and spleen.
@@ -78,9 +80,11 @@ def make_phantom(
         streaks: add streaks of photon starvation; None adds them with arms down.
 
     Raises:
-        ValueError: `orientation`, `coverage`, `shape` or `spacing` makes no sense.
+        ValueError: `orientation`, `coverage`, `shape`, `spacing` or `lesion_mm` makes no sense.
     """
     _check(shape, spacing, coverage, orientation)
+    if not 0 < lesion_mm[0] <= lesion_mm[1]:
+        raise ValueError(f"lesion_mm is {lesion_mm}; two positive diameters are needed, the smaller one first.")
     choice = np.random.default_rng([seed, 0])
     # Everything is drawn even where it is given, so that what is not given stays the same.
     in_plane = float(choice.uniform(2.0, 2.5))
@@ -96,7 +100,8 @@ def make_phantom(
     grid = _working_grid(affine, size)
     rng = np.random.default_rng([seed, 3])
     tissue = draw_tissue(rng, phase, drawn_fatty if fatty is None else fatty)
-    plan = plan_patient(anatomy, tissue, seed, lesions=drawn_lesions if lesions is None else lesions, mass=mass)
+    count = drawn_lesions if lesions is None else lesions
+    plan = plan_patient(anatomy, tissue, seed, lesions=count, lesion_mm=lesion_mm, mass=mass)
     canvas = empty_canvas(grid, plan.anatomy, tissue, seed)
     labels = paint_patient(canvas, plan, seed, mass=mass, arms=arms)
     hu, labelmap = _sample(canvas, labels, affine, size)

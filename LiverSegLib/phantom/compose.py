@@ -66,12 +66,14 @@ def _prepare(canvas: Canvas, cavity: Array, below: Array, seed: int, *, mass: bo
         lesion_parts.paint_mass(canvas, stream(seed, "mass"))
 
 
-def plan_patient(anatomy: Anatomy, tissue: Tissue, seed: int, *, lesions: int, mass: bool) -> LiverPlan:
+def plan_patient(
+    anatomy: Anatomy, tissue: Tissue, seed: int, *, lesions: int, lesion_mm: tuple[float, float], mass: bool
+) -> LiverPlan:
     """Decide on a coarse grid of fixed extent what must not depend on the scan."""
     axes = [even_axis(first, 4.0, count) for first, count in ((-170, 86), (-120, 61), (-310, 83))]
     canvas = empty_canvas(Grid(*axes), anatomy, tissue, seed)
     _prepare(canvas, *_spaces(canvas), seed, mass=mass)
-    return plan_liver(canvas, stream(seed, "plan"), lesions)
+    return plan_liver(canvas, stream(seed, "plan"), lesions, lesion_mm)
 
 
 def empty_canvas(grid: Grid, anatomy: Anatomy, tissue: Tissue, seed: int) -> Canvas:

@@ -70,13 +70,14 @@ def _largest(distance: Array) -> Array:
     return np.where((parts > 0) & (parts != keep), np.abs(distance) + 2, distance).astype(np.float32)
 
 
-def plan_liver(canvas: Canvas, rng: np.random.Generator, lesions: int) -> LiverPlan:
+def plan_liver(canvas: Canvas, rng: np.random.Generator, lesions: int, lesion_mm: tuple[float, float]) -> LiverPlan:
     """Stretch the liver to its volume on a coarse canvas and choose where vessels and lesions go.
 
     Args:
         canvas: coarse, with everything in place that the liver has to respect.
         rng: source of randomness.
         lesions: how many.
+        lesion_mm: smallest and largest diameter in mm; every size is as likely as its double.
     """
     base, grid = canvas.anatomy, canvas.grid
     voxel = float(np.prod(grid.spacing)) / 1000
@@ -89,7 +90,8 @@ def plan_liver(canvas: Canvas, rng: np.random.Generator, lesions: int) -> LiverP
         low, high = ((low + high) / 2, high) if volume < goal else (low, (low + high) / 2)
     box = liver_box(canvas)
     distance = liver_distance(canvas, box)
-    radii = np.exp(rng.uniform(np.log(3.0), np.log(25.0), lesions))
+    smallest, largest = (float(np.log(mm / 2)) for mm in lesion_mm)
+    radii = np.exp(rng.uniform(smallest, largest, lesions))
     deepest = -float(distance.min())
     centres = [_spot(distance, min(r, 0.8 * deepest) * rng.uniform(0.5, 1), canvas, box, rng) for r in radii]
     ends = np.stack([_spots(distance, 6.0, canvas, box, rng, 80) for _ in range(2)])

@@ -22,13 +22,16 @@ def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to; an MSD-style data set is written.")],
     count: Annotated[int, typer.Option(min=1, help="Number of abdomens.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same abdomens.")] = 0,
+    easy: Annotated[bool, typer.Option("--easy", help="Plain scans with lesions of 20 to 60 mm.")] = False,
 ) -> None:
     """Write a data set of procedural abdomens: imagesTr, labelsTr, dataset.json."""
     from Training.phantom import write_dataset
 
     with Progress(console=console) as bar:
         task = bar.add_task("Making phantoms", total=count)
-        written = write_dataset(folder, count, seed, progress=lambda done, _: bar.update(task, completed=done))
+        written = write_dataset(
+            folder, count, seed, easy=easy, progress=lambda done, _: bar.update(task, completed=done)
+        )
     console.print(f"{count} phantoms: {written}")
 
 
