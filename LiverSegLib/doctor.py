@@ -10,7 +10,7 @@ from pathlib import Path
 
 import LiverSegLib
 
-_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "matplotlib",
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "pillow", "SimpleITK", "pydicom", "matplotlib",
              "trame-slicer", "slicer-core", "lightning")  # fmt: skip
 
 
