@@ -11,7 +11,7 @@ from pathlib import Path
 import LiverSegLib
 from LiverSegLib.worker.priority import priority_hint
 
-_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "matplotlib",
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "pillow", "SimpleITK", "pydicom", "matplotlib",
              "trame-slicer", "slicer-core", "lightning")  # fmt: skip
 
 

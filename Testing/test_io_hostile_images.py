@@ -25,7 +25,7 @@ NHDR = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 8 8 8\nencoding: raw\n"
 PADDING = b"Comment = " + b"x" * 100 + b"\n"
 
 
-def refused(path: Path, match: str = "") -> str:
+def refused(path: Path, match: str | None = None) -> str:
     """The one plain sentence with which `path` is refused."""
     with pytest.raises(InputError, match=match) as caught:
         read_volume(path)
