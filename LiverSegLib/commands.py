@@ -159,7 +159,7 @@ def _segment_one(case: Case, run: _Run, overlay: bool) -> None:
         result = run(volume, show, stopping.requested)
     with console.status(plain("Writing results")):
         files = write_outputs(case.out, case.name, volume, result, overlay, case.source_id)
-    console.print(_table(case.path.name, result))
+    console.print(result_table(case.path.name, result))
     for warning in result.warnings:
         show_note(warning)
     for file in files:
@@ -174,7 +174,8 @@ def _progress_bar() -> Iterator[Callable[[Step], None]]:
         yield lambda step: bar.update(task, description=step.text, completed=step.done, total=step.total)
 
 
-def _table(name: str, result: Result) -> Table:
+def result_table(name: str, result: Result) -> Table:
+    """What was found in one input, for people."""
     seconds = sum(result.timings.values())
     table = Table(title=plain(f"{name}: {result.model} on {result.device}, {seconds:.1f} s", style="table.title"))
     table.add_column("Segment")
@@ -209,7 +210,7 @@ def info(
         "Training data": package.data_source,
         "Licence": package.license,
         "Intended use": package.intended_use,
-        "Evaluation": _metrics(package.metadata.get("eval_metrics")) or "not stated",
+        "Evaluation": metrics_text(package.metadata.get("eval_metrics")) or "not stated",
         "Folder": str(package.path),
     }
     for key, value in rows.items():
@@ -217,7 +218,7 @@ def info(
     screen.console().print(table)
 
 
-def _metrics(found: object) -> str:
+def metrics_text(found: object) -> str:
     """What a package tells of its evaluation, which may be anything."""
     if not isinstance(found, dict):
         return ""

@@ -155,6 +155,7 @@ def test_metrics_of_random_masks_stay_between_0_and_1() -> None:
         assert (same.hd95_mm, same.assd_mm) == (0, 0)
 
 
+@pytest.mark.timing
 def test_a_whole_liver_takes_seconds() -> None:
     found = np.zeros((512, 512, 130), bool)
     found[100:300, 150:380, 20:110] = ball((200, 230, 90), (100, 115, 45), (99, 114, 44))

@@ -17,11 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 from LiverSegLib import __version__
-from LiverSegLib.commands import app
+from LiverSegLib.commands import app, metrics_text, result_table
+from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import read_volume, write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
 from LiverSegLib.measure import Measurements, SegmentMeasurement
 from LiverSegLib.outputs import write_outputs
 from LiverSegLib.printable import csv_text, printable
+from LiverSegLib.screen import console, show_error, show_note
 from LiverSegLib.volume import Result, Volume, label_for
 from Testing.conftest import MakePackage
 
@@ -58,36 +60,38 @@ def spoil(package: Path, **changes: object) -> Path:
     return package
 
 
-def labels_called(name: str) -> dict[str, object]:
-    channels = {"0": "background", "1": name, "2": "tumor"}
-    return {
-        "network_data_format": {"inputs": {"image": {"modality": "CT"}}, "outputs": {"pred": {"channel_def": channels}}}
-    }
-
-
 def is_harmless(text: str) -> bool:
     return all(character.isprintable() or character == "\n" for character in text)
 
 
 @pytest.mark.parametrize("wicked", WICKED)
 def test_names_are_shown_and_never_obeyed(
-    wicked: str, ct: Path, threshold_package: MakePackage, monkeypatch: pytest.MonkeyPatch
+    wicked: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "250")
-    package = spoil(threshold_package(), license=wicked, name=wicked, **labels_called(wicked))
-    shown = printable(wicked.strip().lower())
-    done = CliRunner().invoke(app, ["info", str(package)])
+    console().print(result_table(f"file {wicked}", result_with(f"label {wicked}")))
+    show_note(f"note {wicked}")
+    show_error(LiverSegError(f"sentence {wicked}"))
+    shown, errors = capsys.readouterr()
+    assert is_harmless(shown + errors)
+    for place in ("file", "label", "note"):
+        assert f"{place} {printable(wicked)}".lower() in shown.lower()
+    assert errors == f"Error: sentence {printable(wicked)}\n"
+
+
+def test_a_licence_and_a_folder_are_shown_as_they_are(ct: Path, threshold_package: MakePackage) -> None:
+    package = spoil(threshold_package(), license="free [link=http://evil]click[/link] [/x] :smile:")
+    done = CliRunner().invoke(app, ["info", str(package)], env={"COLUMNS": "250"})
     assert done.exit_code == 0, done.exception
-    assert is_harmless(done.output)
-    assert shown in done.output.lower()
-    out = ct.parent / f"o{wicked.replace('/', '')}3"
-    arguments = ["segment", str(ct), "-o", str(out), "--model", str(package), "--device", "cpu", "--no-overlay"]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.exception
-    assert is_harmless(done.output)
-    assert shown in done.output.lower()
-    assert printable(f"{out}/Meyer_Hans.seg.nrrd") in done.output
-    assert sorted(path.name for path in out.iterdir())[0] == "Meyer_Hans.seg.nrrd"
+    assert "free [link=http://evil]click[/link] [/x] :smile:" in done.output
+    for name in ("o[red]3", "o[/y]3", "o\x1b[31m3"):
+        out = ct.parent / name
+        arguments = ["segment", str(ct), "-o", str(out), "--model", str(package), "--device", "cpu", "--no-overlay"]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.exception
+        assert is_harmless(done.output)
+        assert printable(f"{out}/Meyer_Hans.seg.nrrd") in done.output
+        assert (out / "Meyer_Hans.seg.nrrd").is_file()
 
 
 def test_an_error_sentence_is_harmless_too(liverseg: Liverseg, tmp_path: Path) -> None:
@@ -160,11 +164,12 @@ def test_a_home_that_nobody_has(option: str, ct: Path, liverseg: Liverseg) -> No
     assert "~nosuch/x begins with the home of a user who is not known here" in done.stderr
 
 
-def test_an_evaluation_that_is_no_table(threshold_package: MakePackage) -> None:
-    for found in ("good", [1, 2], {"dice": "0.9"}, {"dice": 0.912345678}):
-        done = CliRunner().invoke(app, ["info", str(spoil(threshold_package(), eval_metrics=found))])
-        assert done.exit_code == 0, done.exception
-        assert ("dice 0.9" if isinstance(found, dict) else "not stated") in done.output
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [("good", ""), ([1, 2], ""), (None, ""), ({"dice": 0.912345678, "n": 3, "set": "a"}, "dice 0.912346, n 3, set a")],
+)
+def test_an_evaluation_may_be_anything(found: object, text: str) -> None:
+    assert metrics_text(found) == text
 
 
 def test_version(liverseg: Liverseg) -> None:

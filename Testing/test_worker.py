@@ -142,19 +142,17 @@ def test_a_changed_package_is_loaded_again(worker: WorkerClient, random_package:
     ready = worker.start(package, "cpu")
     assert ready.warm
     assert ready.model == "Toy model 1.2.3"
-    assert ready.seconds < 0.5
     random_package(version="1.3.0")
     assert worker.start(package, "cpu").model == "Toy model 1.3.0"
 
 
-def test_a_cancel_is_quick_and_keeps_the_model(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
+def test_a_cancel_keeps_the_model(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
     package = random_package()
     worker.start(package, "cpu")
     hello = worker.session.hello
-    progress, should_stop, at = stop_in("network")
+    progress, should_stop, _ = stop_in("network")
     with pytest.raises(SegmentationCancelled):
         worker.segment(case, progress, should_stop, model=package, device="cpu", settings=SLOW)
-    assert time.monotonic() - at[0] < 1
     worker.cancel()  # while idle: harmless
     worker.segment(case, model=package, device="cpu")
     assert worker.last_warm
@@ -171,10 +169,26 @@ def test_an_interrupted_call_does_not_compute_on(
     package = random_package()
     with pytest.raises(KeyboardInterrupt):
         worker.segment(case, interrupt, model=package, device="cpu", settings=SLOW)
+    assert worker.start(package, "cpu").warm
+    assert not list(worker.session._pending.folder.glob("*.npy"))
+
+
+@pytest.mark.timing
+def test_a_cancel_and_what_follows_take_less_than_a_second(
+    worker: WorkerClient, random_package: MakePackage, case: Volume
+) -> None:
+    package = random_package()
+    worker.start(package, "cpu")
+    start = time.monotonic()
+    assert worker.start(package, "cpu").warm
+    assert time.monotonic() - start < 0.5
+    progress, should_stop, at = stop_in("network")
+    with pytest.raises(SegmentationCancelled):
+        worker.segment(case, progress, should_stop, model=package, device="cpu", settings=SLOW)
+    assert time.monotonic() - at[0] < 1
     start = time.monotonic()
     assert worker.start(package, "cpu").warm
     assert time.monotonic() - start < 1
-    assert not list(worker.session._pending.folder.glob("*.npy"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")

@@ -18,11 +18,12 @@ def test_an_idle_model_is_freed(random_package: MakePackage) -> None:
     package = random_package()
     with WorkerClient(command=command(idle_seconds=0.3), on_log=lines.append) as client:
         client.start(package, "cpu")
-        assert client.start(package, "cpu").warm
+        hello = client.session.hello
+        # Warm or not: on a busy machine it may have been idle for long enough by now.
+        client.start(package, "cpu")
         time.sleep(0.8)
-        ready = client.start(package, "cpu")
-        assert not ready.warm
-        assert ready.seconds < 2  # torch stays imported
+        assert not client.start(package, "cpu").warm
+        assert client.session.hello is hello  # the same process: torch stays imported
     assert any("The model was idle for 0 s and is freed" in line for line in lines)
 
 

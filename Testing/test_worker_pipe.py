@@ -7,7 +7,6 @@ import os
 import queue
 import random
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,9 @@ from LiverSegLib.worker.folder import ArrayFolder
 from LiverSegLib.worker.protocol import LineBuffer, decode, encode
 from Testing.conftest import DrawCase, MakePackage
 from Testing.test_worker import OBLIQUE, SHAPE, SLOW, command
+
+HANGS = 120.0
+"""Seconds after which a test gives up; nothing is concluded from them."""
 
 
 @pytest.fixture
@@ -96,10 +98,13 @@ def test_end_of_file_ends_it_also_while_it_computes(
         pipe.write(request_for(case, random_package(), folder))
         pipe.read_until(messages.Report, "network")
         assert pipe.process.stdin is not None
-        start = time.monotonic()
         pipe.process.stdin.close()
-        assert pipe.process.wait(5) == 0
-        assert time.monotonic() - start < 1
+        assert pipe.process.wait(HANGS) == 0
+        assert pipe.process.stdout is not None
+        rest = pipe.process.stdout.read()
+        # It ended in the middle: no stage behind the network was begun, and no result was sent.
+        assert b'"restore"' not in rest
+        assert b'"type":"done"' not in rest
 
 
 def test_cancel_while_it_loads_is_answered_and_loses_nothing(
@@ -109,12 +114,10 @@ def test_cancel_while_it_loads_is_answered_and_loses_nothing(
         package = random_package()
         pipe.write(request_for(case, package, folder), request_for(case, package, folder, 2))
         pipe.read_until(messages.Report, "start")
-        start = time.monotonic()
         # both, one of them twice, and one that never was
         pipe.write(*(messages.Cancel(n) for n in (1, 2, 1, 77)))
         answers = {pipe.read_until(messages.Cancelled) for _ in range(2)}
         assert answers == {messages.Cancelled(1), messages.Cancelled(2)}
-        assert time.monotonic() - start < 0.7
         pipe.write(messages.Load(3, str(package), "cpu"))
         found = pipe.read_until(messages.Loaded)
         assert isinstance(found, messages.Loaded)

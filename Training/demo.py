@@ -27,7 +27,10 @@ def main() -> None:
     image = out / "phantom_ct.nii.gz"
     nib.save(nib.Nifti1Image(phantom.volume.array, phantom.volume.affine), image)
     command = [sys.executable, "-m", "LiverSegLib.cli", "segment", str(image), "--out", str(out)]
-    code = subprocess.run(command, check=False).returncode
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:  # the command has said so
+        code = 130
     if code:
         sys.exit(code)
     found = np.asarray(nib.load(out / "phantom_ct_labels.nii.gz").dataobj) > 0  # type: ignore[attr-defined]

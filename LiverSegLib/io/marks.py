@@ -7,12 +7,13 @@ import json
 import zlib
 from pathlib import Path
 
-from LiverSegLib.io.measurements import CSV_COLUMNS
 from LiverSegLib.io.seg_nrrd import COMMENT
 
 # NIfTI-1 and NIfTI-2 keep the name of what is shown at these places, 16 bytes long.
 _INTENT_NAME = (328, 508)
 _NIFTI_HEADER = 540
+# The first columns of the measurements in every version.
+_TABLE = b"kind,name,number,voxels,volume_ml,"
 _SOFTWARE = b"Software\0LiverSeg"
 
 
@@ -41,7 +42,7 @@ def _is_marked(path: Path, start: bytes) -> bool:
                 start = stream.read(_NIFTI_HEADER)
         return any(start[at : at + 16].rstrip(b"\0") == b"LiverSeg" for at in _INTENT_NAME)
     if name.endswith(".csv"):
-        return start.startswith(",".join(CSV_COLUMNS).encode())
+        return start.startswith(_TABLE)
     if name.endswith(".json"):
         return b'"software": "LiverSeg' in start
     return _SOFTWARE in start

@@ -17,7 +17,7 @@ from LiverSegLib.volume import Label, Result
 
 # Raise it when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
-CSV_COLUMNS = (
+_COLUMNS = (
     "kind",
     "name",
     "number",
@@ -49,7 +49,7 @@ def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener =
         OutputError: the file cannot be written; whatever stood there before is unchanged.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_rows(result))
     with opener(Path(path)) as file:
