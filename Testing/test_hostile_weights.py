@@ -207,9 +207,9 @@ BOMBS: dict[str, bytes] = {
     "storage": b"\x80\x02ctorch.storage\nUntypedStorage\n" + FOUR_BILLION,
     "bytearray of protocol 5": b"\x80\x05\x96\x00\x28\x6b\xee\x00\x00\x00\x00.",
     "memory": b"\x80\x02}r\xff\xff\xff\x7f.",
-    "nested key": b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.",
-    "marks": b"(" * 1_000_000 + b".",
-    "endless": b"\x80\x02" + b"N0" * 3_000_000 + b".",
+    "nested key": b"\x80\x02})" + b"\x85" * 200_000 + b"K\x01s.",
+    "marks": b"(" * 200_000 + b".",
+    "endless": b"\x80\x02" + b"N0" * 300_000 + b".",
 }
 
 

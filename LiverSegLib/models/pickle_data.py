@@ -11,7 +11,7 @@ import pickletools
 from dataclasses import dataclass
 from typing import Any
 
-_MAX_STEPS = 2_000_000
+_MAX_STEPS = 500_000
 _VALUES = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "UNICODE", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES",

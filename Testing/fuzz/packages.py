@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import socket
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -48,7 +47,7 @@ def case(seed: int, number: int, folder: Path) -> str:
     """Spoil a package, run it, and say what came of it; see `harness`."""
     chance = random.Random(f"{seed} {number}")
     package = folder / "package"
-    shutil.copytree(_sound()[chance.randrange(len(NETWORKS))], package)
+    shutil.copytree(_sound(folder.parent / "sound")[chance.randrange(len(NETWORKS))], package)
     if chance.random() < 0.85:  # else the checksums refuse most of what follows
         (package / "checksums.sha256").unlink()
     kinds: list[Callable[[Chance, Path], Path]] = [
@@ -100,14 +99,14 @@ def _limit_memory() -> None:
 
 
 @functools.cache
-def _sound() -> list[Path]:
-    """Sound packages of tiny networks, made once a process."""
+def _sound(home: Path) -> list[Path]:
+    """Sound packages of tiny networks in the folder `home`, made once a process."""
     import torch
 
     from LiverSegLib.models.write import PackageSpec, write_package
     from LiverSegLib.networks import build_network
 
-    home, found = Path(tempfile.mkdtemp(prefix="liverseg-fuzz-packages-")), []
+    found = []
     for number, (network, dims, arguments) in enumerate(NETWORKS):
         torch.manual_seed(number)
         whole = {**arguments, "spatial_dims": dims, "in_channels": 1, "out_channels": 2}
