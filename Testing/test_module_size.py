@@ -57,6 +57,7 @@ def now_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
+@pytest.mark.timing
 def test_hand_over_and_import_take_half_a_second(tmp_path: Path) -> None:
     node = a_scan(300)
     folder = ArrayFolder(tmp_path)

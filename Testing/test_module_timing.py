@@ -16,6 +16,7 @@ pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 from Testing.headless.case import add_volume, is_idle  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
+pytestmark = pytest.mark.timing
 
 STAGES = ("prepare", "network", "restore", "postprocess", "measure")
 
