@@ -217,7 +217,7 @@ class TestViews:
         assert of["Second segmentation"].GetSegmentation().ContainsRepresentation("Closed surface")
         assert ready.widget.ui.inputSelector.currentNode() is second
         assert ready.widget.ui.outputSelector.currentNode() is of["Second segmentation"]
-        assert ready.widget.ui.resultsText.text().startswith("Second, by")
+        assert ready.widget.ui.resultsText.text().startswith("Second: 1 lesion")
         self.click_row(ready, 0, 8)  # the check box
         assert len(ready.widget.panel.batch.marked()) == 1
         assert shown() is second

@@ -41,9 +41,10 @@ class ResultsView:
         """Fill the table from a finished job."""
         assert job.measurements is not None
         self.job = job
-        text = _("{volume}, by {model}.").format(volume=job.volumeName, model=job.model)
-        text = f"{text} {lesionText(job.measurements)}".strip()
+        lesions = lesionText(job.measurements)
+        text = f"{job.volumeName}: {lesions}" if lesions else job.volumeName
         self._fill(resultRows(job.measurements), job.measurements.intensity_unit, text)
+        self._ui.resultsText.setToolTip(_("Segmented by {model}.").format(model=job.model))
 
     def showTable(self, tableNode: Any) -> None:
         """Fill the table from a table of the scene, for example one that was loaded; no other table than ours."""

@@ -85,7 +85,7 @@ def lesionText(measurements: Measurements) -> str:
         return ""
     count = len(measurements.lesions)
     if not count:
-        return _("No lesions were found.")
+        return _("no lesions were found.")
     largest = max(lesion.longest_diameter_mm for lesion in measurements.lesions)
     text = _("1 lesion") if count == 1 else _("{count} lesions").format(count=count)
     text += ", " + _("longest diameter {largest} mm").format(largest=f"{largest:.1f}")

@@ -22,7 +22,8 @@ from PySide6.QtWidgets import QApplication
 from Testing.headless.host import Host
 
 _DARK = {"Window": "#353535", "WindowText": "#ffffff", "Base": "#191919", "AlternateBase": "#353535",
-         "Text": "#ffffff", "Button": "#353535", "ButtonText": "#ffffff", "Highlight": "#2a82da"}  # fmt: skip
+         "Text": "#ffffff", "Button": "#353535", "ButtonText": "#ffffff", "Highlight": "#2a82da",
+         "Link": "#3ca4ff"}  # fmt: skip
 
 
 def main() -> None:
@@ -54,25 +55,26 @@ def take(host: Host, folder: Path, model: str, width: int) -> None:
     host.spin_until(lambda: ui.progressBar.property("value") > 20, 300)
     grab(host, folder / "panel_running.png", width)
     host.spin_until(lambda: not host.widget.logic.runner.jobs, 300)
+    ui.segmentButton.click()  # once more, now that the model is ready
+    host.spin_until(lambda: not host.widget.logic.runner.jobs, 300)
     grab(host, folder / "panel.png", width)
-    take_batch(host, folder / "panel_batch.png", width)
-    host.widget.panel.batch.clear()
-    slicer.util.updateVolumeFromArray(node, np.zeros((20, 20, 20), np.int16))
-    ui.inputSelector.setCurrentNode(node)
+    blank = slicer.util.addVolumeFromArray(np.zeros((20, 20, 20), np.int16), name="Blank CT")
+    ui.inputSelector.setCurrentNode(blank)
     ui.segmentButton.click()
     host.spin_until(lambda: not host.widget.logic.runner.jobs, 60)
     grab(host, folder / "panel_error.png", width)
+    ui.inputSelector.setCurrentNode(node)
+    take_batch(host, folder / "panel_batch.png", width)
 
 
 def take_batch(host: Host, path: Path, width: int) -> None:
-    """The batch while its third volume is at work; only its part of the panel is unfolded."""
+    """The batch while its last volume is at work; only its part of the panel is unfolded."""
     from LiverSegUI.sample_data import addSampleVolume
 
     ui = host.widget.ui
-    others = [addSampleVolume() for _ in range(2)]
-    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "An empty volume")
-    sections = (ui.inputsButton, ui.outputsButton, ui.resultsButton)
-    for section in sections:
+    for _ in range(2):
+        addSampleVolume()
+    for section in (ui.inputsButton, ui.outputsButton, ui.resultsButton):
         section.setProperty("collapsed", True)
     ui.batchSection.setProperty("collapsed", False)
     host.spin(0.3)
@@ -82,12 +84,6 @@ def take_batch(host: Host, path: Path, width: int) -> None:
     host.spin_until(lambda: len(runner.jobs) == 1 and ui.progressBar.property("value") > 30, 300)
     grab(host, path, width)
     host.spin_until(lambda: not runner.jobs, 300)
-    for section in sections:
-        section.setProperty("collapsed", False)
-    ui.batchSection.setProperty("collapsed", True)
-    for node in [*others, empty]:
-        slicer.mrmlScene.RemoveNode(node)
-    host.spin(0.3)
 
 
 def grab(host: Host, path: Path, width: int) -> None:
