@@ -57,6 +57,7 @@ def case(draw_case: DrawCase) -> Volume:
     return draw_case(GRID, SHAPE)
 
 
+@pytest.mark.usefixtures("float32")
 def test_liver_and_lesion_are_found_where_they_were_drawn(segmenter: Segmenter, case: Volume) -> None:
     result = segmenter.segment(case)
 

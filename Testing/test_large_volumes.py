@@ -159,6 +159,7 @@ def test_a_stop_is_asked_for_before_the_first_of_many_windows() -> None:
     assert len(done) <= 3
 
 
+@pytest.mark.usefixtures("float32")
 def test_a_batch_beyond_the_memory_leads_to_smaller_windows(
     threshold_package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
