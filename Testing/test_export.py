@@ -75,6 +75,14 @@ def test_networks_with_several_heads_or_gates_are_exported_too(tmp_path: Path, n
     assert package.channels == len(recipe.labels) + 1
 
 
+def test_weights_may_be_stored_once(tmp_path: Path) -> None:
+    run, _ = made_run(tmp_path / "run")
+    export(run, tmp_path / "package", torch_file=False)
+    assert [path.name for path in (tmp_path / "package" / "models").iterdir()] == ["model.safetensors"]
+    picture = Volume(np.arange(3000.0).reshape(60, 50, 1), np.diag([-1.0, -1, 1, 1]), "picture")
+    assert Segmenter(tmp_path / "package", "cpu").segment(picture).labelmap.shape == (60, 50, 1)
+
+
 def test_a_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     run, _ = made_run(tmp_path / "run")
     export(run, tmp_path / "package")

@@ -74,13 +74,14 @@ def test_our_safetensors_are_those_of_the_library(random_package: MakePackage) -
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
-def test_a_package_with_model_pt_only_segments_alike(
-    threshold_package: MakePackage, draw_case: Callable[..., Volume]
+@pytest.mark.parametrize("left_out", ["model.safetensors", "model.pt"])
+def test_a_package_with_one_weight_file_segments_alike(
+    threshold_package: MakePackage, draw_case: Callable[..., Volume], left_out: str
 ) -> None:
     folder = threshold_package()
     case = draw_case(np.diag([3.0, 3, 3, 1]), (16, 16, 16))
     expected = Segmenter(folder, "cpu").segment(case).labelmap
-    (folder / "models/model.safetensors").unlink()
+    (folder / "models" / left_out).unlink()
     np.testing.assert_array_equal(Segmenter(folder, "cpu").segment(case).labelmap, expected)
 
 

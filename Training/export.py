@@ -38,7 +38,7 @@ def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch
     return recipe, network_weights(path)
 
 
-def export(run: Path, folder: Path, *, results: Sequence[Path] = ()) -> None:
+def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file: bool = True) -> None:
     """Write the best model of `run` as a package.
 
     It is written beside `folder`, loaded again and compared with the checkpoint, and only then put in its place.
@@ -47,6 +47,7 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = ()) -> None:
         run: run folder of `train`.
         folder: package folder; a package that is there is replaced.
         results: folders that `evaluate` wrote; their scores go into metadata and card.
+        torch_file: as for `write_package`.
 
     Raises:
         RecipeError: nothing was trained, or `folder` holds something else than a package.
@@ -62,7 +63,7 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = ()) -> None:
         new, old = Path(temporary) / folder.name, Path(temporary) / "replaced"
         for half in (True, False):
             shutil.rmtree(new, ignore_errors=True)
-            write_package(new, spec, weights, half=half)
+            write_package(new, spec, weights, half=half, torch_file=torch_file)
             if _difference(new, recipe, weights) <= _ROUNDING:
                 break
         else:

@@ -56,9 +56,9 @@ def inference(spec: PackageSpec) -> dict[str, Any]:
     save = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_ext": ".nii.gz",
             "output_dtype": "$numpy.uint8", "output_postfix": "seg", "separate_folder": False}  # fmt: skip
     return {
-        "imports": ["$import glob", "$import numpy", "$import torch"],
+        "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "checkpoint": "$@bundle_root + '/models/model.safetensors'",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
         "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
@@ -84,8 +84,6 @@ def inference(spec: PackageSpec) -> dict[str, Any]:
             "_target_": "SupervisedEvaluator", "device": "@device", "val_data_loader": "@dataloader",
             "network": "@network", "inferer": "@inferer", "postprocessing": "@postprocessing", "amp": False,
         },
-        "checkpointloader": {"_target_": "CheckpointLoader", "load_path": "@checkpoint",
-                             "load_dict": {"model": "@network"}},
-        "initialize": ["$@checkpointloader(@evaluator)"],
+        "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
         "run": ["$@evaluator.run()"],
     }  # fmt: skip

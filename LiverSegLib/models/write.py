@@ -63,7 +63,9 @@ class PackageSpec:
     percentiles: tuple[float, float] = (0.5, 99.5)
 
 
-def write_package(folder: Path, spec: PackageSpec, state: dict[str, torch.Tensor], half: bool = False) -> None:
+def write_package(
+    folder: Path, spec: PackageSpec, state: dict[str, torch.Tensor], *, half: bool = False, torch_file: bool = True
+) -> None:
     """Write the package folder `folder` (created; files in it are replaced).
 
     Args:
@@ -71,6 +73,8 @@ def write_package(folder: Path, spec: PackageSpec, state: dict[str, torch.Tensor
         spec: what the package says.
         state: the network's weights.
         half: store kernels as float16, half the size; they are loaded into float32 networks.
+        torch_file: also write models/model.pt, for tools that read nothing else; our engine and MONAI's bundle
+            runner take models/model.safetensors.
     """
     import torch
 
@@ -83,7 +87,8 @@ def write_package(folder: Path, spec: PackageSpec, state: dict[str, torch.Tensor
     (folder / "docs" / "README.md").write_text(spec.card, encoding="utf-8")
     (folder / "LICENSE").write_text(spec.license_text, encoding="utf-8")
     write_safetensors(folder / "models" / "model.safetensors", state, {"name": spec.name, "version": spec.version})
-    torch.save(state, folder / "models" / "model.pt")
+    if torch_file:
+        torch.save(state, folder / "models" / "model.pt")
     write_checksums(folder)
 
 
@@ -116,7 +121,7 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {"nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", **_our_package(spec)},
+        "required_packages_version": {"nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", "safetensors": "0.4.0", **_our_package(spec)},
         "name": spec.title,
         "task": f"{dims}D segmentation of {', '.join(spec.labels.values())}",
         "description": spec.title,

@@ -14,11 +14,14 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Package folder.")],
     results: Annotated[list[Path] | None, typer.Option(help="Folder of `evaluate` for the card; repeatable.")] = None,
+    torch_file: Annotated[
+        bool, typer.Option(help="Also write models/model.pt, for tools that cannot read safetensors; twice the size.")
+    ] = True,
 ) -> None:
     """Write a run's best model as a package for LiverSeg and MONAI."""
     from Training.export import export as write
 
-    write(run, out, results=results or [])
+    write(run, out, results=results or [], torch_file=torch_file)
     console.print(f"Package: {out}")
 
 
