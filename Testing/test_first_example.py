@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -113,9 +111,10 @@ def test_the_example_keeps_its_promise(tmp_path: Path) -> None:
     for words in example("docs/training.md"):
         program = ["-m", "LiverSegLib.cli", *words[1:]] if words[0] == "liverseg" else words[1:]
         subprocess.run([sys.executable, *program], cwd=tmp_path, env=environment, check=True)
-    summary: dict[str, Any] = json.loads((tmp_path / "scores/first/scores.json").read_text())["summary"]
+    scores = read_scores(tmp_path / "scores/first")
+    summary = scores.summary
+    tumors = [row.dice for case in scores.cases for row in case.labels if row.label == "tumor" and row.reference_ml]
     liver, tumor = promised("docs/training.md")
     assert summary["liver_dice_n"] == summary["cases"] == 12
     assert summary["liver_dice_mean"] >= liver
-    assert summary["tumor_dice_mean"] > tumor
-    assert summary["lesions_found"] > summary["lesions_reference"] / 2
+    assert np.mean([dice or 0.0 for dice in tumors]) > tumor
