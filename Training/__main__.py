@@ -6,12 +6,13 @@ import logging
 import sys
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.log import log_file, start_log
+from LiverSegLib.screen import show_error
 from Training.commands import data, evaluation, packages, planning, reports, training
 
+log = logging.getLogger("Training")
 app = typer.Typer(
     help="Train segmentation models, evaluate them, and export them as packages.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -21,13 +22,21 @@ for part in (data, planning, training, evaluation, reports, packages):
 
 
 def main() -> None:
-    """Entry point: errors that a person can mend are one sentence."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    """Entry point: an error is one sentence on the screen and a traceback in the log.
+
+    Exit status: 0, 1 (an error with a sentence, or Ctrl-C), 2 (wrong arguments, or a defect).
+    """
+    start_log()
     try:
         app()
     except LiverSegError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        log.error("%s", error, exc_info=error)
+        show_error(error)
         sys.exit(1)
+    except Exception as error:
+        log.exception("unexpected error")
+        show_error(f"Something went wrong ({type(error).__name__}: {error}); details are in {log_file()}.")
+        sys.exit(2)
 
 
 if __name__ == "__main__":
