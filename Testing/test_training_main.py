@@ -23,7 +23,11 @@ def run(cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
     ("words", "status", "sentence"),
     [
         (("-c", BROKEN), 2, "Error: Something went wrong (ZeroDivisionError: division by zero); details are in "),
-        (("-m", "Training", "prepare", "nothing", "-o", "out"), 1, "Error: There is no recipe nothing; name a YAML file"),
+        (
+            ("-m", "Training", "prepare", "nothing", "-o", "out"),
+            1,
+            "Error: There is no recipe nothing; name a YAML file",
+        ),
     ],
 )
 def test_an_error_is_a_sentence_and_its_story_is_in_the_log(

@@ -121,7 +121,9 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {"nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", "safetensors": "0.4.0", **_our_package(spec)},
+        "required_packages_version": {
+            "nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", "safetensors": "0.4.0", **_our_package(spec),
+        },
         "name": spec.title,
         "task": f"{dims}D segmentation of {', '.join(spec.labels.values())}",
         "description": spec.title,
