@@ -92,8 +92,8 @@ def markdown(scores: Scores) -> str:
     if len(cases) > _MANY_CASES:
         cases = sorted(cases, key=lambda case: case.rank)[:10]
         blocks.append(f"The worst 10 of {len(scores.cases)} cases:")
-    columns = ("case", "label", *(METRICS[key].title for key in _CASE_METRICS), "seconds")
-    blocks.append(_table(columns, (_case_cells(case, row) for case in cases for row in case.labels)))
+    per_case = ("case", "label", *(METRICS[key].title for key in _CASE_METRICS), "seconds")
+    blocks.append(_table(per_case, (_case_cells(case, row) for case in cases for row in case.labels)))
     return "\n\n".join(blocks)
 
 
