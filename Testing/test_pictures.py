@@ -242,7 +242,7 @@ def test_grey_window_is_fixed_for_ct_and_from_percentiles_otherwise() -> None:
 
 def test_a_bad_path_leaves_no_rest_and_says_which(tmp_path: Path) -> None:
     (tmp_path / "case.png").mkdir()
-    with pytest.raises(OutputError, match=r"case\.png cannot be written"):
+    with pytest.raises(OutputError, match=r"case\.png could not be written because a folder has that name"):
         save_case_picture(tmp_path / "case.png", *phantom(), backend="matplotlib")
     assert [p.name for p in tmp_path.iterdir()] == ["case.png"]
 

@@ -37,7 +37,8 @@ VOLUMES = {
     "kind": "files", "name": "ct", "image": "{name}_ct.nii.gz",
     "masks": [{"path": "{name}_label.nii.gz", "values": {1: 1, 2: 2}}],
 }  # fmt: skip
-SMALL = ["preprocess.pixdim=[4, 4, 6]", "patch_size=[8, 8, 6]", "inference.roi_size=[8, 8, 6]"]
+SMALL = ["preprocess.pixdim=[4, 4, 6]", "patch_size=[8, 8, 6]", "inference.roi_size=[8, 8, 6]", "sampling={}",
+         "split={validation_fraction: 0.1}"]  # fmt: skip
 
 FLAT = ["spatial_dims=2", "patch_size=[8, 8]", "inference.roi_size=[-1, -1]", "preprocess.pixdim=[2, 2, -1]"]
 NO_HU = "augment={contrast: 0, organ_contrast: 0, lesion: 0, mass: 0, fluid: 0, arms: 0, crop_field: 0}"

@@ -54,8 +54,9 @@ def ct(tmp_path: Path) -> Path:
 
 
 def spoil(package: Path, **changes: object) -> Path:
-    """Put wicked texts where a package has names."""
+    """Put wicked texts where a package has names; its maker has not listed checksums."""
     path = package / "configs" / "metadata.json"
+    (package / "checksums.sha256").unlink()
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return package
 
