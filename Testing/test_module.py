@@ -125,7 +125,7 @@ class TestPanel:
         assert not ui.batchRunButton.isEnabled()
         ui.batchAllButton.click()
         ui.batchRunButton.click()
-        assert ready.spin_until(lambda: is_idle(ready), 90)
+        assert ready.spin_until(lambda: is_idle(ready), 300)
         ready.spin(0.05)
         assert [ui.batchTable.item(row, 1).text() for row in range(2)] == ["done", "done"]
         assert float(ui.batchTable.item(1, 2).text()) > 10

@@ -22,7 +22,7 @@ pytest_plugins = ("Testing.module_case",)
 def run(host: Any) -> str:
     """Click Segment and wait; returns what the panel says at the end."""
     host.widget.ui.segmentButton.click()
-    assert host.spin_until(lambda: is_idle(host), 90), "the segmentation did not end"
+    assert host.spin_until(lambda: is_idle(host), 300), "the segmentation did not end"
     host.spin(0.05)
     return str(host.widget.ui.statusText.text())
 
@@ -106,7 +106,7 @@ class TestReload:
         assert widget.ui.segmentButton.isEnabled()
         assert widget.ui.batchTable.rowCount() == 1
         devices = widget.ui.deviceBox
-        assert ready.spin_until(lambda: any(" GB" in devices.itemText(n) for n in range(devices.count())), 90)
+        assert ready.spin_until(lambda: any(" GB" in devices.itemText(n) for n in range(devices.count())), 300)
         slicer.mrmlScene.Clear(0)
         add_volume(draw_case, "After")
         widget.ui.inputSelector.setCurrentNode(slicer.util.getNode("After"))
@@ -142,14 +142,14 @@ class TestRemovals:
         slicer.mrmlScene.RemoveNode(big)
         assert job.isOver
         assert "Big was removed while it was segmented, so the segmentation was stopped." in job.message
-        assert ready.spin_until(lambda: waiting.isOver, 90)
+        assert ready.spin_until(lambda: waiting.isOver, 300)
         assert waiting.state == "finished"
 
     def test_removing_another_node_stops_nothing(self, ready: Any, draw_case: Any) -> None:
         other = add_volume(draw_case, "Other")
         ready.widget.ui.segmentButton.click()
         slicer.mrmlScene.RemoveNode(other)
-        assert ready.spin_until(lambda: is_idle(ready), 90)
+        assert ready.spin_until(lambda: is_idle(ready), 300)
         assert ready.widget.logic.runner.lastJob.state == "finished"
 
     def test_a_worker_killed_behind_its_launcher(self, ready: Any) -> None:
@@ -161,7 +161,7 @@ class TestRemovals:
         try:
             ready.widget.ui.segmentButton.click()
             session = runner.transport.session
-            assert ready.spin_until(lambda: session.hello is not None, 90)
+            assert ready.spin_until(lambda: session.hello is not None, 300)
             os.kill(session.hello.pid, signal.SIGKILL)
             assert ready.spin_until(lambda: is_idle(ready), 30)
             ready.spin(0.05)
