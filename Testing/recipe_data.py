@@ -57,7 +57,8 @@ SMALL: dict[str, list[str]] = {
     "liver3d_phantom": [
         *_QUICK_3D,
         "sources=[{kind: msd, name: drawn, folder: Task03_Liver, labels: {1: 1, 2: 2}}]",
-        "network.arguments.channels=[4, 8, 8, 8]",
+        "network.arguments.blocks_down=[1, 1, 1]",
+        "network.arguments.dsdepth=2",
         "split={folds: 3}",
     ],
     "liver3d_mr": [

@@ -359,6 +359,7 @@ def test_both_stages_of_the_pyramid_enter_the_loss() -> None:
         assert gradient.abs().sum() > 0
 
 
+@pytest.mark.usefixtures("float32")
 def test_a_lesion_model_is_restricted_to_an_organ(tmp_path: Path) -> None:
     """The two-step use: the organ from a second package, and from a label map."""
     data = write_xrays(tmp_path / "raw")

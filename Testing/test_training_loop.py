@@ -189,7 +189,8 @@ def test_loader_processes_share_the_memory_of_the_data(tmp_path: Path) -> None:
         next(batches)
     grown = [private_mb(pid) - mb for pid, mb in zip(workers, before, strict=True)]
     assert len(grown) == 2
-    assert max(grown) < 25, grown
+    # A copy of the data would be 100; a process that was forked late in a test run has pages of its own, too.
+    assert max(grown) < 60, grown
 
 
 def private_mb(pid: int) -> float:

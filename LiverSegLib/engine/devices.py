@@ -79,8 +79,12 @@ def with_precision(device: torch.device, network: torch.nn.Module, sample: torch
 
 
 def _seconds(device: Device, network: torch.nn.Module, sample: torch.Tensor) -> float:
+    """Time of our own work, the better of two: what other programs take must not decide, or labels would differ."""
+    found = []
     with torch.inference_mode(), device.autocast():
         network(sample)
-        start = time.perf_counter()
-        network(sample)
-    return time.perf_counter() - start
+        for _ in range(2):
+            start = time.process_time()
+            network(sample)
+            found.append(time.process_time() - start)
+    return min(found)
