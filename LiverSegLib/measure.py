@@ -186,10 +186,13 @@ def find_lesions(
         mean, std = _grey_of(image, voxels)
         lesions.append(
             Lesion(
-                len(voxels) * voxel_ml, _longest_diameter(points, affine), (float(x), float(y), float(z)),
-                mean_intensity=mean, std_intensity=std,
+                len(voxels) * voxel_ml,
+                _longest_diameter(points, affine),
+                (float(x), float(y), float(z)),
+                mean_intensity=mean,
+                std_intensity=std,
             )
-        )  # fmt: skip
+        )
     assert len(lesions) == count
     return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_ml))
 

@@ -148,24 +148,11 @@ KNOWN_LABELS: dict[str, tuple[tuple[int, int, int], str]] = {
         (255, 214, 0),
         f"{_CATEGORY}DICOM master list~SCT^49755003^Morphologically Altered Structure"
         f"~SCT^108369006^Neoplasm{_ANATOMY}SCT^10200004^Liver~^^",
-    ),
+    )
 }
 # Spellings that bundles use for the same thing.
-_SYNONYMS = {
-    "tumour": "tumor",
-    "liver tumor": "tumor",
-    "liver_tumor": "tumor",
-    "lesion": "tumor",
-    "cancer": "tumor",
-}
-_PALETTE = (
-    (46, 134, 171),
-    (241, 143, 1),
-    (94, 177, 91),
-    (178, 79, 130),
-    (199, 62, 29),
-    (120, 120, 200),
-)
+_SYNONYMS = {"tumour": "tumor", "liver tumor": "tumor", "liver_tumor": "tumor", "lesion": "tumor", "cancer": "tumor"}
+_PALETTE = ((46, 134, 171), (241, 143, 1), (94, 177, 91), (178, 79, 130), (199, 62, 29), (120, 120, 200))
 
 
 def label_for(value: int, name: str) -> Label:

@@ -45,9 +45,12 @@ def threshold_package(tmp_path: Path) -> MakePackage:
 
     def make(dims: int = 3, name: str = "threshold", labels: int = 2, **changes: Any) -> Path:
         arguments = {
-            "spatial_dims": dims, "in_channels": 1, "out_channels": labels + 1, "features": [2] * 6,
+            "spatial_dims": dims,
+            "in_channels": 1,
+            "out_channels": labels + 1,
+            "features": [2] * 6,
             "norm": "batch",
-        }  # fmt: skip
+        }
         spec = _spec("BasicUNet", arguments, dims, labels)
         write_package(tmp_path / name, replace(spec, **changes), _threshold_weights(arguments))
         return tmp_path / name
@@ -61,9 +64,13 @@ def random_package(tmp_path: Path) -> MakePackage:
 
     def make(dims: int = 3, name: str = "random", labels: int = 1, **changes: Any) -> Path:
         arguments = {
-            "spatial_dims": dims, "in_channels": 1, "out_channels": labels + 1, "channels": [4, 8, 16],
-            "strides": [2, 2], "num_res_units": 1,
-        }  # fmt: skip
+            "spatial_dims": dims,
+            "in_channels": 1,
+            "out_channels": labels + 1,
+            "channels": [4, 8, 16],
+            "strides": [2, 2],
+            "num_res_units": 1,
+        }
         import torch
 
         torch.manual_seed(5)
@@ -76,12 +83,25 @@ def random_package(tmp_path: Path) -> MakePackage:
 
 def _spec(network: str, arguments: dict[str, Any], dims: int, labels: int) -> PackageSpec:
     return PackageSpec(
-        name="toy", title="Toy model", version="1.2.3", license="CC0-1.0", license_text="Public domain\n",
-        data_source="made up", intended_use="tests", labels=dict(list({1: "liver", 2: "tumor"}.items())[:labels]),
-        network=network, arguments=arguments, axcodes="RAS", pixdim=(2.0, 2.0, 2.0), window=(-100.0, 300.0),
-        roi_size=(32, 32, 32) if dims == 3 else (-1, -1), overlap=0.25, batch_size=4,
-        divisible=(1, 1, 1) if dims == 3 else (16, 16, 1), card="# Toy\n",
-    )  # fmt: skip
+        name="toy",
+        title="Toy model",
+        version="1.2.3",
+        license="CC0-1.0",
+        license_text="Public domain\n",
+        data_source="made up",
+        intended_use="tests",
+        labels=dict(list({1: "liver", 2: "tumor"}.items())[:labels]),
+        network=network,
+        arguments=arguments,
+        axcodes="RAS",
+        pixdim=(2.0, 2.0, 2.0),
+        window=(-100.0, 300.0),
+        roi_size=(32, 32, 32) if dims == 3 else (-1, -1),
+        overlap=0.25,
+        batch_size=4,
+        divisible=(1, 1, 1) if dims == 3 else (16, 16, 1),
+        card="# Toy\n",
+    )
 
 
 def _threshold_weights(arguments: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from Training.phantom import write_dataset
+from Training.data.phantoms import write_dataset
 
 Array = npt.NDArray[Any]
 
@@ -102,9 +102,7 @@ SMALL: dict[str, list[str]] = {
     ],
     "unet2d_vgg16": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
     "unet2d_bn": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
-    "unet2d_attention": [
-        *_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]", "network.arguments.strides=[2, 2]",
-    ],
+    "unet2d_attention": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]", "network.arguments.strides=[2, 2]"],
     "lung_xray2d": [
         *_QUICK,
         *_SEVERAL,
@@ -122,7 +120,7 @@ SMALL: dict[str, list[str]] = {
         "optimization.checkpoint_every=2",
         "split={folds: 2}",
     ],
-}  # fmt: skip
+}
 """Overrides that make each recipe run in seconds on the drawn data."""
 
 

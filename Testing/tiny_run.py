@@ -9,16 +9,32 @@ from typing import Any
 import numpy as np
 import yaml
 
-from Training.prepare import Case
-from Training.readers.prepared import write_index
+from Training.data.prepare import Case
+from Training.data.readers.prepared import write_index
 from Training.recipe import Recipe, parse_recipe
 
 NO_AUGMENT = dict.fromkeys(
-    ("affine", "elastic", "blur", "low_resolution", "noise", "contrast", "organ_contrast", "lesion", "mass", "fluid",
-     "arms", "crop_field"), 0.0,
-)  # fmt: skip
+    (
+        "affine",
+        "elastic",
+        "blur",
+        "low_resolution",
+        "noise",
+        "contrast",
+        "organ_contrast",
+        "lesion",
+        "mass",
+        "fluid",
+        "arms",
+        "crop_field",
+    ),
+    0.0,
+)
 RECIPE: dict[str, Any] = {
-    "name": "tiny", "spatial_dims": 2, "labels": {1: "liver", 2: "tumor"}, "seed": 4,
+    "name": "tiny",
+    "spatial_dims": 2,
+    "labels": {1: "liver", 2: "tumor"},
+    "seed": 4,
     "sources": [{"kind": "phantom", "count": 8, "labels": {1: 1, 2: 2}}],
     "split": {"validation_fraction": 0.25},
     "preprocess": {"pixdim": [3, 3, -1], "window": [-100, 300]},
@@ -29,15 +45,17 @@ RECIPE: dict[str, Any] = {
     "patch_size": [32, 32],
     "augment": {**NO_AUGMENT, "noise": 0.5, "flip": {"x": 0.5}},
     "loss": {"batch": False},
-    "optimization": {
-        "max_epochs": 1, "samples_per_epoch": 4, "batch_size": 2, "learning_rate": 0.01, "ema_decay": 0.9,
-    },
+    "optimization": {"max_epochs": 1, "samples_per_epoch": 4, "batch_size": 2, "learning_rate": 0.01, "ema_decay": 0.9},
     "inference": {"roi_size": [32, 32]},
     "card": {
-        "title": "Tiny", "version": "1", "license": "CC0", "data_source": "made up", "intended_use": "tests",
+        "title": "Tiny",
+        "version": "1",
+        "license": "CC0",
+        "data_source": "made up",
+        "intended_use": "tests",
         "limits": "all",
     },
-}  # fmt: skip
+}
 
 
 def tiny_recipe(**changes: Any) -> Recipe:

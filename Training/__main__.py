@@ -7,16 +7,18 @@ import sys
 
 import typer
 
+from LiverSegLib.cli.screen import show_error
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import log_file, start_log
-from LiverSegLib.screen import show_error
 from Training.commands import data, evaluation, packages, planning, reports, training
 
 log = logging.getLogger("Training")
 app = typer.Typer(
     help="Train segmentation models, evaluate them, and export them as packages.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-)  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 for part in (data, planning, training, evaluation, reports, packages):
     part.register(app)
 

@@ -93,15 +93,7 @@ def describeModel(path: Path, name: str | None = None) -> ModelInfo:
         inputs = next(iter(data["network_data_format"]["inputs"].values()))
         numbered = sorted((int(key), str(value)) for key, value in outputs.items())
         labels = tuple(label_for(number, label).name for number, label in numbered if number)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        StopIteration,
-        zipfile.BadZipFile,
-    ) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
         text = _("{path} is no model package; choose a folder or zip with configs/metadata.json in it.")
         raise ModelError(text.format(path=path)) from error
     return ModelInfo(

@@ -277,10 +277,7 @@ class Panel:
         ).format(segments=", ".join(segments), name=output.GetName())
         box = qt.QMessageBox
         answer = slicer.util.messageBox(
-            text,
-            windowTitle=_("Edited segments"),
-            icon=box.Question,
-            standardButtons=box.Yes | box.No | box.Cancel,
+            text, windowTitle=_("Edited segments"), icon=box.Question, standardButtons=box.Yes | box.No | box.Cancel
         )
         return None if answer == box.Cancel else bool(answer == box.Yes)
 

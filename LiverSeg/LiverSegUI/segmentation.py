@@ -33,11 +33,7 @@ class SegmentationActions:
         self.show3DButton.clicked.connect(self._onShow3D)
         ui.show3DPlace.layout().insertWidget(0, self.show3DButton)
         ui.editButton.clicked.connect(self.edit)
-        kinds = (
-            (_("Label map (NRRD)…"), "NRRD"),
-            (_("Label map (NIfTI)…"), "NIfTI"),
-            (_("Surfaces (STL)…"), "STL"),
-        )
+        kinds = ((_("Label map (NRRD)…"), "NRRD"), (_("Label map (NIfTI)…"), "NIfTI"), (_("Surfaces (STL)…"), "STL"))
         self.menu = ButtonMenu(ui.exportButton, [(text, lambda kind=kind: self.export(kind)) for text, kind in kinds])
 
     def update(self) -> None:

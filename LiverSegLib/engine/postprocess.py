@@ -27,9 +27,15 @@ def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
 
 
 def postprocess(
-    labelmap: npt.NDArray[np.uint8], liver: int | None, tumor: int | None, *, largest: bool, holes: bool,
-    inside: bool, check: Callable[[], None] = nothing,
-) -> None:  # fmt: skip
+    labelmap: npt.NDArray[np.uint8],
+    liver: int | None,
+    tumor: int | None,
+    *,
+    largest: bool,
+    holes: bool,
+    inside: bool,
+    check: Callable[[], None] = nothing,
+) -> None:
     """Clean a label map [i, j, k] in place, with about one byte of memory for each voxel around its labels.
 
     Args:

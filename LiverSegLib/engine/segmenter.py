@@ -70,10 +70,7 @@ class Segmenter:
     """
 
     def __init__(
-        self,
-        model: ModelPackage | Path | str | None = None,
-        device: str = "auto",
-        settings: Settings | None = None,
+        self, model: ModelPackage | Path | str | None = None, device: str = "auto", settings: Settings | None = None
     ) -> None:
         self.package = model if isinstance(model, ModelPackage) else read_package(find_package(model))
         self.settings = settings or Settings()
@@ -83,10 +80,7 @@ class Segmenter:
         self._device: Device | None = None  # arithmetic is chosen with the first input
 
     def segment(
-        self,
-        volume: Volume,
-        progress: ProgressCallback | None = None,
-        should_stop: StopCallback | None = None,
+        self, volume: Volume, progress: ProgressCallback | None = None, should_stop: StopCallback | None = None
     ) -> Result:
         """Segment one volume; the label map lies exactly on its grid.
 
@@ -132,17 +126,28 @@ class Segmenter:
             notes.append(f"{' and '.join(names.values())} not found in {volume.name}; check that it shows {where}.")
         assert self._device is not None
         return Result(
-            labelmap, volume.affine, self.package.labels, measurements, clock.laps, tuple(notes),
-            self._device.text, self.package.title,
-        )  # fmt: skip
+            labelmap,
+            volume.affine,
+            self.package.labels,
+            measurements,
+            clock.laps,
+            tuple(notes),
+            self._device.text,
+            self.package.title,
+        )
 
     def _postprocess(self, labelmap: npt.NDArray[Any], monitor: Monitor) -> None:
         monitor.report("postprocess", 0, 1)
         values = {label.name: label.value for label in self.package.labels}
         postprocess(
-            labelmap, values.get("liver"), values.get("tumor"), largest=self.settings.largest_component,
-            holes=self.settings.fill_holes, inside=self.settings.lesions_inside, check=monitor.check,
-        )  # fmt: skip
+            labelmap,
+            values.get("liver"),
+            values.get("tumor"),
+            largest=self.settings.largest_component,
+            holes=self.settings.fill_holes,
+            inside=self.settings.lesions_inside,
+            check=monitor.check,
+        )
         monitor.report("postprocess", 1, 1)
 
     @property
@@ -195,9 +200,8 @@ class Segmenter:
         with self._stoppable(monitor):
             network = self._on(device, roi)
             decisions = infer(
-                padded, network, roi, self._overlap, inferer.gaussian, batch, inferer.padding, package.softmax,
-                monitor,
-            )  # fmt: skip
+                padded, network, roi, self._overlap, inferer.gaussian, batch, inferer.padding, package.softmax, monitor
+            )
         return decisions[(slice(None), *inner)]
 
     def _on(self, device: torch.device, roi: tuple[int, ...]) -> window.Network:

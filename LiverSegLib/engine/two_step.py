@@ -52,9 +52,14 @@ def segment_within(
         raise ModelError(f"The model {organ.package.name} does not segment {name}; choose another for the organ.")
     first = organ.segment(volume, progress, should_stop)
     joint = segment_within_mask(
-        first.mask(name), lesion, volume, organ_name=name, margin_mm=margin_mm, progress=progress,
+        first.mask(name),
+        lesion,
+        volume,
+        organ_name=name,
+        margin_mm=margin_mm,
+        progress=progress,
         should_stop=should_stop,
-    )  # fmt: skip
+    )
     timings = {key: first.timings.get(key, 0.0) + joint.timings.get(key, 0.0) for key in first.timings | joint.timings}
     notes = tuple(dict.fromkeys([*first.warnings, *joint.warnings]))
     return replace(joint, timings=timings, warnings=notes, model=f"{joint.model} within {first.model}")

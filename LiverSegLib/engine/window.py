@@ -67,9 +67,16 @@ def decision(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
 
 
 def infer_windows(
-    x: torch.Tensor, network: Network, roi: tuple[int, ...], overlap: float, gaussian: bool,
-    batch: int, padding: str, softmax: bool, monitor: Monitor,
-) -> torch.Tensor:  # fmt: skip
+    x: torch.Tensor,
+    network: Network,
+    roi: tuple[int, ...],
+    overlap: float,
+    gaussian: bool,
+    batch: int,
+    padding: str,
+    softmax: bool,
+    monitor: Monitor,
+) -> torch.Tensor:
     """Run `network` over a volume [X, Y, Z]; return decisions [D, X, Y, Z], D = 1 for two classes.
 
     Softmax is applied to the blended logits, as MONAI does after its inferer.
@@ -103,9 +110,16 @@ def infer_windows(
 
 
 def infer_slices(
-    x: torch.Tensor, network: Network, roi: tuple[int, ...], overlap: float, gaussian: bool,
-    batch: int, padding: str, softmax: bool, monitor: Monitor,
-) -> torch.Tensor:  # fmt: skip
+    x: torch.Tensor,
+    network: Network,
+    roi: tuple[int, ...],
+    overlap: float,
+    gaussian: bool,
+    batch: int,
+    padding: str,
+    softmax: bool,
+    monitor: Monitor,
+) -> torch.Tensor:
     """Run a 2D `network` over the slices x[:, :, k] of [X, Y, Z]; return decisions [D, X, Y, Z]."""
     count = x.shape[2]
     slices, leading = pad_to(x.permute(2, 0, 1)[:, None], roi, padding)

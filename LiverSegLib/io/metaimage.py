@@ -24,26 +24,65 @@ from LiverSegLib.volume import Volume
 _LINE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_|.\-\[\] ]*)=(.*)")
 # MetaIO's MET_LONG has 4 bytes everywhere.
 _TYPES = {
-    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
-    "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
-}  # fmt: skip
+}
 # Several names for the same thing; a header may use one of them.
 _SYNONYMS = {
-    "Position": "Offset", "Origin": "Offset", "Rotation": "TransformMatrix", "Orientation": "TransformMatrix",
+    "Position": "Offset",
+    "Origin": "Offset",
+    "Rotation": "TransformMatrix",
+    "Orientation": "TransformMatrix",
     "BinaryDataByteOrderMSB": "ElementByteOrderMSB",
-}  # fmt: skip
+}
 _USED = {
-    "ObjectType", "NDims", "DimSize", "ElementType", "ElementNumberOfChannels", "ElementSpacing", "ElementSize",
-    "Offset", "TransformMatrix", "BinaryData", "ElementByteOrderMSB", "CompressedData", "CompressedDataSize",
-    "HeaderSize", "HeaderSizePerSlice", "DistanceUnits", "ElementToIntensityFunctionSlope",
-    "ElementToIntensityFunctionOffset", "ElementDataFile",
-}  # fmt: skip
+    "ObjectType",
+    "NDims",
+    "DimSize",
+    "ElementType",
+    "ElementNumberOfChannels",
+    "ElementSpacing",
+    "ElementSize",
+    "Offset",
+    "TransformMatrix",
+    "BinaryData",
+    "ElementByteOrderMSB",
+    "CompressedData",
+    "CompressedDataSize",
+    "HeaderSize",
+    "HeaderSizePerSlice",
+    "DistanceUnits",
+    "ElementToIntensityFunctionSlope",
+    "ElementToIntensityFunctionOffset",
+    "ElementDataFile",
+}
 _IGNORED = {
-    "Comment", "ObjectSubType", "TransformType", "Name", "ID", "ParentID", "Color", "CompressionLevel",
-    "CenterOfRotation", "AnatomicalOrientation", "Modality", "SequenceID", "ElementMin", "ElementMax",
+    "Comment",
+    "ObjectSubType",
+    "TransformType",
+    "Name",
+    "ID",
+    "ParentID",
+    "Color",
+    "CompressionLevel",
+    "CenterOfRotation",
+    "AnatomicalOrientation",
+    "Modality",
+    "SequenceID",
+    "ElementMin",
+    "ElementMax",
     "AcquisitionDate",
-}  # fmt: skip
+}
 # Any other key is somebody's note (ITK writes DICOM tags, or "dim[0]" and "pixdim[1]" where an image came from
 # NIfTI), unless it looks like one that matters.
 _KNOWN = {key.lower(): key for key in (*_USED, *_IGNORED, *_SYNONYMS)}
@@ -153,9 +192,7 @@ def _check_supported(header: Header, path: Path) -> None:
         raise InputError(f"{path.name} is a colour or vector image; segment a scalar volume such as the original CT.")
     if header["ElementType"] not in _TYPES:
         raise doubtful(path, f"its ElementType ({shown(header['ElementType'])}) is no number type of MetaImage")
-    expected = {
-        "ObjectType": ("Image",), "HeaderSizePerSlice": ("0",), "DistanceUnits": ("mm", "?", ""),
-    }  # fmt: skip
+    expected = {"ObjectType": ("Image",), "HeaderSizePerSlice": ("0",), "DistanceUnits": ("mm", "?", "")}
     for key, allowed in expected.items():
         if header.get(key, allowed[0]) not in allowed:
             raise doubtful(path, f"its {key} ({shown(header[key])}) is not {allowed[0]}")

@@ -29,26 +29,49 @@ _TYPES = {
     "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
     "i4": ("int", "signed int", "int32", "int32_t"),
     "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
-    "i8": (
-        "longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t",
-    ),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
     "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
     "f4": ("float",),
     "f8": ("double",),
-}  # fmt: skip
+}
 _DTYPES = {name: dtype for dtype, names in _TYPES.items() for name in names}
 _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "txt": "text", "text": "text", "ascii": "text"}
 _ENDIAN = {"little": "<", "big": ">"}
 # Field names as they are compared: in small letters, without spaces.
 _USED = {
-    "type", "dimension", "space", "spacedimension", "sizes", "spacings", "axismins", "spacedirections", "spaceorigin",
-    "kinds", "centers", "units", "spaceunits", "endian", "encoding", "lineskip", "byteskip", "datafile",
-}  # fmt: skip
+    "type",
+    "dimension",
+    "space",
+    "spacedimension",
+    "sizes",
+    "spacings",
+    "axismins",
+    "spacedirections",
+    "spaceorigin",
+    "kinds",
+    "centers",
+    "units",
+    "spaceunits",
+    "endian",
+    "encoding",
+    "lineskip",
+    "byteskip",
+    "datafile",
+}
 _SYNONYMS = {"centerings": "centers"}
 _IGNORED = {
-    "content", "number", "thicknesses", "axismaxs", "labels", "measurementframe", "min", "max", "oldmin", "oldmax",
+    "content",
+    "number",
+    "thicknesses",
+    "axismaxs",
+    "labels",
+    "measurementframe",
+    "min",
+    "max",
+    "oldmin",
+    "oldmax",
     "sampleunits",
-}  # fmt: skip
+}
 _SEVERAL = re.compile(r"LIST\b|.*%[0-9]*d")
 
 

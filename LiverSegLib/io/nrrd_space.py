@@ -17,10 +17,13 @@ from LiverSegLib.io.space import LPS_TO_RAS, affine_of
 Header = dict[str, str]
 _LAS_TO_RAS = np.diag([-1.0, 1.0, 1.0, 1.0])
 _TO_RAS = {
-    "right-anterior-superior": np.eye(4), "ras": np.eye(4),
-    "left-anterior-superior": _LAS_TO_RAS, "las": _LAS_TO_RAS,
-    "left-posterior-superior": LPS_TO_RAS, "lps": LPS_TO_RAS,
-}  # fmt: skip
+    "right-anterior-superior": np.eye(4),
+    "ras": np.eye(4),
+    "left-anterior-superior": _LAS_TO_RAS,
+    "las": _LAS_TO_RAS,
+    "left-posterior-superior": LPS_TO_RAS,
+    "lps": LPS_TO_RAS,
+}
 _SPATIAL_KINDS = ("domain", "space", "none", "???")
 _MILLIMETERS = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???", "none")
 _VECTOR = re.compile(r"none|\(([^()]*)\)", re.IGNORECASE)

@@ -18,9 +18,7 @@ from LiverSegLib.io.regular_file import open_regular
 from LiverSegLib.volume import Volume
 
 # Pillow's names; it tries no other format on a file that somebody renamed.
-_FORMATS = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
-}  # fmt: skip
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 PICTURES = (*_FORMATS, ".npy")
 # Blank pictures shrink to nearly nothing, so a small file is believed up to this size (8,192 x 8,192 at 8 bit).
 _BELIEVED_BYTES = 1 << 26

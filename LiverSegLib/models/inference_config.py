@@ -43,7 +43,7 @@ def inference(spec: PackageSpec) -> dict[str, Any]:
         _intensity(spec),
         {"_target_": "DivisiblePadd", "keys": "image", "k": list(spec.divisible)},
         {"_target_": "EnsureTyped", "keys": "image"},
-    ]  # fmt: skip
+    ]
     inferer: dict[str, Any] = {
         "_target_": "SlidingWindowInferer" if dims == 3 else "SliceInferer",
         "roi_size": list(spec.roi_size),
@@ -53,8 +53,15 @@ def inference(spec: PackageSpec) -> dict[str, Any]:
     }
     if dims == 2:
         inferer["spatial_dim"] = 2
-    save = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_ext": ".nii.gz",
-            "output_dtype": "$numpy.uint8", "output_postfix": "seg", "separate_folder": False}  # fmt: skip
+    save = {
+        "_target_": "SaveImaged",
+        "keys": "pred",
+        "output_dir": "@output_dir",
+        "output_ext": ".nii.gz",
+        "output_dtype": "$numpy.uint8",
+        "output_postfix": "seg",
+        "separate_folder": False,
+    }
     return {
         "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
@@ -66,24 +73,39 @@ def inference(spec: PackageSpec) -> dict[str, Any]:
         "network_def": {"_target_": target_path(spec.network), **spec.arguments},
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing},
-        "dataset": {"_target_": "Dataset", "data": "$[{'image': i} for i in @datalist]",
-                    "transform": "@preprocessing"},
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "shuffle": False,
-                       "num_workers": 0},
+        "dataset": {"_target_": "Dataset", "data": "$[{'image': i} for i in @datalist]", "transform": "@preprocessing"},
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
         "inferer": inferer,
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
-                 "nearest_interp": False, "to_tensor": True},
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "transform": "@preprocessing",
+                    "orig_keys": "image",
+                    "nearest_interp": False,
+                    "to_tensor": True,
+                },
                 {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
                 save,
             ],
         },
         "evaluator": {
-            "_target_": "SupervisedEvaluator", "device": "@device", "val_data_loader": "@dataloader",
-            "network": "@network", "inferer": "@inferer", "postprocessing": "@postprocessing", "amp": False,
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "amp": False,
         },
         "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
         "run": ["$@evaluator.run()"],
-    }  # fmt: skip
+    }

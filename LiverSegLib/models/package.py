@@ -12,12 +12,7 @@ from LiverSegLib.models.archive import extracted
 from LiverSegLib.models.config import BundleConfig, read_json
 from LiverSegLib.models.folder import INFERENCE, LICENSE, METADATA, PackageFolder
 from LiverSegLib.models.text import is_name, one_line, shown
-from LiverSegLib.models.transforms import (
-    Inferer,
-    read_inferer,
-    read_postprocessing,
-    read_preprocessing,
-)
+from LiverSegLib.models.transforms import Inferer, read_inferer, read_postprocessing, read_preprocessing
 from LiverSegLib.networks import canonical_name, check_arguments
 from LiverSegLib.volume import Label, label_for
 

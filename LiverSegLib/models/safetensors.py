@@ -20,8 +20,18 @@ if TYPE_CHECKING:
 
 _MAX_HEADER = 10_000_000
 _MAX_TENSORS = 50_000
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64",
-           "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}  # fmt: skip
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 _DAMAGE = (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError)
 
 

@@ -120,8 +120,17 @@ def read_inferer(config: BundleConfig) -> Inferer:
     """
     found = config.data.get("inferer")
     # The window's device and progress are ours to choose; their expressions are never looked at.
-    wanted = ("_target_", "roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "spatial_dim",
-              "sigma_scale", "cval")  # fmt: skip
+    wanted = (
+        "_target_",
+        "roi_size",
+        "sw_batch_size",
+        "overlap",
+        "mode",
+        "padding_mode",
+        "spatial_dim",
+        "sigma_scale",
+        "cval",
+    )
     if not isinstance(found, dict):
         raise ModelError(f"{config.source} has no inferer; it is not a package that can be run.")
     arguments = config.resolve({k: v for k, v in found.items() if k in wanted}, "inferer")
@@ -210,5 +219,14 @@ def _steps(config: BundleConfig, key: str) -> list[tuple[str, dict[str, Any]]]:
     return steps
 
 
-_IGNORED = {"_target_", "keys", "mode", "allow_missing_keys", "device", "dtype", "track_meta", "align_corners",
-            "method"}  # fmt: skip
+_IGNORED = {
+    "_target_",
+    "keys",
+    "mode",
+    "allow_missing_keys",
+    "device",
+    "dtype",
+    "track_meta",
+    "align_corners",
+    "method",
+}

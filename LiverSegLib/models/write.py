@@ -109,11 +109,7 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
     dims = len(spec.roi_size)
     channels = {"0": "background", **{str(k): v for k, v in sorted(spec.labels.items())}}
     shape = [n if n > 0 else f"{spec.divisible[axis]}*n" for axis, n in enumerate(spec.roi_size)]
-    image: dict[str, Any] = {
-        "dtype": "float32",
-        "spatial_shape": shape,
-        "is_patch_data": -1 not in spec.roi_size,
-    }
+    image: dict[str, Any] = {"dtype": "float32", "spatial_shape": shape, "is_patch_data": -1 not in spec.roi_size}
     return {
         "schema": SCHEMA,
         "version": spec.version,
@@ -122,7 +118,10 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {
-            "nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", "safetensors": "0.4.0", **_our_package(spec),
+            "nibabel": version("nibabel"),
+            "pytorch-ignite": "0.5.0",
+            "safetensors": "0.4.0",
+            **_our_package(spec),
         },
         "name": spec.title,
         "task": f"{dims}D segmentation of {', '.join(spec.labels.values())}",
@@ -141,19 +140,27 @@ def metadata(spec: PackageSpec) -> dict[str, Any]:
         "network_data_format": {
             "inputs": {
                 "image": {
-                    "type": "image", "format": "hounsfield" if spec.modality == "CT" else "magnitude",
-                    "modality": spec.modality, "num_channels": 1, "channel_def": {"0": "image"},
-                    "value_range": [] if spec.normalize == "zscore" else [0, 1], **image,
+                    "type": "image",
+                    "format": "hounsfield" if spec.modality == "CT" else "magnitude",
+                    "modality": spec.modality,
+                    "num_channels": 1,
+                    "channel_def": {"0": "image"},
+                    "value_range": [] if spec.normalize == "zscore" else [0, 1],
+                    **image,
                 }
             },
             "outputs": {
                 "pred": {
-                    "type": "image", "format": "segmentation", "num_channels": len(channels),
-                    "value_range": [0, len(channels) - 1], "channel_def": channels, **image,
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": len(channels),
+                    "value_range": [0, len(channels) - 1],
+                    "channel_def": channels,
+                    **image,
                 }
             },
         },
-    }  # fmt: skip
+    }
 
 
 def _our_package(spec: PackageSpec) -> dict[str, str]:

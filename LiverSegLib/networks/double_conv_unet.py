@@ -29,9 +29,18 @@ def upward(
         raise ValueError(f"upsample {upsample!r} is neither 'interpolate' nor 'deconv'")
     plain = upsample == "interpolate"
     return UpCat(
-        spatial_dims, low, skip, out, act, norm, bias=True, dropout=dropout,
-        upsample="nontrainable" if plain else "deconv", pre_conv=None if plain else "default", align_corners=False,
-    )  # fmt: skip
+        spatial_dims,
+        low,
+        skip,
+        out,
+        act,
+        norm,
+        bias=True,
+        dropout=dropout,
+        upsample="nontrainable" if plain else "deconv",
+        pre_conv=None if plain else "default",
+        align_corners=False,
+    )
 
 
 class DoubleConvUNet(torch.nn.Module):

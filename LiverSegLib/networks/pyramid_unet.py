@@ -19,9 +19,16 @@ class _Stage(torch.nn.Module):
     """A U-Net that sees the image at every scale on its way down and answers from every scale on its way up."""
 
     def __init__(
-        self, dims: int, inputs: int, outputs: int, channels: Sequence[int], scales: int, act: Kind, norm: Kind,
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        channels: Sequence[int],
+        scales: int,
+        act: Kind,
+        norm: Kind,
         dropout: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.scales, self.mode = scales, _INTERPOLATION[dims]
         above = [0, *channels[:-1]]

@@ -19,8 +19,10 @@ from LiverSegLib.volume import Volume
 Coverage = Literal["liver", "abdomen", "trunk"]
 # Highest and lowest z in mm, relative to the top of the liver.
 _COVERAGE: dict[Coverage, tuple[float, float]] = {
-    "liver": (35.0, -235.0), "abdomen": (60.0, -360.0), "trunk": (190.0, -460.0),
-}  # fmt: skip
+    "liver": (35.0, -235.0),
+    "abdomen": (60.0, -360.0),
+    "trunk": (190.0, -460.0),
+}
 # Anatomy is not drawn finer than this (mm); finer voxels are interpolated from it.
 _FINEST = 1.2
 

@@ -81,9 +81,16 @@ def paint_small_bowel(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _gut(
-    canvas: Canvas, line: Points, radii: list[float], rng: np.random.Generator, *, gap: float, wall: float,
-    kinds: tuple[float, float, float, float], occupy: bool = True,
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    line: Points,
+    radii: list[float],
+    rng: np.random.Generator,
+    *,
+    gap: float,
+    wall: float,
+    kinds: tuple[float, float, float, float],
+    occupy: bool = True,
+) -> None:
     """A piece of gut with one content: gas over fluid, fluid, oral contrast, or faeces (odds in `kinds`)."""
     kind = int(rng.choice(4, p=np.array(kinds) / sum(kinds)))
     level, fluid = float(rng.uniform(-0.3, 0.6)), float(rng.uniform(5, 35))

@@ -56,11 +56,7 @@ def _paint_lesion(canvas: Canvas, shape: Array, box: Box, radius: float, kind: i
 
 def paint_mass(canvas: Canvas, rng: np.random.Generator) -> None:
     """A solid, cystic or necrotic mass of 60-140 mm; the liver, painted after it, gives way."""
-    spots = (
-        canvas.anatomy.at(75, 45, -165),
-        canvas.anatomy.at(-30, 55, -95),
-        canvas.anatomy.at(65, -45, -125),
-    )
+    spots = (canvas.anatomy.at(75, 45, -165), canvas.anatomy.at(-30, 55, -95), canvas.anatomy.at(65, -45, -125))
     centre = spots[rng.integers(len(spots))] + rng.uniform(-8, 8, 3)
     radius, kind = float(rng.uniform(34, 64)), int(rng.integers(3))
     radii, rotation = radius * rng.uniform(0.9, 1.1, 3), turn(rng, 180)

@@ -102,9 +102,7 @@ def _spot(distance: Array, depth: float, canvas: Canvas, box: Box, rng: np.rando
     return _spots(distance, depth, canvas, box, rng, 1)[0]
 
 
-def _spots(
-    distance: Array, depth: float, canvas: Canvas, box: Box, rng: np.random.Generator, count: int
-) -> Points:  # fmt: skip
+def _spots(distance: Array, depth: float, canvas: Canvas, box: Box, rng: np.random.Generator, count: int) -> Points:
     """`count` random points (mm) at least `depth` mm under the liver's surface."""
     inside = np.argwhere(distance < -min(depth, -0.9 * float(distance.min())))
     chosen = inside[rng.integers(len(inside), size=count)]

@@ -6,17 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import (
-    Grid,
-    Noise,
-    ellipsoid,
-    is_empty,
-    moved,
-    smooth_max,
-    tube,
-    tube_box,
-    turn,
-)
+from LiverSegLib.phantom.space import Grid, Noise, ellipsoid, is_empty, moved, smooth_max, tube, tube_box, turn
 
 Points = list[npt.NDArray[np.float64]]
 
@@ -35,11 +25,7 @@ def paint_great_vessels(canvas: Canvas) -> None:
     aorta = [np.array([-11 * sx, spine[z] + 32, z]) for z in (300, 120, 20, -30, -90, -150, -230)]
     _simple(canvas, aorta, [12, 12, 12, 11, 10.5, 10, 9], tissue.aorta, gap=2.0)
     for side in (-1.0, 1.0):
-        line = [
-            aorta[-1],
-            np.array([side * 30 * sx, spine[-230] + 28, -275]),
-            np.array([side * 70, 42, -400]),
-        ]
+        line = [aorta[-1], np.array([side * 30 * sx, spine[-230] + 28, -275]), np.array([side * 70, 42, -400])]
         _simple(canvas, line, [8, 6.5, 6], tissue.aorta, gap=2.0)
     cava = [anatomy.at(14, 0, 35), anatomy.at(15, -22, -8), anatomy.at(19, -27, -45)]
     cava += [np.array([17 * sx, spine[z] + 31, z]) for z in (-90, -150, -230)]
@@ -87,11 +73,7 @@ def paint_gallbladder(canvas: Canvas, rng: np.random.Generator) -> None:
     y = 38 * canvas.anatomy.scale[1]
     spot = Grid(*(np.array([value], np.float32) for value in (0, y, level)))
     x = float(canvas.anatomy.visceral_face(spot)[0, 0]) + rng.uniform(-2, 8)
-    line = [
-        np.array([x + 8, y + 16, level - 16]),
-        np.array([x, y, level]),
-        np.array([x - 12, y - 24, level + 18]),
-    ]
+    line = [np.array([x + 8, y + 16, level - 16]), np.array([x, y, level]), np.array([x - 12, y - 24, level + 18])]
     size = rng.uniform(0.7, 1.15)
     box = tube_box(canvas.grid, line, 30)
     if is_empty(box):

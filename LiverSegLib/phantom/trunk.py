@@ -5,17 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import (
-    EVERYWHERE,
-    Array,
-    ellipsoid,
-    is_empty,
-    moved,
-    smooth_max,
-    tube,
-    tube_box,
-    turn,
-)
+from LiverSegLib.phantom.space import EVERYWHERE, Array, ellipsoid, is_empty, moved, smooth_max, tube, tube_box, turn
 
 _LUNG, _SKIN = -840.0, 10.0
 
@@ -86,11 +76,7 @@ def paint_arms(canvas: Canvas, skin: Array, rng: np.random.Generator) -> None:
         canvas.paint(limb + 5 + 0.3 * canvas.anatomy.fat, tissue.muscle + 6 * canvas.grain(grid, box), box)
         upper, lower = line[:2], [elbow, line[2]]
         shift = np.array([0.0, 11, 0])
-        for bone, radius in (
-            (upper, 11.0),
-            ([p + shift for p in lower], 7.5),
-            ([p - shift for p in lower], 7.5),
-        ):
+        for bone, radius in ((upper, 11.0), ([p + shift for p in lower], 7.5), ([p - shift for p in lower], 7.5)):
             distance = tube(grid, box, bone, [radius, radius])
             canvas.paint(distance, 60.0, box)
             canvas.paint(np.abs(distance + 2) - 2, 1100.0, box)

@@ -134,8 +134,16 @@ def _write_gif(path: Path, pictures: list[Image], colors: list[tuple[int, int, i
     palette = _palette(pictures, colors)
     first, *rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     with atomic_file(path) as file:
-        first.save(file, "GIF", save_all=True, append_images=rest, duration=1000 // _PER_SECOND, loop=0, optimize=False,
-                   comment=b"Not for clinical use")  # fmt: skip
+        first.save(
+            file,
+            "GIF",
+            save_all=True,
+            append_images=rest,
+            duration=1000 // _PER_SECOND,
+            loop=0,
+            optimize=False,
+            comment=b"Not for clinical use",
+        )
 
 
 def _palette(pictures: list[Image], colors: list[tuple[int, int, int]]) -> Image:
@@ -160,8 +168,25 @@ def _write_mp4(path: Path, pictures: Iterator[Image]) -> None:
     frames = [np.asarray(picture) for picture in pictures]
     part = path.with_name(f".{path.stem}.part.mp4")
     rows, columns, _ = frames[0].shape
-    command = [program, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{columns}x{rows}",
-               "-r", str(_PER_SECOND), "-i", "-", "-pix_fmt", "yuv420p", str(part.absolute())]  # fmt: skip
+    command = [
+        program,
+        "-y",
+        "-v",
+        "error",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{columns}x{rows}",
+        "-r",
+        str(_PER_SECOND),
+        "-i",
+        "-",
+        "-pix_fmt",
+        "yuv420p",
+        str(part.absolute()),
+    ]
     try:
         done = subprocess.run(command, input=_bytes_of(frames), capture_output=True, check=False)
         if done.returncode:

@@ -98,11 +98,7 @@ def draw_letters(axes: Axes, letters: tuple[str, str, str, str]) -> None:
     """Write orientation letters at the left, right, top and bottom."""
     places = ((0.015, 0.5), (0.985, 0.5), (0.5, 0.985), (0.5, 0.015))
     for letter, (x, y), ha, va in zip(
-        letters,
-        places,
-        ("left", "right", "center", "center"),
-        ("center", "center", "top", "bottom"),
-        strict=True,
+        letters, places, ("left", "right", "center", "center"), ("center", "center", "top", "bottom"), strict=True
     ):
         _write(axes, x, y, letter, ha=ha, va=va, size=13, weight="bold")
 

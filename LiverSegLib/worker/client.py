@@ -41,10 +41,15 @@ class WorkerClient:
     """
 
     def __init__(
-        self, python: str | Path | None = None, *,
-        log: Path | None = None, idle_seconds: float = IDLE_SECONDS, extra_paths: Sequence[str | Path] = (),
-        on_log: Callable[[str], None] | None = None, command: Sequence[str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        python: str | Path | None = None,
+        *,
+        log: Path | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        extra_paths: Sequence[str | Path] = (),
+        on_log: Callable[[str], None] | None = None,
+        command: Sequence[str] | None = None,
+    ) -> None:
         self.session = WorkerSession()
         self.last_warm: bool | None = None
         self._command = command or worker_command(python, log=log, idle_seconds=idle_seconds, extra_paths=extra_paths)
@@ -80,14 +85,17 @@ class WorkerClient:
         return found.devices
 
     def segment(
-        self, volume: Volume,
-        progress: ProgressCallback | None = None, should_stop: StopCallback | None = None, *,
+        self,
+        volume: Volume,
+        progress: ProgressCallback | None = None,
+        should_stop: StopCallback | None = None,
+        *,
         model: str | Path | None = None,
         device: str = "auto",
         settings: SegmentSettings | None = None,
         roi: Roi | None = None,
         targets: Sequence[str] | None = None,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         """Segment one volume; gives what `Segmenter.segment` gives.
 
         Args:
@@ -104,8 +112,9 @@ class WorkerClient:
             lambda: self.session.segment(
                 volume, model=model, device=device, settings=settings, roi=roi, targets=targets
             ),
-            progress, should_stop,
-        )  # fmt: skip
+            progress,
+            should_stop,
+        )
         assert isinstance(found, events.Finished)
         self.last_warm = found.warm
         return found.result
@@ -121,9 +130,8 @@ class WorkerClient:
             self.session.close()
 
     def _wait(
-        self, ask: Callable[[], int],
-        progress: ProgressCallback | None = None, should_stop: StopCallback | None = None,
-    ) -> Event:  # fmt: skip
+        self, ask: Callable[[], int], progress: ProgressCallback | None = None, should_stop: StopCallback | None = None
+    ) -> Event:
         """Make a request and drive the session until it is over."""
         with self._lock:
             self._cancel.clear()

@@ -107,6 +107,5 @@ class Terminate:
 
 
 Event = (
-    Ready | Progressed | Finished | ModelReady | DevicesFound | Failed | Stopped | ModelReleased | Logged
-    | Terminate
-)  # fmt: skip
+    Ready | Progressed | Finished | ModelReady | DevicesFound | Failed | Stopped | ModelReleased | Logged | Terminate
+)

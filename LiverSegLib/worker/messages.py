@@ -191,6 +191,18 @@ class Bye:
 
 
 Message = (
-    Open | Hello | ListDevices | Devices | Load | Loaded | Segment | Report | Done | Cancel | Cancelled
-    | Failure | Released | Bye
-)  # fmt: skip
+    Open
+    | Hello
+    | ListDevices
+    | Devices
+    | Load
+    | Loaded
+    | Segment
+    | Report
+    | Done
+    | Cancel
+    | Cancelled
+    | Failure
+    | Released
+    | Bye
+)

@@ -41,10 +41,14 @@ class WorkerProcess:
         try:
             # A session of its own: its children can be killed with it, and Ctrl-C does not reach it.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
                 start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )  # fmt: skip
+            )
         except OSError as error:
             raise WorkerError(f"The segmentation process {command[0]} cannot be started: {error.strerror}.") from error
         self._open_pipes = 2

@@ -54,10 +54,17 @@ class Requester(ABC):
         file = self._pending.put(volume)
         try:
             message = messages.Segment(
-                self._pending.next_id(), file, matrix_of(volume.affine), volume.name, volume.modality,
-                _model_text(model), device, settings or SegmentSettings(), roi,
+                self._pending.next_id(),
+                file,
+                matrix_of(volume.affine),
+                volume.name,
+                volume.modality,
+                _model_text(model),
+                device,
+                settings or SegmentSettings(),
+                roi,
                 None if targets is None else tuple(targets),
-            )  # fmt: skip
+            )
             return self._ask(message, f"segmenting {volume.name}")
         except BaseException:
             self._pending.discard(file)

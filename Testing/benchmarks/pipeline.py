@@ -39,11 +39,25 @@ def make_package(folder: Path, name: str) -> Path:
     torch.manual_seed(0)
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **NETWORKS[name]}
     spec = PackageSpec(
-        name="benchmark", title="benchmark", version="0", license="none", license_text="none", data_source="none",
-        intended_use="timing", labels={1: "liver"}, network=name, arguments=arguments, axcodes="RAS",
-        pixdim=(1.5, 1.5, 1.5), window=(-100, 250), roi_size=(96, 96, 96), overlap=0.25, batch_size=1,
-        divisible=(1, 1, 1), card="",
-    )  # fmt: skip
+        name="benchmark",
+        title="benchmark",
+        version="0",
+        license="none",
+        license_text="none",
+        data_source="none",
+        intended_use="timing",
+        labels={1: "liver"},
+        network=name,
+        arguments=arguments,
+        axcodes="RAS",
+        pixdim=(1.5, 1.5, 1.5),
+        window=(-100, 250),
+        roi_size=(96, 96, 96),
+        overlap=0.25,
+        batch_size=1,
+        divisible=(1, 1, 1),
+        card="",
+    )
     write_package(folder, spec, build_network(name, arguments).state_dict())
     return folder
 
@@ -80,15 +94,23 @@ def baseline(image: Path, package: Path, repeat: int) -> dict[str, Any]:
     network = build_network(found.network, found.arguments).eval()
     load_weights(found, network)
     low, high = found.intensity[0].low, found.intensity[0].high  # type: ignore[union-attr]
-    pre = mt.Compose([
-        mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), mt.Orientationd("image", found.axcodes),
-        mt.Spacingd("image", found.pixdim, mode="bilinear"),
-        mt.ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True), mt.DivisiblePadd("image", found.divisible),
-    ])  # fmt: skip
-    post = mt.Compose([
-        mt.Invertd("pred", pre, orig_keys="image", nearest_interp=False), mt.AsDiscreted("pred", argmax=True),
-        mt.KeepLargestConnectedComponentd("pred"),
-    ])  # fmt: skip
+    pre = mt.Compose(
+        [
+            mt.LoadImaged("image"),
+            mt.EnsureChannelFirstd("image"),
+            mt.Orientationd("image", found.axcodes),
+            mt.Spacingd("image", found.pixdim, mode="bilinear"),
+            mt.ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True),
+            mt.DivisiblePadd("image", found.divisible),
+        ]
+    )
+    post = mt.Compose(
+        [
+            mt.Invertd("pred", pre, orig_keys="image", nearest_interp=False),
+            mt.AsDiscreted("pred", argmax=True),
+            mt.KeepLargestConnectedComponentd("pred"),
+        ]
+    )
     i = found.inferer
     kind = SlidingWindowInferer if found.spatial_dims == 3 else SliceInferer
     extra = {} if found.spatial_dims == 3 else {"spatial_dim": 2}

@@ -120,8 +120,12 @@ def _run_child(report: Report, number: int, stop: int, limits: Limits) -> int:
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="liverseg-fuzz-") as folder:
         child = subprocess.Popen(
             [*command, str(limits.grown), folder],
-            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=_environment(),
-        )  # fmt: skip
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=_environment(),
+        )
         assert child.stdout is not None
         lines: queue.Queue[bytes | None] = queue.Queue()
         threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True).start()

@@ -26,21 +26,80 @@ from Testing.fuzz import harness
 COUNT = 10_000
 LIMITS = harness.Limits(grown=300 << 20, seconds=60)
 _NUMBERS = (
-    "0", "-1", "1", "2", "3.4e38", "1e308", "-1e308", "1e999", "nan", "inf", "-inf", "255", "256", "32767", "32768",
-    "65536", "2147483647", "2147483648", "-2147483648", "4294967296", "9223372036854775807", "1e30", "1e-30", "0.0",
-    "1" * 400, "0x10", "1_0", "", " ", "8.5", "٣",
-)  # fmt: skip
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3.4e38",
+    "1e308",
+    "-1e308",
+    "1e999",
+    "nan",
+    "inf",
+    "-inf",
+    "255",
+    "256",
+    "32767",
+    "32768",
+    "65536",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "4294967296",
+    "9223372036854775807",
+    "1e30",
+    "1e-30",
+    "0.0",
+    "1" * 400,
+    "0x10",
+    "1_0",
+    "",
+    " ",
+    "8.5",
+    "٣",
+)
 _LINES = (
-    b"ElementDataFile : /etc/passwd", b" ElementDataFile = ../secret.raw", b"data file: /dev/zero", b"data file:=x",
-    b"ElementDataFile = link.raw", b"data file: link.raw", b"ElementDataFile = pipe.raw", b"data file: pipe.raw",
-    b"ElementDataFile = LIST", b"data file: LIST", b"ElementDataFile = %d 1 9 1", b"NDims = -1", b"NDims = 3.4e38",
-    b"TransformMatrix = 1 0 0 0 1 0 0 1e308 1", b"foo" + b"9" * 100_000 + b": x", b"CompressedData = True",
-    b"CompressedDataSize = 7", b"HeaderSize = -1", b"HeaderSize = 99999999", b"byte skip: -1", b"line skip: 7",
-    b"encoding: gzip", b"encoding: ascii", b"endian: big", b"BinaryData = False", b"ElementType = MET_DOUBLE",
-    b"ElementNumberOfChannels = 1000000", b"type: double", b"dimension: 16", b"kinds: list domain domain",
-    b"spacings: 1 1 1e30", b"space: RAS", b"space directions: none none none", b"space directions: (((((", b"", b"\0",
-    b"ElementSpacing = 0 0 0", b"\x0bElementDataFile = data.raw", b"# " + b"x" * 2_000_000, b"\xff\xfe = \xff",
-)  # fmt: skip
+    b"ElementDataFile : /etc/passwd",
+    b" ElementDataFile = ../secret.raw",
+    b"data file: /dev/zero",
+    b"data file:=x",
+    b"ElementDataFile = link.raw",
+    b"data file: link.raw",
+    b"ElementDataFile = pipe.raw",
+    b"data file: pipe.raw",
+    b"ElementDataFile = LIST",
+    b"data file: LIST",
+    b"ElementDataFile = %d 1 9 1",
+    b"NDims = -1",
+    b"NDims = 3.4e38",
+    b"TransformMatrix = 1 0 0 0 1 0 0 1e308 1",
+    b"foo" + b"9" * 100_000 + b": x",
+    b"CompressedData = True",
+    b"CompressedDataSize = 7",
+    b"HeaderSize = -1",
+    b"HeaderSize = 99999999",
+    b"byte skip: -1",
+    b"line skip: 7",
+    b"encoding: gzip",
+    b"encoding: ascii",
+    b"endian: big",
+    b"BinaryData = False",
+    b"ElementType = MET_DOUBLE",
+    b"ElementNumberOfChannels = 1000000",
+    b"type: double",
+    b"dimension: 16",
+    b"kinds: list domain domain",
+    b"spacings: 1 1 1e30",
+    b"space: RAS",
+    b"space directions: none none none",
+    b"space directions: (((((",
+    b"",
+    b"\0",
+    b"ElementSpacing = 0 0 0",
+    b"\x0bElementDataFile = data.raw",
+    b"# " + b"x" * 2_000_000,
+    b"\xff\xfe = \xff",
+)
 
 
 def case(seed: int, number: int, folder: Path) -> str:
@@ -155,13 +214,21 @@ def _picture_seeds() -> list[tuple[str, bytes]]:
     grey = Image.fromarray(pixels)
     deep = Image.fromarray(pixels.astype(np.uint16) * 99)
     pictures = [
-        ("a.png", grey, {}), ("b.png", deep, {}), ("c.png", grey.convert("RGB"), {}), ("d.png", grey.quantize(4), {}),
-        ("a.jpg", grey, {}), ("b.jpg", grey.convert("RGB"), {"progressive": True}), ("a.bmp", grey, {}),
-        ("b.bmp", grey.convert("RGB"), {}), ("a.tif", grey, {}), ("b.tif", deep, {}),
-        ("c.tif", grey, {"compression": "tiff_lzw"}), ("d.tif", grey, {"compression": "tiff_adobe_deflate"}),
+        ("a.png", grey, {}),
+        ("b.png", deep, {}),
+        ("c.png", grey.convert("RGB"), {}),
+        ("d.png", grey.quantize(4), {}),
+        ("a.jpg", grey, {}),
+        ("b.jpg", grey.convert("RGB"), {"progressive": True}),
+        ("a.bmp", grey, {}),
+        ("b.bmp", grey.convert("RGB"), {}),
+        ("a.tif", grey, {}),
+        ("b.tif", deep, {}),
+        ("c.tif", grey, {"compression": "tiff_lzw"}),
+        ("d.tif", grey, {"compression": "tiff_adobe_deflate"}),
         ("e.tif", Image.fromarray(pixels.astype(np.float32)), {"compression": "packbits"}),
         ("f.tif", grey, {"save_all": True, "append_images": [grey]}),
-    ]  # fmt: skip
+    ]
     found = []
     for name, image, options in pictures:
         stream = io.BytesIO()
@@ -205,10 +272,16 @@ def _extreme(content: bytes, rng: random.Random) -> bytes:
     size = rng.choice((1, 2, 4, 8))
     at = rng.randrange(max(1, min(len(content), 600) - size))
     value = rng.choice(
-        [bytes(size), b"\xff" * size, b"\x7f" + b"\xff" * (size - 1), b"\x80" + bytes(size - 1),
-         b"\xff" * (size - 1) + b"\x7f", struct.pack("<d", rng.choice((1e30, -1e300, float("nan"))))[-size:],
-         struct.pack("<f", rng.choice((1e30, 1e-30, float("nan"), float("inf"))))[-size:]]
-    )  # fmt: skip
+        [
+            bytes(size),
+            b"\xff" * size,
+            b"\x7f" + b"\xff" * (size - 1),
+            b"\x80" + bytes(size - 1),
+            b"\xff" * (size - 1) + b"\x7f",
+            struct.pack("<d", rng.choice((1e30, -1e300, float("nan"))))[-size:],
+            struct.pack("<f", rng.choice((1e30, 1e-30, float("nan"), float("inf"))))[-size:],
+        ]
+    )
     return content[:at] + value + content[at + size :]
 
 
@@ -307,8 +380,20 @@ def _edit_ends(content: bytes, rng: random.Random) -> bytes:
 
 _Change = Callable[[bytes, random.Random], bytes]
 _CHANGES: tuple[_Change, ...] = (
-    _flip, _flip_early, _extreme, _cut, _cut_out, _insert, _append, _repack_bomb, _checksum_png,
-    _edit_number, _edit_line, _edit_number, _edit_line, _edit_ends,
-)  # fmt: skip
+    _flip,
+    _flip_early,
+    _extreme,
+    _cut,
+    _cut_out,
+    _insert,
+    _append,
+    _repack_bomb,
+    _checksum_png,
+    _edit_number,
+    _edit_line,
+    _edit_number,
+    _edit_line,
+    _edit_ends,
+)
 # The first so many make sense for binary files.
 _BINARY = 9

@@ -51,17 +51,24 @@ def case(seed: int, number: int, folder: Path) -> str:
     if chance.random() < 0.85:  # else the checksums refuse most of what follows
         (package / "checksums.sha256").unlink()
     kinds: list[Callable[[Chance, Path], Path]] = [
-        _spoil_inference, _spoil_inference, _spoil_inference, _spoil_metadata, _spoil_text, _spoil_safetensors,
-        _spoil_torch, _spoil_zip, _spoil_kind,
-    ]  # fmt: skip
+        _spoil_inference,
+        _spoil_inference,
+        _spoil_inference,
+        _spoil_metadata,
+        _spoil_text,
+        _spoil_safetensors,
+        _spoil_torch,
+        _spoil_zip,
+        _spoil_kind,
+    ]
     path = chance.choice(kinds)(chance, package)
     return _outcome(path, folder)
 
 
 def _outcome(path: Path, folder: Path) -> str:
+    from LiverSegLib.cli.outputs import write_outputs
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.models import find_package
-    from LiverSegLib.outputs import write_outputs
     from LiverSegLib.volume import Volume
 
     os.environ["LIVERSEG_CACHE"] = str(folder / "cache")
@@ -111,12 +118,26 @@ def _sound(home: Path) -> list[Path]:
         torch.manual_seed(number)
         whole = {**arguments, "spatial_dims": dims, "in_channels": 1, "out_channels": 2}
         spec = PackageSpec(
-            name="toy", title="Toy", version="1.0", license="CC0-1.0", license_text="Public domain\n",
-            data_source="made up", intended_use="tests", labels={1: "liver"}, network=network, arguments=whole,
-            axcodes="RAS", pixdim=(2.0, 2.0, 3.0), window=(-100.0, 300.0),
-            roi_size=(16, 16, 8) if dims == 3 else (-1, -1), overlap=0.25, batch_size=2, divisible=(4, 4, 1),
-            card="# Toy\n", metrics={"liver Dice": 0.9},
-        )  # fmt: skip
+            name="toy",
+            title="Toy",
+            version="1.0",
+            license="CC0-1.0",
+            license_text="Public domain\n",
+            data_source="made up",
+            intended_use="tests",
+            labels={1: "liver"},
+            network=network,
+            arguments=whole,
+            axcodes="RAS",
+            pixdim=(2.0, 2.0, 3.0),
+            window=(-100.0, 300.0),
+            roi_size=(16, 16, 8) if dims == 3 else (-1, -1),
+            overlap=0.25,
+            batch_size=2,
+            divisible=(4, 4, 1),
+            card="# Toy\n",
+            metrics={"liver Dice": 0.9},
+        )
         try:
             write_package(home / str(number), spec, build_network(network, whole).state_dict())
         except LiverSegError as error:  # not the outcome of a case
@@ -128,25 +149,77 @@ def _sound(home: Path) -> list[Path]:
 # Configurations.
 
 _NUMBERS: list[Any] = [
-    0, 1, -1, 2, 3, 7, 16, 64, 255, 1024, 4096, 2**31, 2**63, -(2**63), 10**400, 0.5, 1e-9, 1e-320, 1e30, 1e308,
-    -1e308, float("nan"), float("inf"), -float("inf"), 0.999999, True, False,
-]  # fmt: skip
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    16,
+    64,
+    255,
+    1024,
+    4096,
+    2**31,
+    2**63,
+    -(2**63),
+    10**400,
+    0.5,
+    1e-9,
+    1e-320,
+    1e30,
+    1e308,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    0.999999,
+    True,
+    False,
+]
 _TEXTS: list[Any] = [
-    "", "x", "\x1b[31mred", "\x1b]0;title\x07", "\ud800", "\u202eevil", "[link=http://x]y[/link]", "[/x]", "=cmd|x",
-    "\0", "true", "a" * 5000,
-    "323", "@network_def", "@a#b", "@", "$1", "$1 if @yes else 2", "$__import__('os').getcwd()",
-    "../../x", "/dev/zero", "é", "line\nline", "monai.networks.nets.UNet", "batch", "group", "syncbatch", "layer",
+    "",
+    "x",
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "\ud800",
+    "\u202eevil",
+    "[link=http://x]y[/link]",
+    "[/x]",
+    "=cmd|x",
+    "\0",
+    "true",
+    "a" * 5000,
+    "323",
+    "@network_def",
+    "@a#b",
+    "@",
+    "$1",
+    "$1 if @yes else 2",
+    "$__import__('os').getcwd()",
+    "../../x",
+    "/dev/zero",
+    "é",
+    "line\nline",
+    "monai.networks.nets.UNet",
+    "batch",
+    "group",
+    "syncbatch",
+    "layer",
     "gelu",
-]  # fmt: skip
+]
 _STEPS = [
-    {"_target_": "Orientationd", "axcodes": "LPS"}, {"_target_": "Spacingd", "pixdim": [0.1, 0.1, 0.1]},
-    {"_target_": "Spacingd", "pixdim": [100, 100, 100]}, {"_target_": "ScaleIntensityd"},
+    {"_target_": "Orientationd", "axcodes": "LPS"},
+    {"_target_": "Spacingd", "pixdim": [0.1, 0.1, 0.1]},
+    {"_target_": "Spacingd", "pixdim": [100, 100, 100]},
+    {"_target_": "ScaleIntensityd"},
     {"_target_": "Resized", "spatial_size": [2048, 2048, 2048], "mode": "bilinear"},
-    {"_target_": "Resized", "spatial_size": [8, 8, -1], "mode": "bilinear"}, {"_target_": "NormalizeIntensityd"},
+    {"_target_": "Resized", "spatial_size": [8, 8, -1], "mode": "bilinear"},
+    {"_target_": "NormalizeIntensityd"},
     {"_target_": "ScaleIntensityRanged", "a_min": 0, "a_max": 1, "b_min": -1, "b_max": 1},
     {"_target_": "ScaleIntensityRangePercentilesd", "lower": 0, "upper": 100, "b_min": 0, "b_max": 1},
     {"_target_": "DivisiblePadd", "k": 64},
-]  # fmt: skip
+]
 
 
 def _odd(chance: Chance, old: Any) -> Any:
@@ -158,8 +231,9 @@ def _odd(chance: Chance, old: Any) -> Any:
         nested = [nested] if chance.random() < 0.5 else {"a": nested}
     listed = [chance.choice(_NUMBERS) for _ in range(chance.choice([0, 1, 2, 3, 3, 4, 40]))]
     same = [chance.choice(_NUMBERS)] * chance.choice([2, 3, 5])
-    return chance.choice([chance.choice(_NUMBERS), chance.choice(_NUMBERS), chance.choice(_TEXTS), None, [], {},
-                          listed, same, nested])  # fmt: skip
+    return chance.choice(
+        [chance.choice(_NUMBERS), chance.choice(_NUMBERS), chance.choice(_TEXTS), None, [], {}, listed, same, nested]
+    )
 
 
 def _mutate(chance: Chance, data: Any) -> None:
@@ -222,10 +296,16 @@ def _new_argument(chance: Chance, network: Json) -> None:
         network["_target_"] = name
     key = chance.choice(sorted(KNOWN.get(str(network.get("_target_")), KNOWN[name])))
     number = chance.choice([1, 2, 3, 4, 8, 16, 64, 1000, 4096])
-    network[key] = chance.choice([
-        number, [number] * chance.randint(1, 8), [[number] * 3] * 2, ["group", {"num_groups": number}],
-        chance.choice(["batch", "instance", "prelu", "deconv", "NDA"]), _odd(chance, 1),
-    ])  # fmt: skip
+    network[key] = chance.choice(
+        [
+            number,
+            [number] * chance.randint(1, 8),
+            [[number] * 3] * 2,
+            ["group", {"num_groups": number}],
+            chance.choice(["batch", "instance", "prelu", "deconv", "NDA"]),
+            _odd(chance, 1),
+        ]
+    )
 
 
 def _spoil_metadata(chance: Chance, package: Path) -> Path:
@@ -366,13 +446,30 @@ def _rewrite_torch(chance: Chance, path: Path, how: int) -> None:
 
 
 _MEMBERS = [
-    "../x", "/x", "C:x", "a\\..\\..\\x", "configs", "configs/inference.json", "x" * 300, "a/" * 100 + "x", "\x07",
-    "models/link", "CON", "LICENSE/x",
-]  # fmt: skip
+    "../x",
+    "/x",
+    "C:x",
+    "a\\..\\..\\x",
+    "configs",
+    "configs/inference.json",
+    "x" * 300,
+    "a/" * 100 + "x",
+    "\x07",
+    "models/link",
+    "CON",
+    "LICENSE/x",
+]
 _FILES = [
-    "configs/inference.json", "configs/metadata.json", "LICENSE", "checksums.sha256", "models/model.safetensors",
-    "models/model.pt", "configs", "models", ".",
-]  # fmt: skip
+    "configs/inference.json",
+    "configs/metadata.json",
+    "LICENSE",
+    "checksums.sha256",
+    "models/model.safetensors",
+    "models/model.pt",
+    "configs",
+    "models",
+    ".",
+]
 
 
 def _spoil_zip(chance: Chance, package: Path) -> Path:

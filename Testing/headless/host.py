@@ -189,8 +189,12 @@ class Host:
         qt_module.install()
         slicer.app = App(self.application)
         bases = ModuleType("slicer.ScriptedLoadableModule")
-        for base in (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic,
-                     ScriptedLoadableModuleTest):  # fmt: skip
+        for base in (
+            ScriptedLoadableModule,
+            ScriptedLoadableModuleWidget,
+            ScriptedLoadableModuleLogic,
+            ScriptedLoadableModuleTest,
+        ):
             setattr(bases, base.__name__, base)
         sys.modules["slicer.ScriptedLoadableModule"] = bases
         i18n = ModuleType("slicer.i18n")

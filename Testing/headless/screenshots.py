@@ -21,9 +21,17 @@ from PySide6.QtWidgets import QApplication
 
 from Testing.headless.host import Host
 
-_DARK = {"Window": "#353535", "WindowText": "#ffffff", "Base": "#191919", "AlternateBase": "#353535",
-         "Text": "#ffffff", "Button": "#353535", "ButtonText": "#ffffff", "Highlight": "#2a82da",
-         "Link": "#3ca4ff"}  # fmt: skip
+_DARK = {
+    "Window": "#353535",
+    "WindowText": "#ffffff",
+    "Base": "#191919",
+    "AlternateBase": "#353535",
+    "Text": "#ffffff",
+    "Button": "#353535",
+    "ButtonText": "#ffffff",
+    "Highlight": "#2a82da",
+    "Link": "#3ca4ff",
+}
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from Training.commands.shared import Changes, RecipeArg, console
 
 if TYPE_CHECKING:
-    from Training.data_report import Report
+    from Training.reports.data_report import Report
 
 _SHOWN = 20
 
@@ -25,7 +25,7 @@ def phantom(
     easy: Annotated[bool, typer.Option("--easy", help="Plain scans with lesions of 20 to 60 mm.")] = False,
 ) -> None:
     """Write a data set of procedural abdomens: imagesTr, labelsTr, dataset.json."""
-    from Training.phantom import write_dataset
+    from Training.data.phantoms import write_dataset
 
     with Progress(console=console) as bar:
         task = bar.add_task("Making phantoms", total=count)
@@ -43,18 +43,23 @@ def prepare(
     set_: Changes = None,
 ) -> None:
     """Check raw data, bring it onto the model's grid, split it by patient."""
-    from Training.partial import partial_folder
-    from Training.prepare import BadDataError, check
-    from Training.prepare import prepare_and_report as run
+    from Training.data.partial import partial_folder
+    from Training.data.prepare import BadDataError, check
+    from Training.data.prepare import prepare_and_report as run
     from Training.recipe import load_recipe
 
     if out is None and not check_only:
         raise typer.BadParameter("give the prepared folder with --out, or --check-only")
     loaded = load_recipe(recipe, set_)
     with Progress(
-        TextColumn("Checking" if check_only else "Preparing"), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(), TextColumn("{task.description}"), console=console, transient=True,
-    ) as bar:  # fmt: skip
+        TextColumn("Checking" if check_only else "Preparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def progress(done: int, total: int, name: str) -> None:
@@ -69,8 +74,11 @@ def prepare(
         if out and partial_folder(out).is_dir():
             console.print(
                 f"What was converted waits in {partial_folder(out)}: once the data are mended, the same command goes "
-                "on from there. Delete it to free the disk.", markup=False, highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                "on from there. Delete it to free the disk.",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         raise typer.Exit(1)
     if out and not check_only:
         console.print(f"Prepared: {out} (report.md holds all of this)", highlight=False)

@@ -14,7 +14,7 @@ from Training.commands.score_screen import show_comparison, show_scores
 from Training.commands.shared import Changes, console
 
 if TYPE_CHECKING:
-    from Training.labelled import LabelledVolume, Unreadable
+    from Training.evaluation.cases import LabelledVolume, Unreadable
 
 
 def evaluate(
@@ -31,14 +31,14 @@ def evaluate(
 ) -> None:
     """Segment labelled images with the engine that users run, and score them."""
     from LiverSegLib.engine.segmenter import Segmenter
-    from Training.evaluate import evaluate as run
-    from Training.labelled import count_cases, load_cases
+    from Training.evaluation.cases import count_cases, load_cases
+    from Training.evaluation.evaluate import evaluate as run
 
     segmenter = Segmenter(model, device)
     listed: Iterable[LabelledVolume | Unreadable] = load_cases(cases, data, split, set_)
     total = count_cases(cases, split, set_)
     if alter:
-        from Training.alter import ALTERATIONS
+        from Training.evaluation.robustness import ALTERATIONS
 
         listed, total = _altered(listed), None if total is None else total * len(ALTERATIONS)
     prepared = (cases / "index.json").is_file()
@@ -66,8 +66,8 @@ def _tracked(cases: Iterable[LabelledVolume | Unreadable], total: int | None) ->
 
 
 def _altered(cases: Iterable[LabelledVolume | Unreadable]) -> Iterator[LabelledVolume | Unreadable]:
-    from Training.alter import altered
-    from Training.labelled import Unreadable
+    from Training.evaluation.cases import Unreadable
+    from Training.evaluation.robustness import altered
 
     for case in cases:
         if isinstance(case, Unreadable):
@@ -81,8 +81,8 @@ def compare(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for table, plot and page.")] = None,
 ) -> None:
     """Put several evaluations side by side, with confidence intervals and paired tests."""
-    from Training.compare import compare as run
-    from Training.compare import write_comparison
+    from Training.evaluation.compare import compare as run
+    from Training.evaluation.compare import write_comparison
 
     comparison = run(folders)
     show_comparison(console, comparison)

@@ -19,7 +19,7 @@ def export(
     ] = True,
 ) -> None:
     """Write a run's best model as a package for LiverSeg and MONAI."""
-    from Training.export import export as write
+    from Training.packages.export import export as write
 
     write(run, out, results=results or [], torch_file=torch_file)
     console.print(f"Package: {out}")
@@ -31,7 +31,7 @@ def inflate(
     recipe_out: Annotated[Path, typer.Option(help="Recipe to write, .yaml.")],
 ) -> None:
     """Turn a 2D U-Net into a 3D one that gives the same at first, to fine-tune with `train --init`."""
-    from Training.inflate import inflate as write
+    from Training.packages.inflate import inflate as write
 
     write(source, out, recipe_out)
     console.print(f"Weights: {out}\nRecipe: {recipe_out}")

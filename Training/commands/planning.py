@@ -23,19 +23,23 @@ def plan(
     set_: Changes = None,
 ) -> None:
     """Fit voxel size, window, levels, patch and batch of a 3D recipe to the data and the memory (after nnU-Net)."""
-    from Training.fingerprint import raw_cases
-    from Training.plan import make_plan, memory_at_hand
+    from Training.planning.fingerprint import raw_cases
+    from Training.planning.plan import make_plan, memory_at_hand
     from Training.recipe import load_recipe
-    from Training.recipe_yaml import write_recipe
+    from Training.recipe.yaml_text import write_recipe
 
     loaded = load_recipe(recipe, set_)
     precision = None
     if memory_gb is None:
         memory_gb, precision = memory_at_hand()
     with Progress(
-        TextColumn("Reading the cases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
-    ) as bar:  # fmt: skip
+        TextColumn("Reading the cases"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def progress(done: int, total: int) -> None:
@@ -59,9 +63,9 @@ def sweep(
     set_: Changes = None,
 ) -> None:
     """Train a recipe with several values of a key and compare; what is finished is not run again."""
-    from Training.callbacks import StoppedError
-    from Training.sweep import Trial, run_sweep, trials
-    from Training.train import train
+    from Training.fit.callbacks import StoppedError
+    from Training.fit.train import train
+    from Training.planning.sweep import Trial, run_sweep, trials
 
     planned = trials(recipe, vary, run, set_)
 

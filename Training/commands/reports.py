@@ -27,8 +27,8 @@ def predict(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from LiverSegLib.engine.segmenter import Segmenter
-    from Training.predict import SUMMARY
-    from Training.predict import predict as run
+    from Training.evaluation.predict import SUMMARY
+    from Training.evaluation.predict import predict as run
 
     with console.status("Loading the model"):
         segmenter = Segmenter(model, device)
@@ -58,14 +58,14 @@ def report(
     data: Annotated[Path | None, typer.Option(help="Prepared folder, for its data report.")] = None,
 ) -> None:
     """Write one page about a run: curves, results, data, recipe, network, machine."""
-    from Training.run_report import report as write
+    from Training.reports.run_report import report as write
 
     console.print(f"Report: {write(run, out, results=results or [], data=data)}", highlight=False)
 
 
 def system() -> None:
     """Tell what this machine offers for training: processor, memory, GPUs, versions."""
-    from Training.system import system_report, system_rows
+    from Training.fit.system import system_report, system_rows
 
     table = Table(show_header=False)
     for name, value in system_rows(system_report()):

@@ -11,17 +11,23 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from Training.compare import Comparison
-    from Training.scores import Scores
+    from Training.evaluation.compare import Comparison
+    from Training.evaluation.scores import Scores
 
 _MOST_ROWS = 40
-_COLUMNS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95", "assd_mm": "ASSD", "volume_ml": "mL",
-            "reference_ml": "drawn mL"}  # fmt: skip
+_COLUMNS = {
+    "dice": "Dice",
+    "nsd": "NSD",
+    "hd95_mm": "HD95",
+    "assd_mm": "ASSD",
+    "volume_ml": "mL",
+    "reference_ml": "drawn mL",
+}
 
 
 def show_scores(console: Console, scores: Scores) -> None:
     """What `evaluate` found: cases, summary, lesions, and in words what the means do not tell."""
-    from Training.score_tables import LESION_HEADER, MISSING, lesion_rows, sentences
+    from Training.reports.score_tables import LESION_HEADER, MISSING, lesion_rows, sentences
 
     _cases(console, scores)
     if scores.statistics:
@@ -33,7 +39,7 @@ def show_scores(console: Console, scores: Scores) -> None:
 
 
 def _cases(console: Console, scores: Scores) -> None:
-    from Training.scores import rows_worst_first, shown
+    from Training.evaluation.scores import rows_worst_first, shown
 
     rows = list(rows_worst_first(scores))
     some = f" ({_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else ""
@@ -46,8 +52,8 @@ def _cases(console: Console, scores: Scores) -> None:
 
 
 def _summary(console: Console, scores: Scores) -> None:
-    from Training.score_tables import worst
-    from Training.scores import SHOWN, shown, with_interval
+    from Training.evaluation.scores import SHOWN, shown, with_interval
+    from Training.reports.score_tables import worst
 
     rows: list[list[str]] = []
     label = ""
@@ -62,8 +68,8 @@ def _summary(console: Console, scores: Scores) -> None:
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """What `compare` found: means of each run, differences of each pair, and how they were made."""
-    from Training.comparison_report import cases, difference_with_interval, notes, p_value, pooled_rows
-    from Training.scores import SHOWN, with_interval
+    from Training.evaluation.scores import SHOWN, with_interval
+    from Training.reports.comparison_report import cases, difference_with_interval, notes, p_value, pooled_rows
 
     rows: list[list[str]] = []
     for row in comparison.rows:

@@ -29,17 +29,25 @@ def train(
     set_: Changes = None,
 ) -> None:
     """Train; the best checkpoint is the one of the highest validation Dice. Ctrl-C saves the state."""
-    from Training.callbacks import StoppedError
+    from Training.fit.callbacks import StoppedError
+    from Training.fit.train import is_first_process
+    from Training.fit.train import train as start
     from Training.recipe import load_recipe
-    from Training.train import is_first_process
-    from Training.train import train as start
 
     loaded = load_recipe(recipe, set_)
     try:
         best = start(
-            loaded, data, run, resume=resume, init=init, workers=workers, accelerator=accelerator,
-            devices=devices, nodes=nodes, strategy=strategy,
-        )  # fmt: skip
+            loaded,
+            data,
+            run,
+            resume=resume,
+            init=init,
+            workers=workers,
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            strategy=strategy,
+        )
     except StoppedError as stopped:
         if is_first_process():
             console.print(f"[yellow]{escape(str(stopped))}[/yellow]", soft_wrap=True)

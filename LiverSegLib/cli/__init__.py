@@ -1,0 +1,62 @@
+"""`liverseg`: where the command line begins and ends.
+
+Little is imported here, and the commands themselves only once Ctrl-C is taken care of: loading them takes a second.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from LiverSegLib import __version__, stopping
+
+
+def main() -> None:
+    """Entry point: errors are one sentence on the screen and a traceback in the log.
+
+    Exit status: 0, 1 (an error with a sentence), 2 (wrong arguments, or a defect), 130 (Ctrl-C), 143 (SIGTERM).
+    """
+    sys.exit(stopping.run(_work))
+
+
+def _work() -> int:
+    from LiverSegLib import log
+    from LiverSegLib.cli import screen
+
+    screen.make_safe()
+    log.start_log()
+    code = _run_command()
+    lost = screen.failure()
+    if lost is not None:
+        reason = lost.strerror or str(lost)
+        screen.show_error(f"The output could not be shown ({reason}); files that were to be written are complete.")
+        return code or 1
+    return code
+
+
+def _run_command() -> int:
+    """The exit status of the command in `sys.argv`."""
+    import logging
+
+    from LiverSegLib.cli.screen import show_error
+    from LiverSegLib.errors import LiverSegError
+    from LiverSegLib.log import log_file
+
+    log = logging.getLogger("LiverSegLib")
+    log.info("started, version %s", __version__)
+    try:
+        from LiverSegLib.cli.commands import app
+
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except LiverSegError as error:
+        log.error("%s", error, exc_info=error)
+        show_error(error)
+        return 1
+    except Exception as error:
+        if stopping.requested():  # what an interrupted library made of it
+            return 1
+        log.exception("unexpected error")
+        show_error(f"Something went wrong ({type(error).__name__}); details are in {log_file()}.")
+        return 2
+    return 0

@@ -1,0 +1,5 @@
+"""`python -m LiverSegLib.cli`: the same as `liverseg`."""
+
+from LiverSegLib.cli import main
+
+main()

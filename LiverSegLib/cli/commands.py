@@ -1,0 +1,249 @@
+"""The commands of `liverseg`: `segment`, `info` and `doctor`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from LiverSegLib import __version__, stopping
+from LiverSegLib.cli import screen
+from LiverSegLib.cli.screen import plain, show_error, show_note
+from LiverSegLib.errors import LiverSegError, ModelError
+from LiverSegLib.log import hide
+
+if TYPE_CHECKING:
+    from LiverSegLib.cli.output_plan import Case
+    from LiverSegLib.engine.progress import Progress as Step
+    from LiverSegLib.engine.segmenter import Segmenter
+    from LiverSegLib.volume import Result, Volume
+
+app = typer.Typer(
+    help="Liver segmentation of CT volumes. Research software, not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+log = logging.getLogger("LiverSegLib")
+_Run = Callable[["Volume", Callable[["Step"], None], Callable[[], bool]], "Result"]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"LiverSeg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Liver segmentation of CT volumes. Research software, not for clinical use."""
+
+
+@app.command()
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, DICOM series folders, or pictures.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder, or one .nii.gz or .seg.nrrd file. [default: a folder of the input's name here]"
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Package folder, zip or built-in name.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    overlay: Annotated[bool, typer.Option(help="Draw a picture of each case.")] = True,
+    postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside the liver.")] = True,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            help="Package of an organ, or a label map on the input's grid; what --model finds outside it is removed."
+        ),
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, help="Millimetres around the organ that still count.")] = 0.0,
+) -> None:
+    """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
+    from LiverSegLib.cli.outputs import is_single_file
+
+    if len(inputs) > 1 and out is not None and is_single_file(out):
+        raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
+    # A signal that comes while the files are put in place is obeyed when they are.
+    stopping.say("Stopped; inputs that were finished have all their results, the others none.")
+    cases = _planned(inputs, out, model, within, overlay)
+    with screen.console().status(plain("Loading the model")):
+        run = partial(_run, _segmenter(model, device, postprocess), _organ(within, device, postprocess), margin)
+    failed = 0
+    for case in cases:
+        try:
+            _segment_one(case, run, overlay)
+        except LiverSegError as error:
+            if len(cases) == 1:
+                raise
+            log.error("%s", error, exc_info=error)
+            show_error(error)  # one bad case does not end a batch
+            failed += 1
+    if failed:
+        raise LiverSegError(f"{failed} of {len(cases)} inputs could not be segmented; see the messages above.")
+
+
+def _planned(inputs: list[Path], out: Path | None, model: str | None, within: str | None, overlay: bool) -> list[Case]:
+    """The cases, with what the log must not tell hidden from it."""
+    from LiverSegLib.cli.output_plan import plan_cases
+
+    if out is not None:
+        hide(out, "output")
+    for number, path in enumerate(inputs, start=1):
+        hide(path, f"input {number}")
+    keep = [Path(given) for given in (model, within) if given is not None]
+    cases = plan_cases(inputs, out, picture=overlay, keep=[path for path in keep if path.is_file()])
+    for number, case in enumerate(cases, start=1):
+        hide(Path(case.name), f"input {number}")
+    log.info("segmenting %d inputs", len(cases))
+    if len(cases) < len(inputs):
+        show_note("an input that is given twice is segmented once.")
+    return cases
+
+
+def _segmenter(model: str | None, device: str, clean: bool) -> Segmenter:
+    from LiverSegLib.engine.segmenter import Segmenter, Settings
+
+    if model is not None:
+        _at_home(model)
+    settings = Settings(largest_component=clean, fill_holes=clean, lesions_inside=clean)
+    return Segmenter(model, device, settings)
+
+
+def _organ(within: str | None, device: str, clean: bool) -> Segmenter | Path | None:
+    """A segmenter of the organ, or the file of its label map."""
+    if within is None:
+        return None
+    path = _at_home(within)
+    is_label_map = path.is_file() and path.suffix.lower() != ".zip"
+    return path if is_label_map else _segmenter(within, device, clean)
+
+
+def _at_home(path: str) -> Path:
+    """The path with "~" or "~name" replaced; a shell leaves that to us where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"{path} begins with the home of a user who is not known here; check the path.") from error
+
+
+def _run(
+    segmenter: Segmenter,
+    organ: Segmenter | Path | None,
+    margin: float,
+    volume: Volume,
+    progress: Callable[[Step], None],
+    stop: Callable[[], bool],
+) -> Result:
+    if organ is None:
+        return segmenter.segment(volume, progress, stop)
+    from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
+
+    if isinstance(organ, Path):
+        mask = read_mask(organ, volume)
+        return segment_within_mask(mask, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
+    return segment_within(organ, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
+
+
+def _segment_one(case: Case, run: _Run, overlay: bool) -> None:
+    """Read, segment, write and show one input."""
+    from LiverSegLib.cli.outputs import write_outputs
+    from LiverSegLib.io import read_volume
+
+    console = screen.console()
+    with console.status(plain(f"Reading {case.path.name}")):
+        volume = read_volume(case.path)
+    log.info("segmenting %s %s", case.path.name, volume.array.shape)
+    with _progress_bar() as show:
+        result = run(volume, show, stopping.requested)
+    with console.status(plain("Writing results")):
+        files = write_outputs(case.out, case.name, volume, result, overlay, case.source_id)
+    console.print(result_table(case.path.name, result))
+    for warning in result.warnings:
+        show_note(warning)
+    for file in files:
+        console.print(plain(f"  {file}"), soft_wrap=True)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Step], None]]:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    with Progress(*columns, console=screen.console(), transient=True) as bar:
+        task = bar.add_task("Preparing", total=1)
+        yield lambda step: bar.update(task, description=step.text, completed=step.done, total=step.total)
+
+
+def result_table(name: str, result: Result) -> Table:
+    """What was found in one input, for people."""
+    seconds = sum(result.timings.values())
+    table = Table(title=plain(f"{name}: {result.model} on {result.device}, {seconds:.1f} s", style="table.title"))
+    table.add_column("Segment")
+    table.add_column("Volume (mL)", justify="right")
+    table.add_column("Longest diameter (mm)", justify="right")
+    for found in result.measurements.segments:
+        table.add_row(plain(found.name), f"{found.volume_ml:.1f}", "")
+    for number, lesion in enumerate(result.measurements.lesions, start=1):
+        table.add_row(f"  lesion {number}", f"{lesion.volume_ml:.2f}", f"{lesion.longest_diameter_mm:.1f}")
+    if result.measurements.tumor_burden_percent is not None:
+        table.add_row("tumour burden", f"{result.measurements.tumor_burden_percent:.1f} %", "")
+    return table
+
+
+@app.command()
+def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip or built-in name.")] = None) -> None:
+    """Tell what a model segments, what it was trained on, and its licence."""
+    from LiverSegLib.models import find_package, read_package
+    from LiverSegLib.models.package import grid_text
+
+    if model is not None:
+        _at_home(model)
+    package = read_package(find_package(model))
+    table = Table(title=plain(package.title, style="table.title"), show_header=False)
+    rows = {
+        "Segments": ", ".join(label.name for label in package.labels),
+        "Modality": package.modality or "not stated",
+        "Network": f"{package.network}, {package.spatial_dims}D",
+        "Grid": f"{package.axcodes}, {grid_text(package.pixdim, package.size)}",
+        "Training data": package.data_source,
+        "Licence": package.license,
+        "Intended use": package.intended_use,
+        "Evaluation": metrics_text(package.metadata.get("eval_metrics")) or "not stated",
+        "Folder": str(package.path),
+    }
+    for key, value in rows.items():
+        table.add_row(key, plain(value))
+    screen.console().print(table)
+
+
+def metrics_text(found: object) -> str:
+    """What a package tells of its evaluation, which may be anything."""
+    if not isinstance(found, dict):
+        return ""
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in found.items()
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Tell versions, devices, memory and arithmetic of this machine, and where models are kept."""
+    from LiverSegLib.cli import doctor as checks
+
+    table = Table(title="LiverSeg on this machine")
+    for column in ("What", "Found", "Advice"):
+        table.add_column(column)
+    for row in checks.report():
+        table.add_row(*(plain(cell) for cell in row))
+    screen.console().print(table)

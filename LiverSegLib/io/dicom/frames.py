@@ -1,0 +1,107 @@
+"""Single images and multi-frame files as one kind of thing: frames with a place in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom.headers import ImageFile
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane.
+
+    Args:
+        file: where it is stored.
+        index: its number within the file, from 0.
+        position: centre of its first pixel, LPS mm.
+        orientation: unit vectors along a row and along a column, LPS: 6 numbers.
+        spacing: distance between rows and between columns, mm (DICOM's order).
+        thickness: distance to the next slice as far as the header tells, mm; only for series of one slice.
+        slope: rescaled value = slope * stored value + intercept.
+        intercept: see `slope`.
+    """
+
+    file: ImageFile
+    index: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    thickness: float
+    slope: float
+    intercept: float
+
+
+def frames_of(file: ImageFile) -> list[Frame]:
+    """The frames of a file, in stored order.
+
+    Raises:
+        InputError: a colour image, or its place in space or its values are not told in a way that we know.
+    """
+    if file.integer("SamplesPerPixel", 1) != 1 or file.text("PhotometricInterpretation") == "PALETTE COLOR":
+        raise InputError(f"{file.path} is a colour image; pass the folder of the original CT or MR series.")
+    if "ModalityLUTSequence" in file.header:
+        raise InputError(
+            f"{file.path} stores its values through a look-up table; export it with rescale slope instead."
+        )
+    per_frame = file.header.get("PerFrameFunctionalGroupsSequence")
+    if per_frame:
+        if len(per_frame) != file.frame_count:
+            raise InputError(f"{file.path} describes {len(per_frame)} of {file.frame_count} frames; export it again.")
+        shared = file.header.get("SharedFunctionalGroupsSequence") or [{}]
+        return [_enhanced_frame(file, index, [groups, shared[0]]) for index, groups in enumerate(per_frame)]
+    if file.frame_count > 1:
+        raise InputError(
+            f"{file.path} has {file.frame_count} frames without their positions; "
+            "export it as enhanced multi-frame or as single slices."
+        )
+    return [_frame(file, 0, {}, [file.header])]
+
+
+def _enhanced_frame(file: ImageFile, index: int, groups: list[Any]) -> Frame:
+    """A frame whose attributes stand in functional groups: its own first, then those shared by all."""
+    names = {
+        "ImagePositionPatient": "PlanePositionSequence",
+        "ImageOrientationPatient": "PlaneOrientationSequence",
+        "PixelSpacing": "PixelMeasuresSequence",
+        "SpacingBetweenSlices": "PixelMeasuresSequence",
+        "SliceThickness": "PixelMeasuresSequence",
+        "RescaleSlope": "PixelValueTransformationSequence",
+        "RescaleIntercept": "PixelValueTransformationSequence",
+    }
+    return _frame(file, index, names, groups)
+
+
+def _frame(file: ImageFile, index: int, sequences: dict[str, str], sources: list[Any]) -> Frame:
+    def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
+        for source in sources:
+            items = source.get(sequences[keyword]) if keyword in sequences else [source]
+            found = file.numbers(keyword, count, items[0]) if items else None
+            if found is not None:
+                return found
+        return None
+
+    position = numbers("ImagePositionPatient", 3)
+    orientation = numbers("ImageOrientationPatient", 6)
+    spacing = numbers("PixelSpacing", 2)
+    if file.is_xray:  # a picture: columns to the left, rows to the back, as any other picture here
+        position, orientation = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        spacing = spacing or numbers("ImagerPixelSpacing", 2) or (1.0, 1.0)
+    if position is None or orientation is None or spacing is None:
+        raise InputError(
+            f"{file.path} does not tell where its slice lies or how large its pixels are; "
+            "pass the original CT or MR series rather than a screenshot or a report."
+        )
+    distance = numbers("SpacingBetweenSlices", 1) or numbers("SliceThickness", 1) or (1.0,)
+    return Frame(
+        file=file,
+        index=index,
+        position=position,
+        orientation=orientation,
+        spacing=spacing,
+        thickness=distance[0] if distance[0] > 0 else 1.0,
+        slope=(numbers("RescaleSlope", 1) or (1.0,))[0],
+        intercept=(numbers("RescaleIntercept", 1) or (0.0,))[0],
+    )

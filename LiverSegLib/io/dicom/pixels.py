@@ -1,0 +1,122 @@
+"""Pixels of ordered frames as one array of rescaled values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom.frames import Frame
+from LiverSegLib.io.dicom.gdcm import GdcmDecoder
+from LiverSegLib.io.dicom.headers import ImageFile
+from LiverSegLib.io.limits import check_declared_size
+
+_PIXEL_TAGS = [
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PixelData",
+]
+# A blank slice can shrink to nearly nothing, so that the size of a compressed file says little. Larger images
+# than this (5,792 x 5,792 at 16 bit; scanners make 1,024 x 1,024) are believed only up to a ratio.
+_BELIEVED_BYTES = 1 << 26
+_BELIEVED_RATIO = 1000
+_INT16 = np.iinfo(np.int16)
+
+
+def read_pixels(frames: list[Frame]) -> npt.NDArray[Any]:
+    """Read, decompress and rescale frames of one size.
+
+    Args:
+        frames: in the order of the result.
+
+    Returns:
+        [slice, row, column], int16 if all rescaled values are whole and fit, else float32.
+
+    Raises:
+        InputError: pixels are missing, truncated or in an encoding that cannot be read here.
+    """
+    for file in {frame.file.path: frame.file for frame in frames}.values():
+        _check_declared(file)
+    stack: npt.NDArray[Any] = np.empty((len(frames), *frames[0].file.size), np.int16)
+    slots: dict[Any, list[tuple[int, Frame]]] = {}
+    for slot, frame in enumerate(frames):
+        slots.setdefault(frame.file.path, []).append((slot, frame))
+    with GdcmDecoder() as gdcm:
+        for members in slots.values():
+            stored, is_rescaled = _decode(members[0][1], gdcm)
+            for slot, frame in members:
+                factors = (1.0, 0.0) if is_rescaled else (frame.slope, frame.intercept)
+                values = _rescale(stored[frame.index], *factors)
+                if values.dtype != stack.dtype and stack.dtype == np.int16:
+                    stack = stack.astype(np.float32)
+                stack[slot] = values
+    return stack
+
+
+def _check_declared(file: ImageFile) -> None:
+    """Refuse absurd sizes before memory is asked for."""
+    rows, columns = file.size
+    declared = rows * columns * file.frame_count * file.integer("BitsAllocated", 16) // 8
+    size = file.path.stat().st_size
+    if file.is_compressed:
+        check_declared_size(file.path, declared, max(_BELIEVED_BYTES * file.frame_count, size * _BELIEVED_RATIO))
+        check_declared_size(file.path, file.frame_count, size)
+    else:
+        check_declared_size(file.path, declared, size)
+
+
+def _decode(frame: Frame, gdcm: GdcmDecoder) -> tuple[npt.NDArray[Any], bool]:
+    """All frames of a file [frame, row, column], and whether they are rescaled already."""
+    import pydicom
+
+    file = frame.file
+    shape = (file.frame_count, *file.size)
+    try:
+        return np.reshape(pydicom.dcmread(file.path, specific_tags=_PIXEL_TAGS).pixel_array, shape), False
+    # Decoders raise whatever they like; what matters is whether another one can read it.
+    except Exception as error:
+        if file.is_compressed and file.frame_count == 1:
+            return np.reshape(_decode_with_itk(file, gdcm), shape), True
+        if file.is_compressed:
+            raise InputError(_not_decodable(file)) from error
+        raise InputError(
+            f"{file.path} is truncated or has damaged pixel data; copy or export the series again."
+        ) from error
+
+
+def _decode_with_itk(file: ImageFile, gdcm: GdcmDecoder) -> npt.NDArray[Any]:
+    """One compressed slice through ITK's decoders, which rescale it as well."""
+    try:
+        return gdcm.decode(file.path, file.size)
+    except ValueError as error:
+        raise InputError(_not_decodable(file)) from error
+
+
+def _not_decodable(file: ImageFile) -> str:
+    return (
+        f"{file.path} has pixel data ({file.encoding}) that are damaged or cannot be decompressed here; "
+        "export the series uncompressed."
+    )
+
+
+def _rescale(stored: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
+    """slope * stored + intercept as int16 where that is exact, else as float32."""
+    whole_numbers = slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
+    if stored.dtype.kind in "iu" and whole_numbers:
+        whole = stored.astype(np.int64) * int(slope) + int(intercept)
+        if whole.min() >= _INT16.min and whole.max() <= _INT16.max:
+            return whole.astype(np.int16)
+        return whole.astype(np.float32)
+    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)

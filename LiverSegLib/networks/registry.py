@@ -1,0 +1,225 @@
+"""Networks by name, built from data: MONAI's own, and ours where MONAI has none."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from LiverSegLib.errors import ModelError
+from LiverSegLib.networks.arguments import ARGUMENTS
+
+if TYPE_CHECKING:
+    import torch
+
+# name (the class) -> the keyword arguments that data may set.
+_COMMON = {"spatial_dims", "in_channels", "out_channels", "act", "norm", "dropout"}
+NETWORKS: dict[str, frozenset[str]] = {
+    "UNet": frozenset(
+        _COMMON | {"channels", "strides", "kernel_size", "up_kernel_size", "num_res_units", "bias", "adn_ordering"}
+    ),
+    "AttentionUnet": frozenset((_COMMON - {"act", "norm"}) | {"channels", "strides", "kernel_size", "up_kernel_size"}),
+    "SegResNet": frozenset(
+        (_COMMON - {"dropout"})
+        | {"init_filters", "dropout_prob", "num_groups", "use_conv_final", "blocks_down", "blocks_up", "upsample_mode"}
+    ),
+    "SegResNetDS": frozenset(
+        (_COMMON - {"dropout"}) | {"init_filters", "blocks_down", "blocks_up", "dsdepth", "upsample_mode", "resolution"}
+    ),
+    "DynUNet": frozenset(
+        (_COMMON - {"act", "norm"})
+        | {
+            "kernel_size",
+            "strides",
+            "upsample_kernel_size",
+            "filters",
+            "norm_name",
+            "act_name",
+            "deep_supervision",
+            "deep_supr_num",
+            "res_block",
+            "trans_bias",
+        }
+    ),
+    "BasicUNet": frozenset(_COMMON | {"features", "bias", "upsample"}),
+    "SwinUNETR": frozenset(
+        {
+            "spatial_dims",
+            "in_channels",
+            "out_channels",
+            "patch_size",
+            "depths",
+            "num_heads",
+            "window_size",
+            "qkv_bias",
+            "mlp_ratio",
+            "feature_size",
+            "norm_name",
+            "drop_rate",
+            "attn_drop_rate",
+            "dropout_path_rate",
+            "normalize",
+            "use_checkpoint",
+            "downsample",
+            "use_v2",
+        }
+    ),
+    "DoubleConvUNet": frozenset(_COMMON | {"channels", "upsample"}),
+    "VGG16UNet": frozenset({"spatial_dims", "in_channels", "out_channels", "decoder_channels", "batch_norm"}),
+    "PyramidUNet": frozenset(_COMMON | {"channels", "scales"}),
+}
+# Ours: name -> the module that holds it, imported with the first use because it needs torch.
+OURS = {
+    "DoubleConvUNet": "LiverSegLib.networks.double_conv_unet",
+    "VGG16UNet": "LiverSegLib.networks.vgg_unet",
+    "PyramidUNet": "LiverSegLib.networks.pyramid_unet",
+}
+MAX_PARAMETERS = 500_000_000
+"""Numbers in one network; the largest in use for medical images have a fifth of that."""
+_BY_LOWER_NAME = {name.lower(): name for name in NETWORKS}
+
+
+def canonical_name(name: str) -> str:
+    """The registry's spelling of a network name.
+
+    A full path is accepted too: `monai.networks.nets.UNet` for MONAI's, `LiverSegLib.networks.VGG16UNet` for ours.
+
+    Raises:
+        ModelError: the network is not on the list.
+    """
+    module, _, short = name.rpartition(".")
+    found = _BY_LOWER_NAME.get(short.lower())
+    if module == "LiverSegLib.networks":
+        trusted = found in OURS
+    elif module:
+        in_monai = module == "monai.networks.nets" or module.startswith("monai.networks.nets.")
+        trusted = in_monai and found not in OURS
+    else:
+        trusted = True
+    if found is None or not trusted:
+        raise ModelError(f"The network {name!r} is not supported; use one of {', '.join(sorted(NETWORKS))}.")
+    return found
+
+
+def target_path(name: str) -> str:
+    """What a package writes as the network's `_target_`: MONAI finds its own by name, ours by their path."""
+    name = canonical_name(name)
+    return f"LiverSegLib.networks.{name}" if name in OURS else name
+
+
+def check_arguments(name: str, arguments: dict[str, Any]) -> None:
+    """Refuse arguments that the network does not take, or that are not plain data.
+
+    Raises:
+        ModelError: names the argument.
+    """
+    for key, value in arguments.items():
+        if key not in NETWORKS[name]:
+            raise ModelError(f"The network {name} does not take {key[:60]!r}; remove it from the package.")
+        if not ARGUMENTS[key](value):
+            raise ModelError(f"The network {name} cannot be built with {key} = {str(value)[:60]}; repair the package.")
+
+
+def reduction(name: str, arguments: dict[str, Any]) -> tuple[int, ...]:
+    """What whole images must be multiples of, one number a spatial axis: how far the deepest level is reduced.
+
+    Args:
+        name: a key of `NETWORKS`.
+        arguments: keyword arguments of the network; `spatial_dims` is 3 where they lack it.
+    """
+    name = canonical_name(name)
+    dims = int(arguments.get("spatial_dims", 3))
+    levels = len(arguments.get("channels", ())) - 1
+    if name in ("UNet", "AttentionUnet", "DynUNet"):
+        strides = arguments["strides"] if name == "DynUNet" else arguments["strides"][:levels]
+        factors = [1] * dims
+        for stride in strides:
+            each = stride if isinstance(stride, list | tuple) else [stride] * dims
+            factors = [factor * int(n) for factor, n in zip(factors, each, strict=True)]
+        return tuple(factors)
+    if name == "SegResNetDS" and arguments.get("resolution"):
+        return _anisotropic_reduction(arguments)
+    if name in ("SegResNet", "SegResNetDS"):
+        return (2 ** (len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1),) * dims
+    if name == "SwinUNETR":
+        return (int(arguments.get("patch_size", 2)) ** 5,) * dims
+    if levels < 0:  # no channels given: what the classes have then
+        levels = {"DoubleConvUNet": 3}.get(name, 4)
+    return (2**levels,) * dims
+
+
+def _anisotropic_reduction(arguments: dict[str, Any]) -> tuple[int, ...]:
+    """SegResNetDS leaves out the thick axis at its first levels."""
+    from monai.networks.nets.segresnet_ds import scales_for_resolution
+
+    stages = len(arguments.get("blocks_down", (1, 2, 2, 4)))
+    factors = [1] * len(arguments["resolution"])
+    for scale in list(scales_for_resolution(arguments["resolution"], n_stages=stages))[:-1]:
+        factors = [factor * int(n) for factor, n in zip(factors, scale, strict=True)]
+    return tuple(factors)
+
+
+def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
+    """Build a network with random weights.
+
+    Args:
+        name: a key of `NETWORKS`, upper or lower case.
+        arguments: keyword arguments of that class, plain data.
+
+    Raises:
+        ModelError: unknown network or argument, values that the network cannot be built from, or too large ones.
+    """
+    network_outline(name, arguments)
+    return _built(canonical_name(name), arguments)
+
+
+def network_outline(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
+    """The network without its numbers: names and shapes only, on torch's meta device, which needs no memory.
+
+    Raises:
+        ModelError: as `build_network`.
+    """
+    import torch
+
+    name = canonical_name(name)
+    check_arguments(name, arguments)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), _number_lists_on_cpu():
+        network = _built(name, arguments)
+    count = sum(tensor.numel() for tensor in network.state_dict().values())
+    if count > MAX_PARAMETERS:
+        raise ModelError(
+            f"The network {name} of the package has {count / 1e9:.1f} billion numbers, and {MAX_PARAMETERS / 1e9:.1f} "
+            f"are allowed; it cannot be built from {_short(arguments)}."
+        )
+    return network
+
+
+def _built(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
+    # MONAI is imported only where a network is built: it takes seconds.
+    home = importlib.import_module(OURS.get(name, "monai.networks.nets"))
+    try:
+        network: torch.nn.Module = getattr(home, name)(**arguments)
+    except Exception as error:  # networks check little of what they are given
+        raise ModelError(f"The network {name} cannot be built from {_short(arguments)}: {_short(error)}.") from error
+    return network
+
+
+def _number_lists_on_cpu() -> AbstractContextManager[Any]:
+    """While it lasts, `torch.linspace` gives real numbers: SwinUNETR makes a list of them while it is built."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            if func is torch.linspace:
+                kwargs["device"] = "cpu"
+            return func(*args, **kwargs)
+
+    return Mode()
+
+
+def _short(value: Any) -> str:
+    """One line of bounded length without a full stop."""
+    text = " ".join(str(value).split()).rstrip(".")
+    return text if len(text) <= 300 else text[:297] + "..."

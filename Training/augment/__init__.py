@@ -1,0 +1,1 @@
+"""Augmentation: what CT needs and MONAI lacks, and the pipeline of a recipe."""

@@ -1,0 +1,192 @@
+"""The augmentation of a recipe as one MONAI pipeline: ours for CT, MONAI's for any image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai import transforms as mt
+from torch.nn import functional
+
+from Training.augment import ct as our
+from Training.recipe import Recipe, RecipeError
+from Training.recipe.options import CT_ONLY
+
+KEYS = ("image", "label")
+MODES = ("bilinear", "nearest")
+# Anatomical axis of a letter of `axcodes`.
+AXIS_OF = {"L": "x", "R": "x", "P": "y", "A": "y", "S": "z", "I": "z"}
+CT_AIR = -1000.0
+CONTEXT = 0.125
+GAMMA, BRIGHTNESS = (0.7, 1.5), 0.2
+
+
+def air(recipe: Recipe) -> float:
+    """The value, in prepared images, of what lies outside an image."""
+    if recipe.preprocess.normalize != "window":
+        return 0.0
+    return CT_AIR if recipe.modality == "CT" else recipe.preprocess.window[0]
+
+
+def margin(recipe: Recipe) -> tuple[int, ...]:
+    """Voxels that are read around a patch, so that turning it does not bring in air at its corners."""
+    a = recipe.augment
+    if a.affine + a.any_rotation + a.elastic == 0:
+        return (0,) * recipe.spatial_dims
+    return tuple(int(np.ceil(CONTEXT * n)) for n in recipe.patch_size)
+
+
+def augmentation(recipe: Recipe) -> mt.Compose:
+    """Patch with its margin -> augmented patch, normalised.
+
+    Takes and gives `image` float32 [1, ...] and `label` uint8 [1, ...]. CT transforms, noise and resolution work in
+    the values of prepared images (HU, or normalised), gamma and brightness in those that the network sees.
+    """
+    a, unit, aspect = recipe.augment, _unit(recipe), _aspect(recipe)
+    steps = _organ_transforms(recipe) + _spatial_transforms(recipe) + _flips(recipe)
+    if a.crop > 0:
+        steps.append(RandZoomCropd(a.crop))
+    steps += [
+        our.RandBlurd(a.blur, aspect),
+        our.RandLowResolutiond(a.low_resolution),
+        our.RandNoised(a.noise, aspect, unit),
+    ]
+    grey = [
+        mt.RandAdjustContrastd(["image"], a.gamma, GAMMA),
+        mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness),
+    ]
+    clip = [mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0)] if a.brightness and _windowed(recipe) else []
+    return mt.Compose([*steps, *normalization(recipe), *grey, *clip, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
+
+
+class Typed(mt.Transform):
+    """The last step: every sample leaves as float32 image and uint8 label, or it would not fit into one batch with
+    the others."""
+
+    def __call__(self, case: dict[str, Any]) -> dict[str, Any]:
+        """The case as it is.
+
+        Raises:
+            TypeError: a transform changed a type.
+        """
+        found = tuple(case[key].dtype for key in KEYS)
+        if found != (torch.float32, torch.uint8):
+            raise TypeError(f"the augmentation made image and label {found}; a transform does not keep their types")
+        return case
+
+
+def normalization(recipe: Recipe) -> list[mt.Transform]:
+    """What prepared images still lack to be the network's input: the window, where the recipe has one."""
+    if not _windowed(recipe):
+        return []
+    low, high = recipe.preprocess.window
+    return [mt.ScaleIntensityRanged(["image"], low, high, 0.0, 1.0, clip=True)]
+
+
+def _windowed(recipe: Recipe) -> bool:
+    return recipe.preprocess.normalize == "window"
+
+
+def _aspect(recipe: Recipe) -> float:
+    """Voxels of the first axis that one of the third is long; 1 where the grid is the image's own."""
+    first, _, third = recipe.preprocess.pixdim
+    return third / first if recipe.spatial_dims == 3 and first > 0 and third > 0 else 1.0
+
+
+def _unit(recipe: Recipe) -> float:
+    """What 1 HU of noise is in this recipe's images; 400 HU of soft tissue compare to their whole range."""
+    normalize, (low, high) = recipe.preprocess.normalize, recipe.preprocess.window
+    if normalize == "window":
+        return 1.0 if recipe.modality == "CT" else (high - low) / 400
+    return 1 / 400 if normalize == "percentiles" else 4 / 400
+
+
+def _organ_transforms(recipe: Recipe) -> list[Any]:
+    a = recipe.augment
+    if not any(getattr(a, key) for key in CT_ONLY):
+        return []
+    aspect = _aspect(recipe)
+    tumor = next((value for value, name in recipe.labels.items() if name == "tumor"), None)
+    return [
+        our.RandOrganContrastd(a.organ_contrast),
+        our.RandContrastd(a.contrast),
+        our.RandLesiond(a.lesion, aspect, tumor),
+        our.RandMassd(a.mass, aspect),
+        our.RandFluidd(a.fluid, aspect),
+        our.RandArmsd(a.arms, aspect),
+        our.RandCropFieldd(a.crop_field),
+    ]
+
+
+def _spatial_transforms(recipe: Recipe) -> list[Any]:
+    """Warp, turn, scale, shear, shift, then the patch without its margin; what comes in from outside is air."""
+    a, dims, outside = recipe.augment, recipe.spatial_dims, air(recipe)
+    if not any(margin(recipe)):
+        return []
+    turn = np.deg2rad(a.rotate_degrees)
+    moved: dict[str, Any] = {"mode": MODES, "padding_mode": "zeros"}
+    steps: list[Any] = [mt.ShiftIntensityd(["image"], -outside)]
+    if a.elastic > 0:
+        steps.append(_elastic(a.elastic, dims, moved))
+    if a.any_rotation > 0:
+        full = [np.pi] if dims == 2 else [turn / 2, turn / 2, np.pi]
+        steps.append(mt.RandAffined(KEYS, prob=a.any_rotation, rotate_range=full, **moved))
+    steps += [
+        mt.RandAffined(
+            KEYS,
+            prob=a.affine,
+            spatial_size=recipe.patch_size,
+            rotate_range=[turn] if dims == 2 else [turn / 2, turn / 2, turn],
+            # MONAI scales the sampling grid, so that 1 / scale is the size of the anatomy.
+            scale_range=[(1 / a.scale[1] - 1, 1 / a.scale[0] - 1)] * dims,
+            translate_range=[a.shift] * dims,
+            shear_range=[a.shear] * (2 if dims == 2 else 6),
+            **moved,
+        ),
+        mt.ShiftIntensityd(["image"], outside),
+        # MONAI's spatial transforms give float32; every other transform here keeps the type of the label.
+        mt.CastToTyped(["label"], torch.uint8),
+    ]
+    return steps
+
+
+def _elastic(prob: float, dims: int, moved: dict[str, Any]) -> Any:
+    if dims == 2:
+        return mt.Rand2DElasticd(KEYS, spacing=(32, 32), magnitude_range=(1, 4), prob=prob, **moved)
+    # A warped grid: MONAI's smooth 3D displacement fields take longer than a training step.
+    return mt.RandGridDistortiond(KEYS, num_cells=4, prob=prob, distort_limit=0.1, **moved)
+
+
+def _flips(recipe: Recipe) -> list[Any]:
+    axes = [AXIS_OF[letter] for letter in recipe.preprocess.axcodes][: recipe.spatial_dims]
+    steps = []
+    for name, prob in recipe.augment.flip.items():
+        if name not in axes:
+            raise RecipeError(f"augment.flip names the axis {name}, which a 2D recipe of these axcodes does not have.")
+        steps.append(mt.RandFlipd(KEYS, prob, spatial_axis=axes.index(name)))
+    return steps
+
+
+class RandZoomCropd(mt.RandomizableTransform):
+    """A random box of 60 to 100 % of each side, enlarged to the whole; labels by the nearest voxel."""
+
+    def __init__(self, prob: float, smallest: float = 0.6) -> None:
+        super().__init__(prob)
+        self.smallest = smallest
+
+    def __call__(self, case: dict[str, Any]) -> dict[str, Any]:
+        """Crop `image` and `label` [1, ...] alike and bring them back to their size."""
+        self.randomize(None)
+        if not self._do_transform:
+            return case
+        size = case["image"].shape[1:]
+        box = []
+        for n in size:
+            length = max(1, round(n * self.R.uniform(self.smallest, 1)))
+            start = self.R.randint(0, n - length + 1)
+            box.append(slice(start, start + length))
+        image, label = (torch.as_tensor(case[key])[(slice(None), *box)][None] for key in KEYS)
+        smooth = functional.interpolate(image.float(), size, mode="bilinear" if len(size) == 2 else "trilinear")
+        nearest = functional.interpolate(label.float(), size, mode="nearest-exact")
+        return {**case, "image": smooth[0], "label": nearest[0].to(label.dtype)}

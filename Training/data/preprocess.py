@@ -1,0 +1,109 @@
+"""Raw cases on the model's grid, with the intensities that the network will see."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from LiverSegLib.engine.geometry import ModelGrid, model_grid, to_model_grid
+from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
+from Training.data.readers import RawCase
+from Training.data.readers.case import present
+from Training.recipe import Recipe
+
+Labels = npt.NDArray[np.uint8]
+HU_RANGE = (-1024, 3071)
+_INT16 = (-32768, 32767)
+# Below this width, whole numbers would be too coarse steps of the window.
+_INT16_WIDTH = 100
+_BODY_HU = -500
+_MARGIN = 4
+_CPU = torch.device("cpu")
+
+
+def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labels]:
+    """Image and label of a case on the model's grid [x, y, z].
+
+    The image is int16 before the window, or float32 where whole numbers do not hold it; with any other `normalize`
+    it is float32 after it, taken over the whole volume as inference does. Each label is resampled linearly and the
+    largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels.
+    """
+    prep, volume = recipe.preprocess, raw.volume
+    # A picture that does not tell the size of its pixels is taken as being on the model's grid.
+    pixdim = prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0)
+    grid = model_grid(volume, prep.axcodes, pixdim, prep.size)
+    image = to_model_grid(volume.array, grid, _CPU)
+    label = label_on(raw.label, grid)
+    box = body_box(image.numpy(), recipe) if prep.crop_foreground else (slice(None),) * 3
+    return _normalized(image, recipe)[box], label[box]
+
+
+def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
+    """What `convert` would give, without resampling: size on the model's grid, and voxels of each label value in the
+    raw label, of the whole for 3D recipes and near each slice of the model's grid for 2D ones."""
+    prep = recipe.preprocess
+    grid = model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
+    at = [np.round(grid.positions(axis)).astype(np.intp) for axis in range(3)]
+    shape: tuple[int, ...] = grid.shape
+    first = 0
+    if prep.crop_foreground:
+        nearest = grid.axes.apply(raw.volume.array)[np.ix_(*at)]
+        box = body_box(np.asarray(nearest), recipe)
+        shape = tuple(part.indices(n)[1] - part.indices(n)[0] for part, n in zip(box, grid.shape, strict=True))
+        first = box[2].indices(grid.shape[2])[0]
+    label, classes = grid.axes.apply(raw.label), len(recipe.labels) + 1
+    if recipe.spatial_dims == 3:
+        return shape, [np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()]
+    slices = [label[..., at[2][k]] for k in range(first, first + shape[2])]
+    return shape, [np.bincount(part.ravel(), minlength=classes).tolist() for part in slices]
+
+
+def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
+    prep = recipe.preprocess
+    if prep.normalize == "percentiles":
+        return ScalePercentiles(*prep.percentiles)(image).numpy()
+    if prep.normalize == "zscore":
+        return Normalize(nonzero=True)(image).numpy()
+    low, high = prep.window
+    if high - low < _INT16_WIDTH or low < _INT16[0] or high > _INT16[1]:
+        return image.numpy()
+    allowed = HU_RANGE if recipe.modality == "CT" else _INT16
+    return np.clip(np.round(image.numpy()), *allowed).astype(np.int16)
+
+
+def label_on(label: Labels, grid: ModelGrid) -> Labels:
+    """The label [i, j, k] on the model's grid."""
+    values = [v for v in present(label) if v]
+    shares = [to_model_grid((label == v).astype(np.uint8), grid, _CPU).numpy() for v in values]
+    mask = np.zeros(grid.shape, np.uint8)
+    if not shares:
+        return mask
+    inside = np.sum(shares, axis=0) >= 0.5
+    mask[inside] = np.asarray(values, np.uint8)[np.argmax(shares, axis=0)][inside]
+    for value in values:
+        if not (mask == value).any():
+            mask[_nearest(label == value, grid)] = value
+    return mask
+
+
+def _nearest(inside: npt.NDArray[np.bool_], grid: ModelGrid) -> tuple[npt.NDArray[np.intp], ...]:
+    """The model voxels nearest to the input's."""
+    at = np.nonzero(grid.axes.apply(inside))
+    places = []
+    for axis, index in enumerate(at):
+        nearest = np.round(grid.model_positions(axis)[index]).astype(np.intp)
+        places.append(np.clip(nearest, 0, grid.shape[axis] - 1))
+    return tuple(places)
+
+
+def body_box(image: npt.NDArray[np.generic], recipe: Recipe) -> tuple[slice, ...]:
+    """The box around the body with a margin: above -500 HU in CT, above 0 otherwise (MONAI's CropForeground)."""
+    inside = np.asarray(image) > (_BODY_HU if recipe.modality == "CT" else 0)
+    if not inside.any():
+        return (slice(None),) * 3
+    box = []
+    for axis in range(3):
+        at = np.flatnonzero(inside.any(axis=tuple(n for n in range(3) if n != axis)))
+        box.append(slice(max(int(at[0]) - _MARGIN, 0), int(at[-1]) + 1 + _MARGIN))
+    return tuple(box)

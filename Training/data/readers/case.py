@@ -1,0 +1,129 @@
+"""What readers give: cases as they were drawn, before any grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.volume import Volume
+from Training.errors import DataError, listed
+
+Labels = npt.NDArray[np.uint8]
+_COUNTED = 65535
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """One image with its label, as its source has it.
+
+    Args:
+        name: unique within its source.
+        patient: who decides the split.
+        volume: the image; a picture is one slice [x, y, 1] that runs left and posterior.
+        label: values of the recipe's labels on exactly the volume's grid [i, j, k].
+        spacing_told: False where the file does not tell how large its pixels are; the volume then says 1 mm.
+    """
+
+    name: str
+    patient: str
+    volume: Volume
+    label: Labels
+    spacing_told: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case that a source lists, not yet read.
+
+    Args:
+        name, patient, source: as in `RawCase`, and the source's name.
+        image: its file or DICOM folder; None where it is made on the spot.
+        masks: its label files.
+        read: what reads it.
+        person: who decides the split, `<cohort>_<patient>`; `survey` fills it in.
+    """
+
+    name: str
+    patient: str
+    source: str
+    image: Path | None
+    masks: tuple[Path, ...]
+    read: Callable[[], RawCase]
+    person: str = ""
+
+    def load(self) -> RawCase:
+        """Read image and masks.
+
+        Raises:
+            DataError: they cannot be read or do not match; `file` tells which.
+        """
+        try:
+            return self.read()
+        except DataError:
+            raise
+        except (LiverSegError, OSError) as error:
+            raise DataError(str(error), self.image) from error
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a source's folder.
+
+    Args:
+        entries: its cases.
+        excluded: names that the recipe leaves out and that are there.
+        problems: what is wrong before anything is read, such as two cases of one name.
+        remarks: what is strange but does not stop training, such as a mask without an image.
+    """
+
+    entries: list[Entry]
+    excluded: list[str] = field(default_factory=list)
+    problems: list[DataError] = field(default_factory=list)
+    remarks: list[DataError] = field(default_factory=list)
+
+
+def recode(array: npt.NDArray[Any], values: Mapping[int, int], others: str, file: Path) -> Labels:
+    """A file's label values as the recipe's.
+
+    Args:
+        array: the file's values, any shape.
+        values: file value -> the recipe's label.
+        others: "refuse" or "background": what a value other than 0 means that `values` does not name.
+        file: named in the error.
+
+    Raises:
+        DataError: values that are not whole numbers, or unknown ones where `others` refuses them.
+    """
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"{file} holds {array.dtype} values; a label map of whole numbers is needed.", file)
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or not np.array_equal(array, np.round(array)):
+            raise DataError(f"{file} holds values that are not whole numbers; a label map is needed.", file)
+        array = array.astype(np.int32)
+    found = present(array)
+    unknown = [value for value in found if value != 0 and value not in values]
+    if unknown and others == "refuse":
+        raise DataError(
+            f"{file} holds the label {listed(unknown)}, which the recipe does not name; "
+            "add it to the source's values or set others: background.",
+            file,
+        )
+    label = np.zeros(array.shape, np.uint8)
+    for theirs in found:
+        if theirs in values:
+            label[array == theirs] = values[theirs]
+    return label
+
+
+def present(array: npt.NDArray[Any]) -> list[int]:
+    """The values of a label map of whole numbers, rising."""
+    if array.size and array.min() >= 0 and array.max() <= _COUNTED:
+        # Much quicker than sorting a volume.
+        return [int(v) for v in np.flatnonzero(np.bincount(array.ravel(order="K")))]
+    return [int(v) for v in np.unique(array)]

@@ -1,0 +1,131 @@
+"""Image and mask files that belong together by their names."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from LiverSegLib.io import read_volume
+from LiverSegLib.volume import Volume
+from Training.data.readers import dicom
+from Training.data.readers.case import Entry, Labels, Listing, RawCase, recode
+from Training.data.readers.grids import blamed_on, on_grid_of
+from Training.data.readers.pictures import intensities, is_picture, mask_values, pixel_sizes, read_picture, turned
+from Training.data.readers.templates import case_name, fill, find, inside, pattern
+from Training.errors import DataError
+from Training.recipe.sources import FilesSource
+
+# A usual distance of slices, in mm.
+_SLAB_STEP = 5.0
+
+
+def files_listing(source: FilesSource, data: Path) -> Listing:
+    """The images that match the source's template, with their masks.
+
+    Raises:
+        DataError: a template leaves the data folder, or the folder is missing.
+    """
+    where = f"source {source.name}"
+    found = Listing([])
+    sizes = pixel_sizes(source.spacing, data) if source.spacing else {}
+    templates = {mask.path: pattern(_plain(mask.path)) for mask in source.masks}
+    used: set[Path] = set()
+    for path, text, fields in find(source.image, data, where):
+        # `{name}.png` fits `1-mask.png` too.
+        if any(template.fullmatch(text) for template in templates.values()):
+            continue
+        name = case_name(_plain(source.image), text, fields)
+        masks = tuple(inside(data, _plain(fill(mask.path, fields)), where) for mask in source.masks)
+        used.update(masks)
+        if name in source.exclude:
+            found.excluded.append(name)
+            continue
+        patient = fields.get("patient", name)
+        read = partial(_read, source, name, patient, path, masks, fields, sizes.get(path.name))
+        found.entries.append(Entry(name, patient, source.name, path, masks, read))
+    for template in templates:
+        for path, _, _ in find(template, data, where):
+            if path not in used and not pattern(_plain(source.image)).fullmatch(path.relative_to(data).as_posix()):
+                found.remarks.append(DataError(f"{path} is a mask without an image.", path))
+    return found
+
+
+def _plain(template: str) -> str:
+    return "/".join(part for part in template.split("/") if part not in ("", "."))
+
+
+def _read(
+    source: FilesSource,
+    name: str,
+    patient: str,
+    image: Path,
+    masks: tuple[Path, ...],
+    fields: dict[str, str],
+    pixel_mm: tuple[float, float] | None,
+) -> RawCase:
+    for mask in masks:
+        if not mask.exists():
+            raise DataError(f"{image} has no mask {mask}.", mask)
+    volume, told = _image(source, image, fields, pixel_mm)
+    label = np.zeros(volume.array.shape, np.uint8)
+    for number, path in enumerate(masks):
+        mine = _mask(source, number, path, volume, told, fields)
+        label = np.where(mine > 0, mine, label)
+    if source.slab > 0 and volume.array.shape[2] == 1:
+        volume, label = _slab(volume, label, source.slab)
+    return RawCase(name, patient, volume, label, told)
+
+
+def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labels]:
+    """One slice as several equal ones, `thickness` mm from the first edge to the last: nothing changes between them."""
+    count = max(2, round(thickness / _SLAB_STEP))
+    affine = volume.affine.copy()
+    affine[:3, 2] *= thickness / count / np.linalg.norm(affine[:3, 2])
+    array = np.repeat(volume.array, count, axis=2)
+    return Volume(array, affine, volume.name, volume.modality), np.repeat(label, count, axis=2)
+
+
+def _image(
+    source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: tuple[float, float] | None
+) -> tuple[Volume, bool]:
+    """The image, and whether the size of its voxels is known."""
+    if path.is_file() and is_picture(path):
+        grey = turned(read_picture(path, "image"), source, fields)
+        x, y = pixel_mm or (1.0, 1.0)  # a picture runs left and posterior
+        volume = Volume(intensities(grey, source)[..., None], np.diag([-x, -y, 1.0, 1.0]), path.name)
+        return volume, pixel_mm is not None
+    if path.is_file() and dicom.is_dicom(path):
+        volume, told = dicom.read_slice(path)
+    else:
+        volume, told = read_volume(path), True
+    if source.window is None and source.black is None:
+        return volume, told
+    values = intensities(volume.array, source)
+    return Volume(values, volume.affine, volume.name, volume.modality), told
+
+
+def _mask(source: FilesSource, number: int, path: Path, volume: Volume, told: bool, fields: dict[str, str]) -> Labels:
+    mask = source.masks[number]
+    if path.is_file() and is_picture(path):
+        flat = turned(read_picture(path, "mask"), source, fields)
+        return _same_size(mask_values(flat, mask, path)[..., None], volume, path)
+    if path.is_file() and dicom.is_dicom(path):
+        values = dicom.read_mask(path, volume)
+    else:
+        with blamed_on(path):
+            read = read_volume(path)
+            # An image that does not tell its place cannot be compared but in size.
+            values = on_grid_of(volume, read) if told else read.array
+    values = _same_size(values, volume, path)
+    if mask.above is not None:
+        return np.asarray((values > mask.above) * np.uint8(mask.label), dtype=np.uint8)
+    return recode(values, mask.values, mask.others, path)
+
+
+def _same_size(values: Labels, volume: Volume, path: Path) -> Labels:
+    if values.shape != volume.array.shape:
+        mine, other = ("x".join(str(n) for n in array.shape) for array in (values, volume.array))
+        raise DataError(f"{path} is of size {mine}, its image {volume.name} of {other}; they must match.", path)
+    return values

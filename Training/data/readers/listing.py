@@ -1,0 +1,62 @@
+"""The cases that a source holds, found without reading a voxel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from Training.data.readers.case import Entry, Listing
+from Training.data.readers.files import files_listing
+from Training.data.readers.made import empty_listing, phantom_listing
+from Training.data.readers.msd import msd_listing
+from Training.errors import DataError
+from Training.recipe.sources import EmptySource, FilesSource, MsdSource, Source
+
+
+def survey(source: Source, data: Path) -> Listing:
+    """What lies in a source's folder, problems included.
+
+    Args:
+        source: a recipe's source.
+        data: the folder that its paths are relative to.
+
+    Raises:
+        DataError: the folder is missing or cannot be listed at all.
+    """
+    if isinstance(source, FilesSource):
+        found = files_listing(source, data)
+    elif isinstance(source, MsdSource):
+        found = msd_listing(source, data)
+    elif isinstance(source, EmptySource):
+        found = empty_listing(source, data)
+    else:
+        found = phantom_listing(source)
+    found.entries[:] = [replace(entry, person=source.person(entry.patient)) for entry in found.entries]
+    if not found.entries and not found.problems:
+        raise DataError(f"The source {source.name} holds no case; check its folder below {data}.", data)
+    missing = set(getattr(source, "exclude", [])) - set(found.excluded)
+    found.problems.extend(
+        DataError(f"The source {source.name} excludes {name}, which is not there; correct the name.")
+        for name in sorted(missing)
+    )
+    names = [entry.name for entry in found.entries]
+    for name in sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
+        files = [str(entry.image) for entry in found.entries if entry.name == name]
+        found.problems.append(DataError(f"{' and '.join(files)} are both called {name}; rename one of them."))
+    return found
+
+
+def list_cases(source: Source, data: Path) -> list[Entry]:
+    """The cases of a source.
+
+    Args:
+        source: a recipe's source.
+        data: the folder that its paths are relative to.
+
+    Raises:
+        DataError: the folder is missing, holds no case, or two of one name.
+    """
+    found = survey(source, data)
+    if found.problems:
+        raise found.problems[0]
+    return found.entries

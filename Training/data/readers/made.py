@@ -1,0 +1,59 @@
+"""Cases without files of labels: phantoms and parts of a volume that show nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from LiverSegLib.volume import Volume
+from Training.data.readers.case import Entry, Listing, RawCase
+from Training.data.readers.templates import inside
+from Training.errors import DataError
+from Training.recipe.sources import EmptySource, PhantomSource
+
+
+def phantom_listing(source: PhantomSource) -> Listing:
+    """One entry a phantom; the same seed gives the same phantoms."""
+    rng = np.random.default_rng(source.seed)
+    entries = []
+    for number in range(source.count):
+        hard = rng.random(4) < source.hard_fraction * np.array([0.5, 0.5, 0.3, 0.6])
+        name = f"{number:03d}"
+        read = partial(_phantom, source, number, tuple(bool(h) for h in hard))
+        entries.append(Entry(name, name, source.name, None, (), read))
+    return Listing(entries)
+
+
+def _phantom(source: PhantomSource, number: int, hard: tuple[bool, ...]) -> RawCase:
+    from Training.data.phantoms import make_phantom
+
+    mass, ascites, arms, trunk = hard
+    phantom = make_phantom(
+        source.seed + number, mass=mass, ascites=ascites, arms=arms, coverage="trunk" if trunk else "abdomen"
+    )
+    label = np.zeros(phantom.labelmap.shape, np.uint8)
+    for theirs, ours in source.labels.items():
+        label[phantom.labelmap == theirs] = ours
+    return RawCase(f"{number:03d}", f"{number:03d}", phantom.volume, label)
+
+
+def empty_listing(source: EmptySource, data: Path) -> Listing:
+    """The one volume whose slices hold nothing."""
+    path = inside(data, source.image, f"source {source.name}")
+    return Listing([Entry(source.name, source.name, source.name, path, (), partial(_empty, source, path))])
+
+
+def _empty(source: EmptySource, path: Path) -> RawCase:
+    from LiverSegLib.io import read_volume
+
+    volume = read_volume(path)
+    first, stop = source.slices
+    size = volume.array.shape[2]
+    if not 0 <= first < stop <= size:
+        raise DataError(f"{source.name}: slices {first} to {stop} are not in {source.image}, which has {size}.", path)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * first
+    part = Volume(volume.array[:, :, first:stop], affine, volume.name, volume.modality)
+    return RawCase(source.name, source.name, part, np.zeros(part.array.shape, np.uint8))

@@ -1,0 +1,74 @@
+"""Folders in the layout of the Medical Segmentation Decathlon (https://doi.org/10.1038/s41467-022-30695-9)."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from LiverSegLib.io import read_volume
+from Training.data.readers.case import Entry, Listing, RawCase, recode
+from Training.data.readers.grids import blamed_on, on_grid_of
+from Training.data.readers.templates import inside
+from Training.errors import DataError
+from Training.recipe.sources import MsdSource
+
+
+def msd_listing(source: MsdSource, data: Path) -> Listing:
+    """The training cases that dataset.json lists.
+
+    Raises:
+        DataError: dataset.json is missing, damaged, lists nothing or points outside its folder.
+    """
+    folder = inside(data, source.folder, f"source {source.name}")
+    file = folder / "dataset.json"
+    found = Listing([])
+    named: set[Path] = set()
+    for item in _training_list(folder):
+        try:
+            image, label = (inside(folder, str(item[key]), str(file)) for key in ("image", "label"))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{file} lists a case without an image and a label: {item}.", file) from error
+        named.add(image)
+        name = image.name.split(".")[0]
+        if name in source.exclude:
+            found.excluded.append(name)
+        else:
+            found.entries.append(Entry(name, name, source.name, image, (label,), partial(_case, source, image, label)))
+    for path in sorted({path for image in named for path in image.parent.glob("*.nii*")} - named):
+        if not path.name.startswith("."):
+            found.remarks.append(DataError(f"{path} is not listed in dataset.json and will not be used.", path))
+    return found
+
+
+def _training_list(folder: Path) -> list[Any]:
+    file = folder / "dataset.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "training" not in content and "channel_names" in content:
+            raise DataError(_nnunet_hint(file, content), file)
+        listed = content["training"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} holds no readable dataset.json with a training list.", file) from error
+    if not isinstance(listed, list) or not listed:
+        raise DataError(f"{file} has an empty training list.", file)
+    return listed
+
+
+def _nnunet_hint(file: Path, content: dict[str, Any]) -> str:
+    """What to write for a folder of nnU-Net version 2, whose dataset.json lists no cases."""
+    ending = str(content.get("file_ending", ".nii.gz"))
+    where = f"{file.parent.name}/imagesTr/{{name}}_0000{ending}"
+    return (
+        f"{file} is of nnU-Net version 2, which lists no cases; use a source of kind: files with image: '{where}' and "
+        f"masks: [{{path: '{file.parent.name}/labelsTr/{{name}}{ending}', values: {{1: 1}}}}] instead."
+    )
+
+
+def _case(source: MsdSource, image: Path, label: Path) -> RawCase:
+    name = image.name.split(".")[0]
+    volume = read_volume(image)
+    with blamed_on(label):
+        values = on_grid_of(volume, read_volume(label))
+    return RawCase(name, name, volume, recode(values, source.labels, source.others, label))

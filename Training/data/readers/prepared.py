@@ -1,0 +1,164 @@
+"""The index of a prepared folder, and the way back to the raw cases behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from LiverSegLib.volume import Volume
+from Training.data.readers.case import Entry, RawCase
+from Training.data.readers.listing import survey
+from Training.data.split import divide
+from Training.errors import DataError
+from Training.recipe import Recipe, load_recipe
+from Training.recipe.options import Preprocess, Split
+from Training.recipe.sources import Source
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prepared case as index.json lists it.
+
+    Args:
+        id: name of its files, `<source>_<case>`, for slices of volumes `<source>_<case>_<slice>`.
+        patient: `<cohort>_<patient>`; the cohort is the source's name unless the recipe says otherwise.
+        source: the source's name.
+        split: "train", "val" or "test".
+        voxels: how many have each label value, the background's first.
+        volume: `<source>_<case>` of the volume that this is a slice of; "" where it is a whole image.
+    """
+
+    id: str
+    patient: str
+    source: str
+    split: str
+    voxels: list[int]
+    volume: str = ""
+
+    @property
+    def foreground(self) -> int:
+        """Voxels of any label."""
+        return sum(self.voxels[1:])
+
+
+def write_index(folder: Path, recipe: Recipe, data: Path, cases: list[Case]) -> None:
+    """index.json: what was prepared, how and from where."""
+    index = {
+        "recipe": recipe.name,
+        "spatial_dims": recipe.spatial_dims,
+        "labels": recipe.labels,
+        "preprocess": recipe.preprocess.model_dump(),
+        "split": recipe.split.model_dump(),
+        "seed": recipe.seed,
+        "data": str(data.resolve()),
+        "cases": [asdict(case) for case in cases],
+    }
+    (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def load_index(folder: Path, recipe: Recipe) -> list[Case]:
+    """The cases of a prepared folder, divided as `recipe` wants.
+
+    Another `split` or `seed` than the prepared one, for example the next fold, needs no new preparation.
+
+    Raises:
+        DataError: the folder was not prepared, or for another grid or other labels.
+    """
+    index = _read_index(folder)
+    try:
+        same_grid = Preprocess(**index["preprocess"]) == recipe.preprocess
+        same_split = Split(**index["split"]) == recipe.split and index["seed"] == recipe.seed
+        cases = [Case(**case) for case in index["cases"]]
+        labels, dims = {int(value): name for value, name in index["labels"].items()}, index["spatial_dims"]
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise DataError(f"{folder}/index.json is damaged or of another version; run prepare again.") from error
+    if not same_grid:
+        raise DataError(f"{folder} was prepared with another grid or window; run prepare again.")
+    if labels != recipe.labels or dims != recipe.spatial_dims:
+        raise DataError(f"{folder} was prepared for {dims}D and the labels {labels}; run prepare again.")
+    if same_split:
+        return cases
+    split = divide(patients_of(cases, recipe), recipe.split, recipe.seed, Path(index["data"])).of
+    return [replace(case, split=split[case.patient]) for case in cases]
+
+
+def patients_of(cases: list[Case], recipe: Recipe) -> dict[str, list[str]]:
+    """Cohort -> its patients."""
+    cohorts = {source.name: source.cohort or source.name for source in recipe.sources}
+    found: dict[str, dict[str, None]] = {}
+    for case in cases:
+        found.setdefault(cohorts.get(case.source, case.source), {})[case.patient] = None
+    return {source: list(patients) for source, patients in found.items()}
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no prepared data; run `python -m Training prepare` first.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}/index.json cannot be read; run prepare again.") from error
+    return index if isinstance(index, dict) else {}
+
+
+def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> Iterator[RawCase]:
+    """The raw cases behind a prepared folder: what the engine gets when it is evaluated.
+
+    Args:
+        folder: the prepared folder; the data still lies where it was prepared from.
+        split: "train", "val", "test" or "all".
+        recipe: whose split counts, for example a run's of another fold; None: the prepared one.
+
+    Yields:
+        One case at a time; names are `<source>_<case>`. A picture that does not tell the size of its pixels is on
+        the grid that the model expects, as it was in training.
+
+    Raises:
+        DataError: no such split, or the data has gone.
+    """
+    recipe = recipe or load_recipe(folder / "recipe.yaml")
+    for source, entry in _entries(folder, split, recipe):
+        raw = entry.load()
+        yield replace(raw, name=f"{source.name}_{raw.name}", patient=entry.person, volume=_sized(raw, recipe))
+
+
+def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
+    """How many cases `prepared_cases` gives.
+
+    Raises:
+        DataError: no such split, or the data has gone.
+    """
+    return sum(1 for _ in _entries(folder, split, recipe))
+
+
+def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[tuple[Source, Entry]]:
+    """The cases of a split, not yet read."""
+    if split not in ("train", "val", "test", "all"):
+        raise DataError(f"There is no split {split!r}; name train, val, test or all.")
+    cases = load_index(folder, recipe)
+    wanted = {case.patient for case in cases if split in (case.split, "all")}
+    if not wanted:
+        raise DataError(f"The split {split} of {folder} is empty.")
+    data = Path(_read_index(folder)["data"])
+    for source in recipe.sources:
+        for entry in survey(source, data).entries:
+            if entry.person in wanted:
+                yield source, entry
+
+
+def _sized(raw: RawCase, recipe: Recipe) -> Volume:
+    if raw.spacing_told:
+        return raw.volume
+    pixdim = np.array(recipe.inference.pixdim or recipe.preprocess.pixdim)
+    factors = np.where(pixdim > 0, pixdim, 1.0)
+    # The picture's axes are x, y, z, whatever order the model has them in.
+    axcodes = recipe.preprocess.axcodes
+    order = [next(n for n, code in enumerate(axcodes) if code in pair) for pair in ("LR", "PA", "IS")]
+    affine = raw.volume.affine @ np.diag([*factors[order], 1.0])
+    return Volume(raw.volume.array, affine, raw.volume.name, raw.volume.modality)

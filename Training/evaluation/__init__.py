@@ -1,0 +1,1 @@
+"""How good a model is: metrics, lesions, statistics, comparisons, altered cases, predictions."""

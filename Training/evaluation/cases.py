@@ -1,0 +1,196 @@
+"""What is evaluated: images with a reference, from a prepared folder, an MSD folder or a YAML list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.io import read_volume
+from LiverSegLib.volume import Volume, label_for
+from Training.data.readers import count_prepared, on_grid_of, prepared_cases
+from Training.errors import DataError
+from Training.recipe import Recipe, load_recipe
+from Training.recipe.options import Part
+
+
+@dataclass(frozen=True)
+class LabelledVolume:
+    """One image and what a person drew on it.
+
+    Args:
+        name: unique in its list.
+        volume: the image.
+        reference: uint8 [i, j, k] on the volume's grid, 0 for background and n for `names[n - 1]`; None where
+            nobody drew one.
+        names: the labels that were drawn, lower case; an absent label is not the same as an empty one.
+        patient: whose image it is; the name where that is not known.
+    """
+
+    name: str
+    volume: Volume
+    reference: npt.NDArray[np.uint8] | None
+    names: tuple[str, ...] = ("liver",)
+    patient: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The patient, for statistics."""
+        return self.patient or self.name
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A case that could not be loaded, and the sentence that says why."""
+
+    name: str
+    reason: str
+
+
+class CaseEntry(Part):
+    """One entry of a YAML list.
+
+    `values` are the reference's voxel values of the liver, lesions included; `labels` tells the meaning of each
+    value instead, for example {1: liver, 2: tumor}. Several cases of one `patient` count as one in statistics.
+    Without a label file the case is run for its picture and volume only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    image: str
+    label: str | None = None
+    values: list[int] = Field(default=[])
+    labels: dict[int, str] = Field(default={})
+    patient: str = ""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> CaseEntry:
+        if self.values and self.labels:
+            raise ValueError(f"case {self.name!r} has both values and labels; give one of them")
+        return self
+
+    @property
+    def meaning(self) -> dict[int, str]:
+        """What the reference's values mean."""
+        return self.labels or dict.fromkeys(self.values or [1], "liver")
+
+
+def count_cases(where: Path, split: str = "val", changes: list[str] | None = None) -> int | None:
+    """How many cases `load_cases` gives, found without reading an image; None where that cannot be told."""
+    try:
+        if (where / "index.json").is_file():
+            return count_prepared(where, split, load_recipe(where / "recipe.yaml", changes))
+        return len(_msd_entries(where) if where.is_dir() else _listed_entries(where))
+    except LiverSegError:
+        return None  # what is wrong is said when they are loaded
+
+
+def load_cases(
+    where: Path, data: Path = Path(), split: str = "val", changes: list[str] | None = None
+) -> Iterator[LabelledVolume | Unreadable]:
+    """Cases with their references, loaded one at a time.
+
+    Args:
+        where: a folder of `prepare`, an MSD folder with dataset.json, or a YAML list of `CaseEntry`.
+        data: what the paths in a YAML list are relative to.
+        split: of a prepared folder: "val", "test", "train" or "all".
+        changes: "key=value" for a prepared folder's recipe, for example ["split.fold=2"].
+
+    Yields:
+        The cases; `Unreadable` for one that cannot be read or whose reference does not fit.
+
+    Raises:
+        DataError: there is no list, or it is wrong.
+    """
+    if (where / "index.json").is_file():
+        yield from _prepared(where, split, load_recipe(where / "recipe.yaml", changes))
+        return
+    entries = _msd_entries(where) if where.is_dir() else _listed_entries(where)
+    if not entries:
+        raise DataError(f"{where} lists no case; add some.")
+    twice = _repeated([entry.name for entry in entries])
+    if twice is not None:
+        raise DataError(f"{where} has two cases called {twice}; give each a name of its own.")
+    for entry in entries:
+        try:
+            yield _load(entry, where if where.is_dir() else data)
+        except LiverSegError as error:
+            yield Unreadable(entry.name, str(error))
+
+
+def _prepared(folder: Path, split: str, recipe: Recipe) -> Iterator[LabelledVolume | Unreadable]:
+    names = names_of(recipe.labels)
+    count = 0
+    try:
+        for raw in prepared_cases(folder, split, recipe):
+            count += 1
+            reference = as_classes(raw.label, recipe.labels)
+            yield LabelledVolume(raw.name, raw.volume, reference, names, raw.patient)
+    except DataError as error:
+        if not count:
+            raise
+        yield Unreadable(f"number {count + 1} and on", str(error))
+
+
+def _msd_entries(folder: Path) -> list[CaseEntry]:
+    try:
+        listing = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        labels = {int(value): str(name) for value, name in listing["labels"].items() if int(value) > 0}
+        pairs = [(str(e["image"]), str(e["label"])) for e in listing["training"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder} is neither a prepared folder nor holds a readable dataset.json with labels and training."
+        ) from error
+    return [CaseEntry(name=Path(i).name.split(".")[0], image=i, label=m, labels=labels) for i, m in pairs]
+
+
+def _listed_entries(listing: Path) -> list[CaseEntry]:
+    try:
+        return [CaseEntry(**entry) for entry in yaml.safe_load(listing.read_text(encoding="utf-8"))]
+    except FileNotFoundError as error:
+        raise DataError(f"{listing} does not exist; give a prepared folder, an MSD folder or a YAML list.") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise DataError(f"{listing} is not a list of cases: {key} {problem['msg']}.") from error
+    except (OSError, ValueError, yaml.YAMLError, TypeError) as error:
+        raise DataError(f"{listing} is not a list of cases with name, image and label.") from error
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _load(entry: CaseEntry, data: Path) -> LabelledVolume:
+    volume = read_volume(data / entry.image)
+    if entry.label is None:
+        return LabelledVolume(entry.name, volume, None, (), entry.patient)
+    drawn = on_grid_of(volume, read_volume(data / entry.label))
+    return LabelledVolume(entry.name, volume, as_classes(drawn, entry.meaning), names_of(entry.meaning), entry.patient)
+
+
+def names_of(labels: Mapping[int, str]) -> tuple[str, ...]:
+    """The names that `labels` gives to values, each once, as models write them (cancer is tumor)."""
+    return tuple(dict.fromkeys(label_for(value, name).name for value, name in sorted(labels.items())))
+
+
+def as_classes(array: npt.NDArray[Any], labels: Mapping[int, str]) -> npt.NDArray[np.uint8]:
+    """A label map as numbers of `names_of(labels)`, counted from 1; values without a name become 0."""
+    names = names_of(labels)
+    classes = np.zeros(array.shape, np.uint8)
+    for value, name in labels.items():
+        classes[array == value] = names.index(label_for(value, name).name) + 1
+    return classes

@@ -1,0 +1,188 @@
+"""Evaluation through the same engine that users run, case by case."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.volume import Result
+from Training.errors import DataError
+from Training.evaluation.cases import LabelledVolume, Unreadable
+from Training.evaluation.lesions import match_lesions
+from Training.evaluation.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
+from Training.evaluation.scores import CaseScore, Scores, new_folder, summarize, write_scores
+from Training.recipe.regions import region
+from Training.reports.evaluation_report import write_report
+
+log = logging.getLogger(__name__)
+Classes = npt.NDArray[np.uint8]
+_SAVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Result and reference as classes of one numbering: 0 background, n for `names[n - 1]` of the model.
+
+    `common` are the names that both have.
+    """
+
+    names: tuple[str, ...]
+    common: frozenset[str]
+    found: Classes
+    reference: Classes | None
+
+    def mask(self, classes: Classes, name: str) -> Mask:
+        """Where `name` is; the liver holds its tumours."""
+        mask: Mask = region(classes, name, {known: n for n, known in enumerate(self.names, start=1)})
+        return mask
+
+
+def _compared(case: LabelledVolume, result: Result) -> _Compared:
+    """Bring both to one numbering.
+
+    Labels that only one of the two has cannot be compared: a tumour is liver then, anything else background.
+    """
+    names = tuple(label.name for label in result.labels)
+    if case.reference is None:
+        table = _table({label.value: label.name for label in result.labels}, names, frozenset(names))
+        return _Compared(names, frozenset(), table[result.labelmap], None)
+    common = frozenset(names) & frozenset(case.names)
+    if not common:
+        raise DataError(
+            f"{case.name}: the reference has {', '.join(case.names)} but the model segments {', '.join(names)}; "
+            "give both the same names."
+        )
+    found = _table({label.value: label.name for label in result.labels}, names, common)
+    drawn = _table(dict(enumerate(case.names, start=1)), names, common)
+    return _Compared(names, common, found[result.labelmap], drawn[case.reference])
+
+
+def _table(values: dict[int, str], names: tuple[str, ...], common: frozenset[str]) -> Classes:
+    """The class number of each voxel value."""
+    table = np.zeros(256, np.uint8)
+    for value, name in values.items():
+        stands_for = "liver" if name == "tumor" and name not in common else name
+        if stands_for in common:
+            table[value] = names.index(stands_for) + 1
+    return table
+
+
+def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_MM) -> CaseScore:
+    """Compare a result with its reference, label by label.
+
+    Args:
+        case: image and reference; labels are matched by name, the liver includes its tumours.
+        result: what the model found, on the same grid.
+        tolerance_mm: of the normalised surface Dice.
+
+    Raises:
+        DataError: model and reference have no label in common.
+    """
+    both = _compared(case, result)
+    rows: list[LabelScore] = []
+    lesions = None
+    for name in both.names:
+        found = both.mask(both.found, name)
+        reference = None
+        if both.reference is not None and name in both.common:
+            reference = both.mask(both.reference, name)
+        rows.append(label_score(name, found, reference, case.volume, tolerance_mm))
+        if name == "tumor" and reference is not None:
+            lesions = match_lesions(found, reference, case.volume.affine)
+    confusion = None
+    if both.reference is not None:
+        confusion = confusion_matrix(both.reference, both.found, len(both.names) + 1).tolist()
+    return CaseScore(
+        case=case.name,
+        patient=case.owner,
+        labels=rows,
+        confusion=confusion,
+        lesions=lesions,
+        seconds=sum(result.timings.values()),
+        warnings=" ".join(result.warnings),
+    )
+
+
+def evaluate(
+    cases: Iterable[LabelledVolume | Unreadable],
+    segmenter: Segmenter,
+    out: Path | None = None,
+    title: str = "",
+    command: str = "",
+    pictures_below: float = 1.0,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> Scores:
+    """Segment and score every case; one that fails is listed with its reason and does not stop the others.
+
+    Args:
+        cases: what to evaluate, loaded one at a time.
+        segmenter: the model.
+        out: folder for scores.csv, scores.json, report.html and pictures; None for none.
+        title, command: what the scores say of themselves.
+        pictures_below: which cases get a picture: those without a reference, or with a Dice up to this.
+        tolerance_mm: of the normalised surface Dice.
+    """
+    labels = [label.name for label in segmenter.package.labels]
+    scored: list[CaseScore] = []
+    pictures = None if out is None else new_folder(out / "pictures")
+    saved = time.monotonic()
+
+    def together() -> Scores:
+        return summarize(scored, labels, tolerance_mm, title, command, segmenter.package.title)
+
+    try:
+        for case in cases:
+            scored.append(_one(case, segmenter, tolerance_mm, pictures, len(scored), pictures_below))
+            if out and time.monotonic() - saved > _SAVE_SECONDS:  # so that little is lost if the process is killed
+                write_scores(out, together())
+                saved = time.monotonic()
+    finally:
+        scores = together()
+        if out and scored:
+            write_scores(out, scores)
+            write_report(out, scores)
+    return scores
+
+
+def _one(
+    case: LabelledVolume | Unreadable,
+    segmenter: Segmenter,
+    tolerance_mm: float,
+    pictures: Path | None,
+    number: int,
+    pictures_below: float,
+) -> CaseScore:
+    if isinstance(case, Unreadable):
+        return CaseScore(case=case.name, patient=case.name, error=case.reason)
+    try:
+        result = segmenter.segment(case.volume)
+        made = score(case, result, tolerance_mm)
+    except LiverSegError as error:
+        log.warning("%s: %s", case.name, error)
+        return CaseScore(case=case.name, patient=case.owner, error=str(error))
+    if pictures is None or (made.confusion is not None and made.worst_dice > pictures_below):
+        return made
+    # The number keeps names apart that differ only in signs that file names cannot have.
+    file = f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)[:80]}.png"
+    _draw(pictures / file, case, result)
+    return made.model_copy(update={"picture": f"pictures/{file}"})
+
+
+def _draw(path: Path, case: LabelledVolume, result: Result) -> None:
+    from LiverSegLib.pictures import save_slice_grid
+    from Training.reports.plots import save_triplet
+
+    reference = None if case.reference is None else _compared(case, result).reference
+    if reference is None:
+        save_slice_grid(path, case.volume, result)
+    else:
+        save_triplet(case.volume, reference, result.labelmap, result.labels, path)

@@ -1,0 +1,123 @@
+"""Which images a list of files and folders holds, and what each is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from LiverSegLib.cli.outputs import case_name
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.picture import PICTURES
+
+_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image. `path`: a file, of a DICOM series any of its files. `single`: a DICOM file that is read alone."""
+
+    path: Path
+    name: str
+    single: bool = False
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the file is a plain picture, which knows no place in a patient."""
+        return self.path.suffix.lower() in PICTURES
+
+
+def find_inputs(paths: Sequence[Path], out: Path, *, slices: bool = False) -> list[Input]:
+    """The images that `paths` name, each with a name of its own.
+
+    Folders are searched with all their subfolders for NIfTI, NRRD, MetaImage, PNG, JPEG, BMP, TIFF, .npy and DICOM,
+    but not for what lies in `out`, hidden files, and other formats. CT and MR slices of one DICOM series in a
+    folder are one image, X-rays are one each.
+
+    Args:
+        paths: files and folders.
+        out: where results go.
+        slices: every DICOM file is an image of its own.
+
+    Raises:
+        InputError: a path does not exist, or nothing was found.
+    """
+    found: list[Input] = []
+    dicom: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")
+        if path.is_dir():
+            found += _in_folder(path, out, slices=slices)
+        elif _is_dicom(path):
+            dicom.append(path)
+        else:
+            found.append(Input(path, case_name(path)))
+    found += _dicom(dicom, slices=slices)
+    if not found:
+        raise InputError(f"{', '.join(map(str, paths))} holds no image; name files or a folder of images.")
+    return _with_unique_names(found)
+
+
+def _in_folder(folder: Path, out: Path, *, slices: bool) -> Iterator[Input]:
+    dicom: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or not path.is_file() or path.resolve().is_relative_to(out.resolve()):
+            continue
+        if path.name.lower().endswith((*_VOLUMES, *PICTURES)):
+            yield Input(path, case_name(path))
+        elif _is_dicom(path):
+            dicom.append(path)
+    yield from _dicom(dicom, slices=slices)
+
+
+def _dicom(paths: Sequence[Path], *, slices: bool) -> Iterator[Input]:
+    """One input for each series in each folder, or for each file that is a picture of its own."""
+    from LiverSegLib.io.dicom.headers import read_header
+
+    seen: set[tuple[Path, str]] = set()
+    for path in paths:
+        try:
+            file = read_header(path)
+        except InputError:  # reading it again tells why, in its place in the summary
+            yield Input(path, case_name(path))
+            continue
+        if file is None and not _has_mark(path):
+            yield Input(path, case_name(path))
+        if file is None or file.text("Modality") == "SEG":
+            continue
+        if slices or file.is_xray:
+            yield Input(path, case_name(path), single=slices)
+            continue
+        series = (path.parent, file.text("SeriesInstanceUID"))
+        if series not in seen:
+            seen.add(series)
+            yield Input(path, path.resolve().parent.name)
+
+
+def _is_dicom(path: Path) -> bool:
+    """By its mark; a .dcm without one is taken too, so that it is reported."""
+    return path.suffix.lower() == ".dcm" or _has_mark(path)
+
+
+def _has_mark(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _with_unique_names(found: list[Input]) -> list[Input]:
+    """a.png and a.jpg would overwrite each other's results: the second becomes a_2. Nor may a_labels.png be one."""
+    taken: set[str] = set()
+    unique = []
+    for item in found:
+        name, number = item.name, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{item.name}_{number}"
+        taken |= {name.lower(), f"{name}_labels".lower()}
+        unique.append(replace(item, name=name))
+    return unique

@@ -1,0 +1,132 @@
+"""The tail test: real or phantom cases altered in the ways that break networks in the clinic.
+
+Each alteration is deterministic and acts on a case resampled to 2 mm, image and reference together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+
+from LiverSegLib.engine.geometry import model_grid, to_model_grid
+from LiverSegLib.volume import Volume
+from Training.augment import ct as augment
+from Training.evaluation.cases import LabelledVolume
+from Training.evaluation.metrics import Mask
+
+Array = npt.NDArray[np.float32]
+SPACING = 2.0
+AIR = -1000.0
+
+
+def resampled(case: LabelledVolume) -> LabelledVolume:
+    """The case on an LPS grid of 2 mm (thicker slices are kept), with the organ as its only label.
+
+    The organ is everything that was drawn: the liver with its tumours.
+    """
+    spacing = sorted(case.volume.spacing)
+    pixdim = (SPACING, SPACING, SPACING if spacing[-1] <= SPACING else -1.0)
+    grid = model_grid(case.volume, "LPS", pixdim)
+    cpu = torch.device("cpu")
+    image = to_model_grid(case.volume.array, grid, cpu).numpy()
+    assert case.reference is not None
+    organ = to_model_grid((case.reference > 0).astype(np.uint8), grid, cpu).numpy() >= 0.5
+    affine = np.diag([-grid.spacing[0], -grid.spacing[1], grid.spacing[2], 1.0])
+    volume = Volume(image, affine, case.name, case.volume.modality)
+    return LabelledVolume(case.name, volume, organ.astype(np.uint8), case.names[:1], case.owner)
+
+
+def altered(case: LabelledVolume) -> Iterator[LabelledVolume]:
+    """Every alteration of a case with a reference, the unaltered one first."""
+    base = resampled(case)
+    for name, change in ALTERATIONS.items():
+        image, reference = change(np.array(base.volume.array), np.array(base.reference) > 0)
+        affine = base.volume.affine
+        if name == "thick slices":
+            affine = affine @ np.diag([1, 1, THICK, 1])
+        volume = replace(base.volume, array=image, affine=affine, name=f"{case.name}, {name}")
+        yield replace(base, name=f"{case.name}, {name}", volume=volume, reference=reference.astype(np.uint8))
+
+
+Change = Callable[[Array, Mask], tuple[Array, Mask]]
+THICK = 4
+
+
+def _with(transform: augment._RandHU, seed: int) -> Change:
+    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
+        transform.set_random_state(seed)
+        case = transform({"image": image[None], "label": reference.astype(np.uint8)[None]})
+        return case["image"][0], case["label"][0] > 0
+
+    return change
+
+
+def _rotate(degrees: float) -> Change:
+    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
+        turned = ndimage.rotate(image, degrees, reshape=False, order=1, cval=AIR)
+        share = ndimage.rotate(reference.astype(np.float32), degrees, reshape=False, order=1)
+        return turned, share >= 0.5
+
+    return change
+
+
+def _shift_liver(hu: float) -> Change:
+    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
+        return image + hu * ndimage.gaussian_filter(reference.astype(np.float32), 0.7), reference
+
+    return change
+
+
+def _native(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """No contrast agent: what is brighter than 50 HU keeps a third of it, bone excepted."""
+    soft = (image > 50) & (image < 250)
+    return np.where(soft, 50 + (image - 50) * 0.33, image).astype(np.float32), reference
+
+
+def _noise(hu: float) -> Change:
+    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
+        noise = np.random.default_rng(0).normal(0, hu, image.shape).astype(np.float32)
+        return image + noise, reference
+
+    return change
+
+
+def _crop(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """A field of view that ends inside the liver, in plane and along z."""
+    box = [slice(int(n * a), int(n * b)) for n, (a, b) in zip(image.shape, _KEEP, strict=True)]
+    return image[tuple(box)], reference[tuple(box)]
+
+
+_KEEP = ((0.0, 0.62), (0.08, 0.92), (0.2, 0.75))
+
+
+def _thick(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """8 mm slices: averages of four."""
+    depth = image.shape[2] // THICK * THICK
+    groups = (*image.shape[:2], depth // THICK, THICK)
+    thick = image[..., :depth].reshape(groups).mean(3)
+    return thick, reference[..., :depth].reshape(groups).mean(3) >= 0.5
+
+
+ALTERATIONS: dict[str, Change] = {
+    "as it is": lambda image, reference: (image, reference),
+    "noise 30 HU": _noise(30),
+    "thick slices": _thick,
+    "rotated 25 degrees": _rotate(25),
+    "lying on the side": _rotate(90),
+    "native": _native,
+    "fatty liver": _shift_liver(-55),
+    "bright liver": _shift_liver(45),
+    "cropped": _crop,
+    "lesions": _with(augment.RandLesiond(1.0), 1),
+    "mass A": _with(augment.RandMassd(1.0), 2),
+    "mass B": _with(augment.RandMassd(1.0), 5),
+    "mass C": _with(augment.RandMassd(1.0), 8),
+    "ascites": _with(augment.RandFluidd(1.0), 3),
+    "arms": _with(augment.RandArmsd(1.0), 4),
+}

@@ -1,0 +1,1 @@
+"""A training run: batches, losses, schedules, the Lightning module, history and checkpoints."""

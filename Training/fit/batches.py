@@ -1,0 +1,225 @@
+"""Batches: which case comes when, its patch, its augmentation.
+
+A sample is (case, seed), and the seed comes from the recipe's seed, the epoch and the place in the epoch. So it is
+the same however many loader processes or training processes there are, and after a resume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.loops.progress import _ProcessedTracker
+from monai import transforms as mt
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from Training.augment.pipeline import KEYS, Typed, air, augmentation, margin, normalization
+from Training.data.patches import StoredCases, cut, draw_center, read_ahead, read_case
+from Training.data.prepare import Case, DataError, load_index
+from Training.recipe import Recipe
+
+Draw = tuple[int, int]
+Sample = dict[str, Any]
+Progress = Callable[[], tuple[int, int]]
+
+
+def epoch_draws(cases: list[Case], recipe: Recipe, epoch: int) -> list[Draw]:
+    """(index of the case, seed) of every sample of an epoch, in order.
+
+    With `samples_per_epoch`, cases are drawn by their weight; without, each comes once, in random order.
+    """
+    rng = np.random.default_rng([recipe.seed, epoch])
+    count = recipe.optimization.samples_per_epoch
+    if count is None:
+        chosen = rng.permutation(len(cases))
+    else:
+        chosen = rng.choice(len(cases), count, p=sampling_weights(cases, recipe).numpy())
+    seeds = rng.integers(2**32, size=len(chosen), dtype=np.uint64)
+    return [(int(index), int(seed)) for index, seed in zip(chosen, seeds, strict=True)]
+
+
+class EpochSampler(Sampler[Draw]):
+    """Deals the samples of an epoch to `world` processes so that together they see what one process would.
+
+    Batch n of process r holds the samples that follow on batch n of process r - 1. The last batch is filled up
+    with the epoch's first samples. `progress` gives the epoch and how many batches of it are done.
+    """
+
+    def __init__(self, cases: list[Case], recipe: Recipe, progress: Progress, rank: int = 0, world: int = 1) -> None:
+        self.cases, self.recipe, self.progress = cases, recipe, progress
+        self.rank, self.world, self.batch = rank, world, recipe.optimization.batch_size
+        self.batches = math.ceil((recipe.optimization.samples_per_epoch or len(cases)) / (self.batch * world))
+
+    def __len__(self) -> int:
+        return self.batches * self.batch
+
+    def __iter__(self) -> Iterator[Draw]:
+        epoch, done = self.progress()
+        draws = epoch_draws(self.cases, self.recipe, epoch)
+        for batch in range(done % self.batches, self.batches):
+            first = (batch * self.world + self.rank) * self.batch
+            for place in range(first, first + self.batch):
+                index, seed = draws[place % len(draws)]
+                # A sample that comes twice shall not look the same twice.
+                yield index, (seed + place // len(draws)) % 2**32
+
+
+class TrainingSamples(Dataset[Sample]):
+    """Augmented patches: float32 image [1, *patch] as the network takes it, uint8 label [1, *patch], patient."""
+
+    def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
+        self.recipe, self.cases = recipe, cases
+        self.stored = StoredCases(folder)
+        self.augment = augmentation(recipe)
+        self.margin, self.air = margin(recipe), air(recipe)
+        self.undivided = undivided_labels(recipe)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        index, seed = draw
+        rng = np.random.default_rng(seed)
+        case, patch = self.stored(self.cases[index]), self.recipe.patch_size
+        whole = all(n <= p for n, p in zip(case.label.shape, patch, strict=True))
+        center = patch if whole else draw_center(case, self.recipe.sampling, rng)
+        image = cut(case.image, center, patch, self.margin, self.air).astype(np.float32)
+        label = cut(case.label, center, patch, self.margin, 0)
+        self.augment.set_random_state(seed)
+        sample = self.augment({"image": image[None], "label": label[None]})
+        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+
+
+def undivided_labels(recipe: Recipe) -> dict[str, Sample]:
+    """Source -> `undivided` of its samples, [C] int as `joined_logits` takes it; nothing in a recipe without any."""
+    if not any(source.undivided for source in recipe.sources):
+        return {source.name: {} for source in recipe.sources}
+    classes = range(len(recipe.labels) + 1)
+    return {
+        source.name: {"undivided": torch.tensor([source.undivided.get(value, value) for value in classes])}
+        for source in recipe.sources
+    }
+
+
+class ValidationImages(Dataset[Sample]):
+    """Whole images as the network takes them: float32 image [slices, 1, x, y] or [1, 1, x, y, z], padded to what
+    the network can halve, uint8 label of the same shape without padding, patient.
+
+    Args:
+        recipe, folder: the model and the prepared folder.
+        images: the cases of each image: the chosen slices of a volume, or one case. An empty list is a sample without
+            an image, for a process that has none left: all have to take the same number of steps.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, images: list[list[Case]]) -> None:
+        self.folder, self.images, self.undivided = folder, images, undivided_labels(recipe)
+        ready = normalization(recipe)
+        pad = mt.DivisiblePadd(["image"], recipe.divisible()[: recipe.spatial_dims])
+        self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        cases = self.images[index]
+        if not cases:
+            return {"patient": ""}
+        samples = [self._read(case) for case in cases]
+        stacked = {key: torch.stack([sample[key] for sample in samples]) for key in KEYS}
+        return {**stacked, "patient": cases[0].patient, **self.undivided[cases[0].source]}
+
+    def _read(self, case: Case) -> Sample:
+        image, label = read_case(self.folder, case)
+        sample: Sample = self.transform({"image": image[None].astype(np.float32), "label": np.array(label)[None]})
+        return sample
+
+
+class CaseData(pl.LightningDataModule):
+    """Training batches sampled by source weight and evenly over patients; validation one image at a time.
+
+    Raises:
+        DataError: the folder was not prepared for this recipe, or has nothing to train or validate on.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, workers: int = 2) -> None:
+        super().__init__()
+        self.recipe, self.folder, self.workers = recipe, folder, workers
+        cases = load_index(folder, recipe)
+        self.train_cases = [case for case in cases if case.split == "train"]
+        self.val_cases = [case for case in cases if case.split == "val"]
+        for name, found in (("train", self.train_cases), ("validate", self.val_cases)):
+            if not found:
+                raise DataError(f"{folder} holds no case to {name} on; change split and prepare again.")
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        rank, world = self._rank()
+        if not self.trainer or self.trainer.local_rank == 0:  # once on each machine
+            read_ahead(self.folder, self.train_cases, self.recipe.optimization.cache_mb)
+        return DataLoader(
+            TrainingSamples(self.recipe, self.folder, self.train_cases),
+            batch_size=self.recipe.optimization.batch_size,
+            sampler=EpochSampler(self.train_cases, self.recipe, self._progress, rank, world),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        rank, world = self._rank()
+        images = validation_images(self.val_cases)
+        # Every process takes as many steps as the others, or they would wait for it.
+        mine = [
+            images[n] if n < len(images) else [] for n in range(rank, math.ceil(len(images) / world) * world, world)
+        ]
+        return DataLoader(ValidationImages(self.recipe, self.folder, mine), batch_size=None)
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _progress(self) -> tuple[int, int]:
+        if not self.trainer:
+            return 0, 0
+        return epochs_done(self.trainer), self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+
+
+def epochs_done(trainer: pl.Trainer) -> int:
+    """The epoch that comes or is under way; `current_epoch` lags while a resumed run sets up its loader."""
+    current = trainer.fit_loop.epoch_progress.current
+    assert isinstance(current, _ProcessedTracker)
+    return current.processed
+
+
+def validation_cases(cases: list[Case], most: int = 24) -> list[Case]:
+    """At most `most` evenly spaced slices of each patient, so that validation stays short."""
+    chosen: list[Case] = []
+    for patient in dict.fromkeys(case.patient for case in cases):
+        mine = [case for case in cases if case.patient == patient]
+        at = np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).round().astype(int))
+        chosen += [mine[n] for n in at]
+    return chosen
+
+
+def validation_images(cases: list[Case]) -> list[list[Case]]:
+    """The cases that validate, those of one volume together."""
+    images: dict[str, list[Case]] = {}
+    for case in validation_cases(cases):
+        images.setdefault(case.volume or case.id, []).append(case)
+    return list(images.values())
+
+
+def sampling_weights(cases: list[Case], recipe: Recipe) -> torch.Tensor:
+    """Probability of each case: its source's weight, spread by the root of each patient's case count."""
+    patients: dict[str, int] = {}
+    for case in cases:
+        patients[case.patient] = patients.get(case.patient, 0) + 1
+    raw = torch.tensor([patients[case.patient] ** -0.5 for case in cases], dtype=torch.float64)
+    for source in recipe.sources:
+        mine = torch.tensor([case.source == source.name for case in cases])
+        if mine.any():
+            raw[mine] *= source.weight / raw[mine].sum()
+    return raw / raw.sum()

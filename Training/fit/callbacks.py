@@ -1,0 +1,170 @@
+# ruff: noqa: ARG002 - the arguments of Lightning's hooks are fixed
+"""What happens around the steps of a run: stopping, pictures, the moving average, the time left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar, WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from LiverSegLib.errors import LiverSegError
+from Training.fit.history import attempt, validates
+from Training.recipe import Recipe
+
+
+class StoppedError(LiverSegError):
+    """The person, or the cluster, stopped the run; its state is saved."""
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C and SIGTERM end the run after the current step, in a state that goes on as if nothing had happened.
+
+    A second signal ends it at once; then the last finished epoch is what is left.
+    """
+
+    def __init__(self, last: Path) -> None:
+        self.last = last
+        self.caught = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Here, as Lightning has set its own handlers by now.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self.caught = True
+        self._restore()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # At the start of a batch, when the one before is wholly counted, and between optimiser steps.
+        if batch_idx % trainer.accumulate_grad_batches == 0 and self._any_caught(trainer):
+            trainer.save_checkpoint(self.last)
+            raise StoppedError(
+                f"Stopped in epoch {trainer.current_epoch}; the same command with --resume goes on from there."
+            )
+
+    def _any_caught(self, trainer: pl.Trainer) -> bool:
+        if trainer.world_size == 1:
+            return self.caught
+        return bool(trainer.strategy.reduce_boolean_decision(self.caught, all=False))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class ValidateLast(Callback):
+    """Validation every so many epochs and after the last one, so that no run ends without a best checkpoint."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Also where a resumed run goes on in the middle of an epoch.
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning asks at the end of each epoch whether epoch + 1 divides by this.
+        now = validates(self.recipe, trainer.current_epoch)
+        trainer.check_val_every_n_epoch = 1 if now else trainer.current_epoch + 2
+
+
+class Extras(Callback):
+    """What tells people about a run: first_batch.png, model.txt and system.json."""
+
+    def __init__(self, run: Path, recipe: Recipe) -> None:
+        self.run, self.recipe = run, recipe
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        from Training.fit.system import system_report
+
+        attempt("the layer summary", lambda: self._write("model.txt", layer_summary(pl_module, self.recipe)))
+        attempt("the system report", lambda: self._write("system.json", json.dumps(system_report(), indent=1) + "\n"))
+
+    @rank_zero_only
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == 0 and batch_idx == 0:
+            attempt("the preview of the first batch", lambda: self.preview(batch))
+
+    def preview(self, batch: dict[str, Any]) -> None:
+        """Draw a batch as first_batch.png, in the proportions of the recipe's grid."""
+        from Training.fit.preview import patch_spacing, save_preview
+
+        here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+        save_preview(here, self.run / "first_batch.png", self.recipe.labels, patch_spacing(self.recipe))
+
+    def _write(self, name: str, text: str) -> None:
+        (self.run / name).write_text(text, encoding="utf-8")
+
+
+def layer_summary(module: pl.LightningModule, recipe: Recipe) -> str:
+    """Layers with parameters and shapes for one patch, as text; computed without memory or time for the weights."""
+    import copy
+
+    from lightning.pytorch.utilities.model_summary import ModelSummary
+
+    shadow = copy.deepcopy(module).to("meta")
+    del shadow.loss  # has no weights
+    shadow.example_input_array = torch.zeros((1, 1, *recipe.patch_size), device="meta")
+    # -1: down to single layers, however deep a network nests its blocks.
+    return f"{recipe.name}: {recipe.network.name}\n\n{ModelSummary(shadow, max_depth=-1)}\n"
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar with the time that the whole run still takes."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+        self._begun: tuple[float, int] | None = None
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        done, total = trainer.fit_loop.epoch_loop.total_batch_idx + 1, self._total(trainer)
+        if self._begun is None:
+            self._begun = time.monotonic(), done
+        since, first = self._begun
+        if done > first:
+            left = (time.monotonic() - since) / (done - first) * (total - done)
+            items["left"] = str(timedelta(seconds=round(left)))
+        return items
+
+    @staticmethod
+    def _total(trainer: pl.Trainer) -> int:
+        return int(trainer.num_training_batches * (trainer.max_epochs or 1))
+
+
+def moving_average(decay: float) -> WeightAveraging:
+    """Exponential moving average of weights and norm statistics, which validation and checkpoints use.
+
+    It starts with a short memory (decay (1 + n) / (10 + n) at update n), else the random initial weights would
+    stay in it for thousands of steps.
+    """
+
+    def average(averaged: torch.Tensor, current: torch.Tensor, count: int | torch.Tensor) -> torch.Tensor:
+        if not averaged.is_floating_point():  # counters of norms
+            return current
+        n = float(count)
+        return averaged.lerp(current.to(averaged.dtype), 1 - min(decay, (1 + n) / (10 + n)))
+
+    return WeightAveraging(use_buffers=True, avg_fn=average)

@@ -1,0 +1,75 @@
+"""The loss of one whole image, computed slab by slab: what is exact need not fit into memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from Training.fit.losses import SegmentationLoss
+
+# A slab's softmax, one-hot labels and products take about 10 float32 values a voxel and class.
+SLAB_VOXELS = 2**20
+# Validation keeps a whole image's logits on the device as far as they take less than this, else in main memory.
+LOGITS_ON_DEVICE = 2**30
+_SMOOTH = 1e-5  # MONAI's, in numerator and denominator
+
+
+def slabs(shape: tuple[int, ...], most: int = SLAB_VOXELS) -> Iterator[slice]:
+    """Ranges along the first of the axes `shape` that hold about `most` voxels each."""
+    rest = max(1, int(torch.Size(shape[1:]).numel()))
+    step = max(1, most // rest)
+    for first in range(0, shape[0], step):
+        yield slice(first, min(first + step, shape[0]))
+
+
+class CaseLoss:
+    """Adds up what the loss of an image is made of; equals `SegmentationLoss` of the whole image.
+
+    Args:
+        loss: the loss that is computed.
+    """
+
+    def __init__(self, loss: SegmentationLoss) -> None:
+        self.parts = loss.single
+        self.weights = getattr(self.parts.voxel, "weights", None) if self.parts.kind == "ce" else None
+        self._region: Tensor | None = None
+        self._voxel = torch.zeros(2, dtype=torch.float64)
+
+    def add(self, logits: Tensor, label: Tensor) -> None:
+        """Take in a slab: logits [1, C, ...] and classes [1, 1, ...]."""
+        logits = logits.float()
+        if self.parts.region is not None:
+            found = self._sums(logits.softmax(1), label)
+            self._region = found if self._region is None else self._region + found
+        if self.parts.voxel is not None:
+            # Class weights make torch's cross-entropy a weighted mean, all others are plain means.
+            share = label.numel() if self.weights is None else float(self.weights.to(label.device)[label.long()].sum())
+            value = float(self.parts.voxel(logits, label)) if share else 0.0
+            self._voxel += torch.tensor([value * share, share], dtype=torch.float64)
+
+    def _sums(self, share: Tensor, label: Tensor) -> Tensor:
+        """Of each class: sums of probability in the right place, of truth, and of probability [3, C], float64."""
+        rows = []
+        for k in range(share.shape[1]):
+            p, truth = share[:, k], label[:, 0] == k
+            total = (p * p if self.parts.squared else p).sum(dtype=torch.float64)
+            rows.append(torch.stack([p[truth].sum(dtype=torch.float64), truth.sum().double(), total]))
+        return torch.stack(rows, 1).cpu()
+
+    def value(self) -> float:
+        """The loss of all that was taken in."""
+        total, dice_weight, voxel_weight = 0.0, *self.parts.weights
+        if self._region is not None:
+            first = 0 if self.parts.background else 1
+            right, truth, found = self._region[:, first:]
+            if self.parts.tversky is None:
+                score = (2 * right + _SMOOTH) / (truth + found + _SMOOTH)
+            else:
+                alpha, beta = self.parts.tversky
+                score = (right + _SMOOTH) / (right + alpha * (found - right) + beta * (truth - right) + _SMOOTH)
+            total += dice_weight * float((1 - score).mean())
+        if self.parts.voxel is not None:
+            total += voxel_weight * float(self._voxel[0] / self._voxel[1].clamp(min=1e-12))
+        return total

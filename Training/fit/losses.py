@@ -1,0 +1,170 @@
+"""What training minimises: MONAI's losses put together as a recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.losses import DeepSupervisionLoss, DiceLoss, FocalLoss, TverskyLoss
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.loss import _Loss
+
+from Training.recipe import Recipe, RecipeError
+from Training.recipe.options import Loss
+
+REGION = {"dice_ce": "dice", "dice": "dice", "bce_dice": "dice", "dice_focal": "dice", "tversky": "tversky"}
+# A logit whose softmax is 0.
+_NEVER = -1e4
+VOXEL = {"dice_ce": "ce", "cross_entropy": "ce", "bce_dice": "bce", "focal": "focal", "dice_focal": "focal"}
+
+
+def build_loss(recipe: Recipe) -> SegmentationLoss:
+    """The loss of a recipe, for one output or several."""
+    return SegmentationLoss(recipe.loss)
+
+
+class SegmentationLoss(nn.Module):
+    """Weighted sum of a region part (Dice, Tversky) and a voxel part (cross-entropy, its binary form, focal).
+
+    Dice: Milletari et al. 2016; focal: Lin et al. 2017 (mean over voxels and classes, as in MONAI); Tversky: Salehi
+    et al. 2017; several outputs: Lee et al. 2015. With `batch: false` the loss is a mean over samples, so two
+    processes give what one with twice the batch gives; with one Dice over the batch, or class weights, nearly so.
+    """
+
+    def __init__(self, options: Loss) -> None:
+        super().__init__()
+        self.heads = options.heads
+        self.single = _Sum(options)
+        self.several = DeepSupervisionLoss(self.single, weight_mode="exp", weights=options.heads)
+
+    def forward(self, outputs: Tensor | Sequence[Tensor], label: Tensor, undivided: Tensor | None = None) -> Tensor:
+        """A scalar.
+
+        Args:
+            outputs: logits [N, C, ...], a list of them (the finest first, others may be coarser), or DynUNet's
+                stack [N, heads, C, ...].
+            label: classes [N, 1, ...]; brought to a coarser output by its nearest voxel.
+            undivided: as in `joined_logits`; None where all labels are told apart. Networks with one output only.
+
+        Raises:
+            RecipeError: `loss.heads` does not have a weight for each output.
+        """
+        if isinstance(outputs, Tensor):
+            if outputs.ndim == label.ndim:
+                logits = outputs.float()
+                if undivided is not None:
+                    logits = joined_logits(logits, label, undivided)
+                return _scalar(self.single(logits, label))
+            outputs = outputs.unbind(1)
+        if self.heads is not None and len(self.heads) != len(outputs):
+            raise RecipeError(
+                f"loss.heads has {len(self.heads)} weights, but the network has {len(outputs)} outputs; give one each."
+            )
+        return _scalar(self.several([output.float() for output in outputs], label.float()))
+
+
+def joined_logits(logits: Tensor, label: Tensor, undivided: Tensor) -> Tensor:
+    """Logits that leave open what a label does not tell apart.
+
+    Where a sample's label says 1 and hides 2 in it, both answers are right: their probabilities are added in 1, so that
+    neither cross-entropy nor Dice can tell them apart. Elsewhere nothing changes. (The marginal loss of Shi et al.,
+    Medical Image Analysis 2021, 101979, voxel by voxel.)
+
+    Args:
+        logits: [N, C, ...].
+        label: classes [N, 1, ...].
+        undivided: [N, C] int; the class in which class c is hidden in this sample, or c itself.
+    """
+    for hidden in range(1, logits.shape[1]):
+        for shown in undivided[:, hidden].unique().tolist():
+            if shown == hidden:
+                continue
+            here = (undivided[:, hidden] == shown).view(-1, *[1] * (logits.ndim - 2)) & (label[:, 0] == shown)
+            parts = list(logits.unbind(1))
+            both = torch.logaddexp(parts[shown], parts[hidden])
+            parts[hidden] = torch.where(here, parts[hidden].new_tensor(_NEVER), parts[hidden])
+            parts[shown] = torch.where(here, both, parts[shown])
+            logits = torch.stack(parts, 1)
+    return logits
+
+
+def _scalar(value: Tensor) -> Tensor:
+    return value.reshape(())
+
+
+class _Sum(_Loss):
+    def __init__(self, o: Loss) -> None:
+        super().__init__()
+        weights = None if o.class_weights is None else torch.tensor(o.class_weights)
+        shared: dict[str, Any] = {
+            "to_onehot_y": True,
+            "softmax": True,
+            "include_background": o.include_background,
+            "batch": o.batch,
+        }
+        regions = {
+            "dice": lambda: DiceLoss(squared_pred=o.squared, **shared),
+            "tversky": lambda: TverskyLoss(alpha=o.alpha, beta=o.beta, **shared),
+        }
+        voxels = {
+            "ce": lambda: CrossEntropy(weights),
+            "bce": lambda: BinaryCrossEntropy(weights),
+            "focal": lambda: FocalLoss(to_onehot_y=True, use_softmax=True, gamma=o.gamma, weight=weights),
+        }
+        self.region = regions[REGION[o.kind]]() if o.kind in REGION else None
+        self.voxel = voxels[VOXEL[o.kind]]() if o.kind in VOXEL else None
+        self.weights = o.dice_weight, o.ce_weight
+        # What `case_loss` needs to know of them.
+        self.kind = VOXEL.get(o.kind, "")
+        self.background, self.squared = o.include_background, o.squared and o.kind != "tversky"
+        self.tversky = (o.alpha, o.beta) if o.kind == "tversky" else None
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        total = logits.new_zeros(())
+        if self.region is not None:
+            total = total + self.weights[0] * self.region(logits, label)
+        if self.voxel is not None:
+            total = total + self.weights[1] * self.voxel(logits, label)
+        return total
+
+
+class CrossEntropy(nn.Module):
+    """Softmax cross-entropy of logits [N, C, ...] and classes [N, 1, ...], weighted by class."""
+
+    weights: Tensor | None
+
+    def __init__(self, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Mean over voxels; with weights, the weighted mean."""
+        return functional.cross_entropy(logits, label.squeeze(1).long(), self.weights)
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Each label against the rest, from softmax logits.
+
+    The softmax probability of class k is the sigmoid of z_k - log sum exp of the other logits, so for two classes
+    this is the usual binary cross-entropy on the difference of the logits. With class weights w, a voxel of label k
+    counts w_k and any other voxel w_0.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Mean over voxels and labels of logits [N, C, ...] and classes [N, 1, ...]."""
+        classes = logits.shape[1]
+        total = logits.new_zeros(())
+        for k in range(1, classes):
+            others = torch.cat([logits[:, :k], logits[:, k + 1 :]], 1).logsumexp(1)
+            truth = (label[:, 0] == k).to(logits.dtype)
+            weight = None if self.weights is None else torch.where(truth > 0, self.weights[k], self.weights[0])
+            total = total + functional.binary_cross_entropy_with_logits(logits[:, k] - others, truth, weight)
+        return total / (classes - 1)

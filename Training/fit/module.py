@@ -1,0 +1,223 @@
+"""What Lightning runs: loss, optimiser, training and validation scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.inferers import SlidingWindowInferer
+
+from LiverSegLib.networks import build_network
+from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
+from Training.fit.losses import build_loss, joined_logits
+from Training.fit.schedules import build_optimizer, learning_rate_factor
+from Training.recipe import Recipe, RecipeError
+from Training.recipe.regions import clean, names_users_see, region
+
+
+class SegmentationModule(pl.LightningModule):
+    """A network of the registry under a recipe's loss, optimiser and schedule.
+
+    Labels have the names and the meaning that users get: cancer is tumor, and the liver holds its tumors.
+
+    Logs while training `train_loss`, and after each epoch `train_dice_<label>`, the Dice of all voxels of the
+    epoch's patches together as the network saw them, augmented, with the weights of that step, and `train_dice`,
+    their mean over labels. At each validation `val_loss` (mean over images), `val_dice_<label>`: the Dice of each
+    whole image after the postprocessing that users get, averaged over the images where truth or result has the
+    label, as `evaluate` does, not a number where there is none; `val_dice` (their mean over labels, by which the
+    best checkpoint is chosen), and `val_accuracy` (share of right voxels, averaged over images). A 2D recipe sees
+    at most 24 slices of a patient; those of a volume are cleaned and scored as one image.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.values = names_users_see(recipe.labels)
+        self.network = build_network(recipe.network.name, recipe.network_arguments())
+        # Half again as fast in half precision, where convolutions want the channels side by side.
+        self.layout = torch.channels_last if recipe.spatial_dims == 2 else torch.channels_last_3d
+        self.network = self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.loss = build_loss(recipe)
+        self.inferer = SlidingWindowInferer(
+            recipe.inference.roi_size,
+            recipe.inference.batch_size,
+            recipe.inference.overlap,
+            mode="gaussian",
+            cpu_thresh=LOGITS_ON_DEVICE // (4 * (len(recipe.labels) + 1)),
+        )
+        self._losses = {"epoch": 0.0, "sum": 0.0, "count": 0.0}
+        self._counts = torch.zeros(len(self.values), 2, dtype=torch.int64)
+        self._images: list[torch.Tensor] = []
+        self._val_loss = torch.zeros(2, dtype=torch.float64)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Logits [N, labels + 1, ...] of normalised images [N, 1, ...]; while training perhaps several."""
+        return self.network(x)
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:  # noqa: ARG002
+        # Dropout goes on after a resume as if nothing had happened.
+        torch.manual_seed(hash((self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+        image, label, undivided = batch["image"], batch["label"], batch.get("undivided")
+        image = image.contiguous(memory_format=self.layout)
+        outputs = self(image)
+        loss: torch.Tensor = self.loss(outputs, label, undivided)
+        value = float(loss.detach())
+        if value != value or abs(value) == float("inf"):
+            raise RecipeError(
+                f"The loss became {value} in epoch {self.current_epoch}; lower optimization.learning_rate, or set "
+                "optimization.gradient_clip or another optimization.precision, and train again."
+            )
+        if self._losses["epoch"] != self.current_epoch:
+            self._losses = {"epoch": float(self.current_epoch), "sum": 0.0, "count": 0.0}
+            self._counts = torch.zeros_like(self._counts)
+        self._losses["sum"] += value
+        self._losses["count"] += 1
+        logits = finest(outputs, label).detach()
+        if undivided is not None:
+            logits = joined_logits(logits.float(), label, undivided)
+        self._counts = self._counts.to(label.device) + self._overlaps(logits, label)
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(image))
+        return loss
+
+    @torch.no_grad()
+    def _overlaps(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Of each label, voxels that are right, and found and true ones together [labels, 2]; nothing is waited for."""
+        labels = logits.argmax(1, keepdim=True)
+        rows = []
+        for name in self.values:
+            found, true = (region(part, name, self.values) for part in (labels, label))
+            rows.append(torch.stack([(found & true).sum(), found.sum() + true.sum()]))
+        return torch.stack(rows)
+
+    def epoch_loss(self) -> dict[str, float]:
+        """Sum and count of this epoch's losses over all processes; every process has to ask."""
+        if self.trainer.world_size == 1:
+            return dict(self._losses)
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, self._losses)
+        return {**self._losses, "sum": sum(p["sum"] for p in parts), "count": sum(p["count"] for p in parts)}
+
+    def epoch_counts(self) -> torch.Tensor:
+        """The epoch's counts [labels, 2] over all processes; every process has to ask."""
+        mine = self._counts.cpu()
+        if self.trainer.world_size == 1:
+            return mine
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return torch.stack(parts).sum(0)
+
+    def epoch_dice(self) -> dict[str, float]:
+        """`train_dice` and `train_dice_<label>` of this epoch over all processes; every process has to ask.
+
+        A label that no patch showed and that nothing was taken for is not a number, and not in the mean.
+        """
+        right, both = self.epoch_counts().double().unbind(1)
+        dice = 2 * right / both
+        single = {f"train_dice_{name}": float(value) for name, value in zip(self.values, dice, strict=True)}
+        return {"train_dice": float(dice.nanmean().nan_to_num()), **single}
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self.epoch_dice())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["epoch_loss"] = self.epoch_loss()
+        checkpoint["epoch_counts"] = self.epoch_counts()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._losses = dict(checkpoint["epoch_loss"])
+        self._counts = checkpoint.get("epoch_counts", self._counts)
+        if self.trainer.global_rank > 0:
+            self._losses.update(sum=0.0, count=0.0)
+            self._counts = torch.zeros_like(self._counts)
+
+    def on_validation_epoch_start(self) -> None:
+        self._images = []
+        self._val_loss = torch.zeros(2, dtype=torch.float64)
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        if "image" not in batch:  # this process had no image left
+            return
+        images, truth, undivided = batch["image"], batch["label"], batch.get("undivided")
+        found = np.empty((*truth.shape[2:], len(truth)), np.uint8)
+        # A few slices at once; a volume is one.
+        size = self.recipe.inference.batch_size
+        for first in range(0, len(images), size):
+            logits = self.inferer(images[first : first + size], self.network)
+            assert isinstance(logits, torch.Tensor)
+            for number, one in enumerate(_unpadded(logits, truth.shape[2:]), start=first):
+                found[..., number], loss = self._decided(one[None], truth[number][None], undivided)
+                self._val_loss += torch.tensor([loss, 1.0], dtype=torch.float64)
+        self._images.append(self._scored(found, truth.movedim(0, -1)[0].cpu().numpy()))
+
+    def _decided(
+        self, logits: torch.Tensor, truth: torch.Tensor, undivided: torch.Tensor | None
+    ) -> tuple[npt.NDArray[np.uint8], float]:
+        """Labels and loss of one image [1, C, ...], slab by slab: memory for one slab is all that it takes."""
+        loss = CaseLoss(self.loss)
+        labels = np.empty(truth.shape[2:], np.uint8)
+        for part in slabs(truth.shape[2:]):
+            slab, label = logits[:, :, part].to(truth.device), truth[:, :, part]
+            if undivided is not None:
+                slab = joined_logits(slab.float(), label, undivided[None])
+            loss.add(slab, label)
+            labels[part] = slab.argmax(1)[0].to(torch.uint8).cpu().numpy()
+        return labels, loss.value()
+
+    def _scored(self, found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """[labels + 1, 2] of an image: twice the right voxels and the sum of both masks, last right and all voxels."""
+        found = found.reshape(found.shape[:3])  # slices are stacked along z, a volume is one
+        clean(found, self.values)
+        truth = truth.reshape(found.shape)
+        rows = []
+        for name in self.values:
+            mine, true = (region(part, name, self.values) for part in (found, truth))
+            rows.append([2 * int((mine & true).sum()), int(mine.sum()) + int(true.sum())])
+        rows.append([int((found == truth).sum()), int(found.size)])
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def on_validation_epoch_end(self) -> None:
+        images, (total, count) = self._gathered()
+        sums = torch.stack(images)
+        ratios = sums[..., 0] / sums[..., 1].clamp(min=1)
+        # An image without the label and without a false positive says nothing.
+        known = sums[..., 1] > 0
+        mean = (ratios * known).sum(0) / known.sum(0)  # not a number where no image says anything
+        for row, name in enumerate(self.values):
+            self.log(f"val_dice_{name}", mean[row].float())
+        self.log("val_dice", mean[:-1].nanmean().nan_to_num().float(), prog_bar=True)
+        self.log("val_accuracy", mean[-1].float())
+        self.log("val_loss", (total / count).float())
+
+    def _gathered(self) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Counts of every image, and sum and count of losses, over all processes."""
+        if self.trainer.world_size == 1:
+            return self._images, self._val_loss
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, (self._images, self._val_loss))
+        images = [image for mine, _ in parts for image in mine]
+        return images, torch.stack([losses for _, losses in parts]).sum(0)
+
+    def configure_optimizers(self) -> Any:
+        o = self.recipe.optimization
+        optimizer = build_optimizer(self.parameters(), o)
+        factor = learning_rate_factor(o, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def finest(outputs: Any, label: torch.Tensor) -> torch.Tensor:
+    """The full-size logits [N, C, ...] of a network that may give several outputs, as a list or DynUNet's stack."""
+    first: torch.Tensor = outputs[0] if isinstance(outputs, list | tuple) else outputs
+    return first[:, 0] if first.ndim == label.ndim + 1 else first
+
+
+def _unpadded(logits: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The middle of [N, C, ...] that is of `shape`: images are padded to what the network can halve, truth is not."""
+    for axis, size in enumerate(shape, start=2):
+        logits = logits.narrow(axis, (logits.shape[axis] - size) // 2, size)
+    return logits

@@ -1,0 +1,64 @@
+"""Optimisers and learning rates as a recipe names them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+
+from Training.recipe.options import Optimization
+
+RISE = 0.1
+START, END = 1 / 25, 1 / 250_000
+
+
+def build_optimizer(parameters: Iterable[torch.nn.Parameter], o: Optimization) -> torch.optim.Optimizer:
+    """AdamW, Adam, or SGD with Nesterov's momentum."""
+    if o.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, o.learning_rate, weight_decay=o.weight_decay)
+    if o.optimizer == "adam":
+        return torch.optim.Adam(parameters, o.learning_rate, weight_decay=o.weight_decay)
+    return torch.optim.SGD(
+        parameters, o.learning_rate, momentum=o.momentum, nesterov=o.momentum > 0, weight_decay=o.weight_decay
+    )
+
+
+def learning_rate_factor(o: Optimization, steps: int) -> Callable[[int], float]:
+    """What the learning rate is multiplied by at each optimiser step.
+
+    Args:
+        o: schedule, gamma, power, warm-up and epochs.
+        steps: optimiser steps of the whole run.
+
+    Returns:
+        Function of the step, counted from 0. one_cycle: Smith and Topin 2017, from 1/25 up over a tenth of the
+        steps and down to 1/250000, both along a cosine.
+    """
+    per_epoch = max(1, steps // o.max_epochs)
+    rise = 0 if o.schedule == "one_cycle" else o.warmup_epochs * per_epoch
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        if o.schedule == "exponential":
+            return float(o.gamma ** ((step - rise) // per_epoch))
+        done = min((step - rise) / max(steps - rise, 1), 1.0)
+        if o.schedule == "one_cycle":
+            return _one_cycle(step, steps)
+        if o.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if o.schedule == "poly":
+            return float((1 - done) ** o.power)
+        return 1.0
+
+    return factor
+
+
+def _one_cycle(step: int, steps: int) -> float:
+    """As torch's OneCycleLR counts, without its cycling momentum."""
+    top, last = RISE * steps - 1, max(steps - 1, 1)
+    if step <= top:
+        return START + (1 - START) * 0.5 * (1 - math.cos(math.pi * step / max(top, 1)))
+    done = min((step - top) / (last - top), 1.0)
+    return END + (1 - END) * 0.5 * (1 + math.cos(math.pi * done))

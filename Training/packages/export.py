@@ -1,0 +1,176 @@
+"""From a trained run to the package that the module, the command line and MONAI consume."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.models import read_package
+from LiverSegLib.models.package import grid_text
+from LiverSegLib.models.weights import load_weights
+from LiverSegLib.models.write import PackageSpec, intensity_text, write_package
+from LiverSegLib.networks import build_network, reduction
+from Training.fit.initial import network_weights
+from Training.fit.train import BEST, read_run_recipe
+from Training.recipe import Recipe, RecipeError
+
+# Kernels stored as float16 move logits by a thousandth of their range; more means that something else is wrong.
+_ROUNDING = 0.01
+
+
+def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch.Tensor]]:
+    """The recipe and the network's weights of a run folder.
+
+    Raises:
+        RecipeError: the run has no recipe or no such checkpoint, or it cannot be read.
+    """
+    recipe = read_run_recipe(run)
+    path = run / "checkpoints" / checkpoint
+    if not path.is_file():
+        raise RecipeError(f"{run} holds no trained model ({path.name} is missing); train first.")
+    return recipe, network_weights(path)
+
+
+def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file: bool = True) -> None:
+    """Write the best model of `run` as a package.
+
+    It is written beside `folder`, loaded again and compared with the checkpoint, and only then put in its place.
+
+    Args:
+        run: run folder of `train`.
+        folder: package folder; a package that is there is replaced.
+        results: folders that `evaluate` wrote; their scores go into metadata and card.
+        torch_file: as for `write_package`.
+
+    Raises:
+        RecipeError: nothing was trained, or `folder` holds something else than a package.
+        DataError: nothing was evaluated there.
+    """
+    recipe, weights = load_run(run)
+    folder = folder.resolve()
+    if folder.exists() and not (folder / "configs").is_dir() and (folder.is_file() or any(folder.iterdir())):
+        raise RecipeError(f"{folder} is there and is no package; name another folder.")
+    spec = package_spec(recipe, *_results(results))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as temporary:
+        new, old = Path(temporary) / folder.name, Path(temporary) / "replaced"
+        for half in (True, False):
+            shutil.rmtree(new, ignore_errors=True)
+            write_package(new, spec, weights, half=half, torch_file=torch_file)
+            if _difference(new, recipe, weights) <= _ROUNDING:
+                break
+        else:
+            raise RecipeError(f"The package of {run} does not give what its checkpoint gives; nothing was written.")
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+
+
+def package_spec(recipe: Recipe, metrics: dict[str, float], table: str) -> PackageSpec:
+    """What the package of a recipe's model says; `table` is the Markdown of its results."""
+    license_file = Path(__file__).parents[1] / "licenses" / f"{recipe.card.license.replace(' ', '-')}.txt"
+    text = license_file.read_text(encoding="utf-8") if license_file.is_file() else recipe.card.license + "\n"
+    grid = recipe.preprocess
+    spec = PackageSpec(
+        name=recipe.name,
+        title=recipe.card.title,
+        version=recipe.card.version,
+        license=recipe.card.license,
+        license_text=text,
+        data_source=recipe.card.data_source,
+        intended_use=recipe.card.intended_use,
+        labels=recipe.labels,
+        network=recipe.network.name,
+        arguments=recipe.network_arguments(),
+        axcodes=grid.axcodes,
+        pixdim=recipe.inference.pixdim or grid.pixdim,
+        size=grid.size,
+        normalize=grid.normalize,
+        window=grid.window,
+        percentiles=grid.percentiles,
+        modality=recipe.modality,
+        roi_size=recipe.inference.roi_size,
+        overlap=recipe.inference.overlap,
+        batch_size=recipe.inference.batch_size,
+        divisible=recipe.divisible(),
+        card="",
+        metrics=metrics,
+        changelog=recipe.card.changelog,
+    )
+    return replace(spec, card=model_card(recipe, spec, table))
+
+
+def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) -> float:
+    """Largest difference between the logits of package and checkpoint for noise, relative to their largest value."""
+    trained = build_network(recipe.network.name, recipe.network_arguments()).eval()
+    try:
+        trained.load_state_dict(weights)
+        package = read_package(folder)
+        network = build_network(package.network, package.arguments).eval()
+        load_weights(package, network)
+    except (LiverSegError, RuntimeError) as error:
+        raise RecipeError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
+    steps = reduction(recipe.network.name, recipe.network_arguments())
+    noise = torch.rand(1, 1, *(n * max(2, -(-16 // n)) for n in steps), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = (_first(network(noise)) for network in (trained, network))
+    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-6))
+
+
+def _first(out: Any) -> torch.Tensor:
+    """The final logits, also of a network that lists several heads."""
+    logits: torch.Tensor = out[0] if isinstance(out, list | tuple) else out
+    return logits
+
+
+def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
+    """Metrics of the first folder for metadata.json, and every folder's table for the card."""
+    from Training.evaluation.scores import read_scores
+    from Training.reports.score_tables import markdown
+
+    metrics: dict[str, float] = {}
+    parts = []
+    for folder in folders:
+        scores = read_scores(folder)
+        metrics = metrics or {key: round(value, 4) for key, value in scores.summary.items()}
+        parts.append(f"### {scores.title}\n\n`{scores.command}`\n\n{markdown(scores)}")
+    return metrics, "\n\n".join(parts)
+
+
+def model_card(recipe: Recipe, spec: PackageSpec, results: str) -> str:
+    """The model card in Markdown."""
+    card = recipe.card
+    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
+    modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
+    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
+    return f"""# {card.title}
+
+Version {card.version}. **Not for clinical use.**
+
+| | |
+|---|---|
+| Segments | {", ".join(recipe.labels.values())} |
+| Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
+| Input | one channel ({modality}), axes {spec.axcodes}, {grid}; {intensity_text(spec)} |
+| Training data | {card.data_source} |
+| Licence of the weights | {card.license} |
+| Intended use | {card.intended_use} |
+| Limits | {card.limits} |
+| How it was made | {card.history or "The recipe of this name, in one run."} |
+
+## Results
+
+{results or "Not evaluated yet."}
+"""

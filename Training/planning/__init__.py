@@ -1,0 +1,1 @@
+"""Recipes made from recipes: fingerprint of the data, plan for the memory at hand, sweeps."""

@@ -1,0 +1,126 @@
+"""What a data set looks like in a few numbers: voxel sizes, sizes, intensities of what is segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.engine.geometry import axis_order
+from Training.recipe import Recipe, RecipeError, load_recipe
+
+if TYPE_CHECKING:
+    from Training.data.readers import RawCase
+
+Progress = Callable[[int, int], None]
+"""Called with cases done and cases in all."""
+# Voxels of each case that stand for its foreground; enough for percentiles, few enough for any number of cases.
+_VOXELS_A_CASE = 10_000
+_AIR = -500.0
+
+# An axis is coarse where its voxels are more than three times as long as the others', and it has that much fewer.
+_ANISOTROPY = 3.0
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Numbers of a data set, axes in the recipe's order.
+
+    Args:
+        spacings: mm, [case, axis].
+        shapes: voxels, [case, axis]; of the body alone where the recipe crops to it.
+        low, high: percentiles 0.5 and 99.5 of the intensity inside the labels.
+    """
+
+    spacings: npt.NDArray[np.float64]
+    shapes: npt.NDArray[np.int64]
+    low: float
+    high: float
+
+    def largest(self, spacing: list[float]) -> int:
+        """Voxels of the largest case after resampling to `spacing`."""
+        return round(float((self.shapes * self.spacings / np.array(spacing)).prod(axis=1).max()))
+
+    @property
+    def cases(self) -> int:
+        """How many cases were looked at."""
+        return len(self.spacings)
+
+
+def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> Iterator[RawCase]:
+    """The training cases of a prepared folder, or else all cases of the recipe's sources under `data`.
+
+    `progress` is called with the cases done and the cases in all, before each one and at the end.
+    """
+    from Training.data.readers import list_cases, load_index, prepared_cases
+
+    if (data / "index.json").is_file():
+        made_for = load_recipe(data / "recipe.yaml")
+        total = len({case.volume or case.id for case in load_index(data, made_for) if case.split == "train"})
+        yield from _counted(prepared_cases(data, "train"), total, progress)
+        return
+    entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
+    yield from _counted((entry.load() for entry in entries), len(entries), progress)
+
+
+def _counted(cases: Iterator[RawCase], total: int, progress: Progress | None) -> Iterator[RawCase]:
+    report = progress or (lambda _done, _total: None)
+    report(0, total)
+    for done, case in enumerate(cases, start=1):
+        yield case
+        report(done, total)
+
+
+def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
+    """Look at every case once; memory holds one at a time.
+
+    Raises:
+        RecipeError: there are no cases, or none has a label.
+    """
+    spacings, shapes, values = [], [], []
+    rng = np.random.default_rng(recipe.seed)
+    for case in cases:
+        axes = axis_order(case.volume.affine, recipe.preprocess.axcodes)
+        array = axes.apply(np.asarray(case.volume.array))
+        spacings.append([case.volume.spacing[axis] for axis in axes.order])
+        shapes.append(_body_shape(array, recipe) if recipe.preprocess.crop_foreground else array.shape)
+        inside = case.volume.array[case.label > 0]
+        if inside.size:
+            values.append(rng.choice(inside, min(inside.size, _VOXELS_A_CASE), replace=False).astype(np.float64))
+    if not spacings:
+        raise RecipeError("There are no cases to plan from; point --data at the data of the recipe's sources.")
+    if not values:
+        raise RecipeError("No case has a label; a plan needs the intensities inside the labels.")
+    low, high = np.percentile(np.concatenate(values), [0.5, 99.5])
+    return Fingerprint(np.array(spacings, np.float64), np.array(shapes, np.int64), float(low), float(high))
+
+
+def _body_shape(array: npt.NDArray[Any], recipe: Recipe) -> tuple[int, ...]:
+    """Size of the box around what is not air, [axis]."""
+    body = array > (_AIR if recipe.modality == "CT" else 0)
+    shape = []
+    for axis in range(3):
+        used = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
+        shape.append(int(used[-1] - used[0] + 1) if used.size else array.shape[axis])
+    return tuple(shape)
+
+
+def target_spacing(found: Fingerprint) -> list[float]:
+    """mm: the median of each axis; on a coarse axis the 10th percentile, so that its finer scans lose less."""
+    spacing = np.median(found.spacings, axis=0)
+    shape = np.median(found.shapes, axis=0)
+    worst = int(np.argmax(spacing))
+    others = [axis for axis in range(3) if axis != worst]
+    if spacing[worst] > _ANISOTROPY * spacing[others].max() and shape[worst] * _ANISOTROPY < shape[others].min():
+        spacing[worst] = max(np.percentile(found.spacings[:, worst], 10), spacing[others].max())
+    return [round(float(mm), 3) for mm in spacing]
+
+
+def median_shape(found: Fingerprint, spacing: list[float]) -> list[int]:
+    """Voxels of the median case after resampling to `spacing`."""
+    resampled = found.shapes * found.spacings / np.array(spacing)
+    return [max(1, round(float(n))) for n in np.median(resampled, axis=0)]

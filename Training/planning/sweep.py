@@ -1,0 +1,212 @@
+"""The same recipe with several values of a key: a run each, one table, one plot."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from Training.recipe import Recipe, RecipeError, load_recipe
+from Training.recipe.safe_yaml import YamlError, parse_yaml
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.=+-]+")
+_LONGEST_NAME = 80
+_STYLES = ("-", "--", "-.", ":")
+_SIGNS = ("o", "s", "^", "D", "v")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination of values.
+
+    Args:
+        changes: overrides, for example ("loss.ce_weight=0.2",).
+        recipe: with these overrides.
+        run: its run folder.
+    """
+
+    changes: tuple[str, ...]
+    recipe: Recipe
+    run: Path
+
+    @property
+    def label(self) -> str:
+        """How tables and plots call it."""
+        return ", ".join(self.changes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished trial reached; None where its history lacks the column."""
+
+    label: str
+    run: str
+    epochs: int
+    best_val_dice: float | None
+    best_epoch: int | None
+    train_loss: float | None
+    val_loss: float | None
+
+
+# Trains one trial; the flag tells to go on from its last checkpoint.
+Start = Callable[[Trial, bool], object]
+
+
+def trials(recipe: str, varied: list[str], runs: Path, overrides: list[str] | None = None) -> list[Trial]:
+    """Every combination of the varied values.
+
+    Args:
+        recipe: name or file.
+        varied: "loss.ce_weight=0.2,0.5,0.8"; values are YAML, separated by commas.
+        runs: folder that gets a run folder for each.
+        overrides: for all trials alike.
+
+    Raises:
+        RecipeError: a varied key is not of that form, or a value is impossible.
+    """
+    choices = [_values(text) for text in varied]
+    found = []
+    for combination in itertools.product(*choices):
+        loaded = load_recipe(recipe, [*(overrides or []), *combination])
+        found.append(Trial(combination, loaded, runs / _folder_name(combination)))
+    names = [trial.run.name for trial in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RecipeError(f"Two values of the sweep are both called {twice}; leave one out.")
+    return found
+
+
+def _values(text: str) -> list[str]:
+    key, equals, values = text.partition("=")
+    try:
+        parsed = parse_yaml(f"[{values}]")
+    except YamlError as error:
+        raise RecipeError(f"--vary {text!r}: {values!r} are not YAML values separated by commas.") from error
+    if not equals or not key or not parsed:
+        raise RecipeError(f"--vary {text!r} is not of the form key=value,value.")
+    return [f"{key}={_flow(value)}" for value in parsed]
+
+
+def _flow(value: Any) -> str:
+    """A value on one line, as YAML reads it back."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
+
+
+def _folder_name(changes: tuple[str, ...]) -> str:
+    return _UNSAFE.sub("_", "+".join(changes)).strip("_.")[:_LONGEST_NAME]
+
+
+def run_sweep(planned: list[Trial], runs: Path, start: Start) -> list[Outcome]:
+    """Run what is not finished, one after the other, then write sweep.csv, sweep.json and sweep.png in `runs`.
+
+    A finished trial is not run again; an interrupted one goes on.
+
+    Raises:
+        RecipeError: a run folder holds a run of another recipe, or whatever a run raises.
+    """
+    from Training.fit.train import LAST, read_run_recipe
+
+    runs.mkdir(parents=True, exist_ok=True)
+    for trial in planned:
+        started = (trial.run / "checkpoints" / LAST).is_file()
+        if started and read_run_recipe(trial.run) != trial.recipe:
+            raise RecipeError(f"{trial.run} holds a run of another recipe; give --run another folder.")
+        if not (started and is_finished(trial)):
+            start(trial, started)
+    outcomes = [outcome(trial) for trial in planned]
+    write_sweep(outcomes, planned, runs)
+    return outcomes
+
+
+def is_finished(trial: Trial) -> bool:
+    """Whether the run has all epochs of its recipe; of one that ended early `train` itself knows."""
+    rows = _history(trial.run)
+    return bool(rows) and int(rows[-1]["epoch"]) + 1 >= trial.recipe.optimization.max_epochs
+
+
+def outcome(trial: Trial) -> Outcome:
+    """Best validation Dice and last losses, from history.csv."""
+    rows = _history(trial.run)
+    scored = [(value, int(row["epoch"])) for row in rows if (value := _number(row, "val_dice")) is not None]
+    # Of equal ones the first, as the checkpoint callback keeps it.
+    best = max(scored, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
+    return Outcome(
+        trial.label, trial.run.name, len(rows), best[0], best[1], _last(rows, "train_loss"), _last(rows, "val_loss")
+    )
+
+
+def _history(run: Path) -> list[dict[str, str]]:
+    path = run / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _number(row: dict[str, str], key: str) -> float | None:
+    try:
+        value = float(row.get(key) or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _last(rows: list[dict[str, str]], key: str) -> float | None:
+    known = [value for row in rows if (value := _number(row, key)) is not None]
+    return known[-1] if known else None
+
+
+def write_sweep(outcomes: list[Outcome], planned: list[Trial], runs: Path) -> None:
+    """The table as sweep.csv and sweep.json, the curves as sweep.png."""
+    rows = [vars(one) for one in outcomes]
+    with (runs / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(Outcome.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(rows)
+    (runs / "sweep.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    _plot(outcomes, planned, runs / "sweep.png")
+
+
+def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
+    """Left each run's validation Dice over the epochs, right its best."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    curves, best = figure.subplots(1, 2)
+    for number, trial in enumerate(planned):
+        pairs = [(int(row["epoch"]), _number(row, "val_dice")) for row in _history(trial.run)]
+        known = [(epoch, value) for epoch, value in pairs if value is not None]
+        # Styles and signs differ too, and later curves are thinner: runs that reach the same stay apart.
+        style, sign = _STYLES[number % len(_STYLES)], _SIGNS[number % len(_SIGNS)]
+        curves.plot(
+            [e for e, _ in known],
+            [v for _, v in known],
+            label=trial.label,
+            linestyle=style,
+            marker=sign,
+            color=f"C{number % 10}",
+            linewidth=max(1.2, 3 - 0.5 * number),
+            markersize=max(4, 9 - number),
+            alpha=0.85,
+        )
+    curves.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    curves.legend(fontsize="small")
+    numbers = [one.best_val_dice or 0.0 for one in outcomes]
+    bars = best.barh([one.label for one in outcomes], numbers, color=[f"C{n % 10}" for n in range(len(outcomes))])
+    best.bar_label(bars, fmt="%.3f", padding=3)
+    best.invert_yaxis()
+    best.set(xlabel="best validation Dice", xlim=(0, 1.12))
+    figure.savefig(path, dpi=110)

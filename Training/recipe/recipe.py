@@ -1,0 +1,217 @@
+"""Recipes: everything that makes a model, as data, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from LiverSegLib.errors import LiverSegError
+from LiverSegLib.networks import reduction
+from Training.recipe.options import (
+    CT_ONLY,
+    Augment,
+    Card,
+    Inference,
+    Loss,
+    Network,
+    Optimization,
+    Part,
+    Preprocess,
+    Sampling,
+    Split,
+)
+from Training.recipe.regions import names_users_see
+from Training.recipe.safe_yaml import YamlError, parse_yaml, read_yaml
+from Training.recipe.sources import Source
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+_TWO_D_ONLY = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+class RecipeError(LiverSegError):
+    """A recipe that cannot be run; the sentence names the key."""
+
+
+class Recipe(Part):
+    """One model, from raw data to package.
+
+    `labels`: what the network segments, numbered 1, 2, ...; 0 is background. `modality`: CT, MR, DX (X-ray) or "".
+    """
+
+    name: str
+    spatial_dims: Literal[2, 3]
+    modality: Literal["CT", "MR", "DX", ""] = "CT"
+    labels: dict[int, str] = Field(min_length=1)
+    sources: list[Source] = Field(min_length=1)
+    split: Split = Split()
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    preprocess: Preprocess
+    network: Network
+    patch_size: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    augment: Augment = Augment()
+    loss: Loss = Loss()
+    optimization: Optimization
+    inference: Inference
+    card: Card
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        dims, classes = self.spatial_dims, len(self.labels) + 1
+        if len(self.patch_size) != dims or len(self.inference.roi_size) != dims:
+            raise ValueError(f"patch_size and inference.roi_size need {dims} numbers for spatial_dims {dims}")
+        if sorted(self.labels) != list(range(1, classes)):
+            raise ValueError("labels must be numbered 1, 2, ... without gaps")
+        if len(names_users_see(self.labels)) < len(self.labels):
+            raise ValueError("two labels have the same name (cancer is another word for tumor); rename one")
+        wanted = {"spatial_dims": dims, "in_channels": 1, "out_channels": classes}
+        for key, value in wanted.items():
+            if self.network.arguments.get(key, value) != value:
+                raise ValueError(f"network.arguments.{key} must be {value} for these labels and dimensions")
+        if self.loss.class_weights is not None and len(self.loss.class_weights) != classes:
+            raise ValueError(f"loss.class_weights needs {classes} numbers, the background's first")
+        unknown = next((value for value in self.sampling.labels if value not in range(classes)), None)
+        if unknown is not None:
+            raise ValueError(f"sampling.labels names label {unknown}, which labels does not have")
+        self._check_sources()
+        self._check_augment()
+        return self
+
+    def _check_sources(self) -> None:
+        names = [source.name for source in self.sources]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two sources are called {twice!r}")
+        for source in self.sources:
+            for value in sorted(source.targets - {0}):  # 0 sends a value to the background
+                if value not in self.labels:
+                    raise ValueError(f"source {source.name!r} maps to label {value}, which labels does not have")
+            pictures = source.kind == "files" and source.image.lower().endswith(_TWO_D_ONLY) and source.slab == 0
+            if self.spatial_dims == 3 and pictures:
+                raise ValueError(
+                    f"source {source.name!r} holds single slices, which a 3D recipe uses only as slabs (set slab to mm)"
+                )
+            for hidden, shown in source.undivided.items():
+                if hidden not in self.labels or shown not in self.labels or hidden == shown:
+                    raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
+
+    def _check_augment(self) -> None:
+        if self.preprocess.normalize == "window" and self.modality == "CT":
+            return
+        on = next((key for key in CT_ONLY if getattr(self.augment, key) > 0), None)
+        if on is not None:
+            raise ValueError(f"augment.{on} works in Hounsfield units; set it to 0 for this modality or normalize")
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The network's keyword arguments with dimensions and channels filled in."""
+        fixed = {"spatial_dims": self.spatial_dims, "in_channels": 1, "out_channels": len(self.labels) + 1}
+        return {**self.network.arguments, **fixed}
+
+    def divisible(self) -> tuple[int, int, int]:
+        """What the grid is padded to multiples of when whole slices or volumes go through the network at once."""
+        if -1 not in self.inference.roi_size:
+            return 1, 1, 1
+        x, y, *z = reduction(self.network.name, self.network_arguments())
+        return x, y, z[0] if z else 1
+
+
+def load_recipe(path_or_name: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by file path or by the name of one in Training/configs.
+
+    Args:
+        path_or_name: "liver2d_starter" or "my/recipe.yaml".
+        overrides: "optimization.max_epochs=3"; values are YAML.
+
+    Raises:
+        RecipeError: the file is missing, is no YAML, or has an unknown or impossible key.
+    """
+    path = Path(path_or_name)
+    if not path.suffix:
+        path = CONFIGS / f"{path_or_name}.yaml"
+    try:
+        data = read_yaml(path)
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+        raise RecipeError(f"There is no recipe {path_or_name}; name a YAML file or one of {known}.") from error
+    except YamlError as error:
+        raise RecipeError(f"The recipe {path} cannot be read as YAML: {error}.") from error
+    for override in overrides or []:
+        _override(data, override)
+    return parse_recipe(data, str(path))
+
+
+def parse_recipe(data: Any, where: str) -> Recipe:
+    """Validate recipe data; `where` names it in the error.
+
+    Raises:
+        RecipeError: one sentence a wrong key.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        if first["type"] == "extra_forbidden":
+            message = f"is not a key that recipes have{_instead(first['loc'])}"
+        elif first["type"] == "value_error":  # a sentence of ours
+            message = str(first["ctx"]["error"])
+        else:
+            message = first["msg"]
+        raise RecipeError(f"{where}: {key}: {' '.join(message.split())}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where}: lists and keys lie too deep for a recipe.") from error
+
+
+def _instead(place: tuple[int | str, ...]) -> str:
+    """What a mistyped key may have meant."""
+    section = _section(place[:-1])
+    known = list(section.model_fields) if section is not None else []
+    alike = difflib.get_close_matches(str(place[-1]), known, 1)
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
+def _section(place: Iterable[int | str]) -> type[BaseModel] | None:
+    """The schema of the section at `place`; None where it is no section, or one of several kinds."""
+    section: type[BaseModel] = Recipe
+    for part in place:
+        field = section.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return None
+        section = field.annotation
+    return section
+
+
+def _override(data: Any, override: str) -> None:
+    """Set one key; sections on the way that the file leaves to their defaults are made, unknown keys are refused later.
+
+    Raises:
+        RecipeError: not of the form key=value, no YAML, or below a value that has no keys.
+    """
+    key, equals, text = override.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not all((*parents, last)):
+        raise RecipeError(f"--set {override!r} is not of the form key=value.")
+    for depth, part in enumerate(parents):
+        if not isinstance(data, dict):
+            break
+        at = _key_in(data, part)
+        if data.get(at) is None:
+            data[at] = {}
+        if not isinstance(data[at], dict):
+            raise RecipeError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} has no keys; set it as a whole.")
+        data = data[at]
+    if not isinstance(data, dict):
+        raise RecipeError(f"--set {override!r}: the recipe has no keys.")
+    try:
+        data[_key_in(data, last)] = parse_yaml(text)
+    except YamlError as error:
+        raise RecipeError(f"--set {override!r}: the value cannot be read as YAML: {error}.") from error
+
+
+def _key_in(data: dict[Any, Any], part: str) -> int | str:
+    """The key that a part of a path means: labels and values of files are numbers."""
+    return int(part) if part.isdecimal() and len(part) < 10 and (int(part) in data or not data) else part

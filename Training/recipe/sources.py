@@ -1,0 +1,165 @@
+"""Where a recipe's images and labels come from, as data."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from Training.recipe.options import Fraction, NotNegative, Part, Positive, Range
+
+FIELD = re.compile(r"\{(\w+)\}")
+
+
+class Mask(Part):
+    """One label file of a case.
+
+    `path` is a template with the fields of the source's `image`. Either `values` maps the file's voxel values to the
+    recipe's labels (DICOM SEG: segment numbers; .npy, .png, NIfTI, NRRD: as stored), or everything `above` a grey
+    value is `label` (JPEG masks are noisy). Several masks are joined; a later one wins where both are set.
+    `others`: what a value that `values` does not name means: an error, or background.
+    """
+
+    path: str
+    values: dict[int, int] = Field(default={})
+    above: float | None = None
+    label: int = Field(default=1, ge=1)
+    others: Literal["refuse", "background"] = "refuse"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Mask:
+        if bool(self.values) == (self.above is not None):
+            raise ValueError(f"mask {self.path}: give either values or above")
+        return self
+
+    @property
+    def targets(self) -> set[int]:
+        """The recipe's labels that this mask can hold."""
+        return set(self.values.values()) if self.values else {self.label}
+
+
+class SpacingTable(Part):
+    """A CSV file that tells how large the pixels of pictures are.
+
+    `file`: below the data folder. `name`: the column with the picture's file name. `x`, `y`: the columns with mm along
+    the two axes of the picture once it runs left and posterior. A picture that is not listed keeps what it tells.
+    """
+
+    file: str
+    name: str = "file"
+    x: str
+    y: str
+
+
+class LabeledSource(Part):
+    """What sources of labeled images share.
+
+    `cohort`: sources of one cohort show the same people, so that a patient stays in one part of the split over all of
+    them; left out, the source's name. `patients`: text of `{patient}` (or the case's name) -> the patient, where
+    several names are one person or two sources call one person differently. `undivided`: {2: 1} says that label 2 is
+    not drawn in this source but hidden in label 1; where the label says 1 the network may then answer 1 or 2.
+    """
+
+    name: str
+    cohort: str | None = None
+    patients: dict[str, str] = Field(default={})
+    undivided: dict[int, int] = Field(default={})
+    weight: Positive = 1.0
+
+    def person(self, patient: str) -> str:
+        """Who decides the split: `<cohort>_<patient>`."""
+        return f"{self.cohort or self.name}_{self.patients.get(patient, patient)}"
+
+
+class FilesSource(LabeledSource):
+    """Image and mask files found by templates, 2D or 3D.
+
+    `image`: for example `ct/{name}_ct.nii.gz`, `images/{patient}_{slice}.dcm` or `dicom/{name}` (a folder of one
+    series). Each field matches within one part of the path; `{patient}` decides the split, without it each case is
+    a patient of its own. Formats: NIfTI, NRRD, MetaImage, DICOM (series folder, single slice, SEG), PNG, JPEG,
+    TIFF, BMP, .npy.
+    `window`: the values that 0 to 255 of an 8-bit picture stand for; None keeps them. `black`: the value of its
+    darkest grey, where the window cut off everything below. `rows`: the axis that a picture's rows run along, "y"
+    as usual or "x". `flip`: axis by the text of the field `{how}`, for slices stored turned over. `spacing`: where the
+    size of a picture's pixels is told. `slab`: for 3D recipes, a slice stands for so many mm of body that do not
+    change along z.
+    `exclude`: names of cases that are left out on purpose.
+    """
+
+    kind: Literal["files"]
+    image: str
+    masks: list[Mask] = Field(min_length=1)
+    window: Range | None = None
+    black: float | None = None
+    rows: Literal["x", "y"] = "y"
+    flip: dict[str, Literal["x", "y"]] = Field(default={})
+    spacing: SpacingTable | None = None
+    slab: NotNegative = 0.0
+    exclude: list[str] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _fields_known(self) -> FilesSource:
+        known = set(FIELD.findall(self.image))
+        if not known:
+            raise ValueError(f"image {self.image!r} has no field such as {{name}} or {{patient}}")
+        for mask in self.masks:
+            for field in FIELD.findall(mask.path):
+                if field not in known:
+                    raise ValueError(f"mask {mask.path!r} has the field {field!r}, which image lacks")
+        return self
+
+    @property
+    def targets(self) -> set[int]:
+        """The recipe's labels that this source can hold."""
+        return set().union(*(mask.targets for mask in self.masks))
+
+
+class MsdSource(LabeledSource):
+    """A Medical Segmentation Decathlon folder with dataset.json; `labels` maps its values to the recipe's."""
+
+    kind: Literal["msd"]
+    folder: str
+    labels: dict[int, int]
+    others: Literal["refuse", "background"] = "refuse"
+    exclude: list[str] = Field(default=[])
+
+    @property
+    def targets(self) -> set[int]:
+        """The recipe's labels that this source can hold."""
+        return set(self.labels.values())
+
+
+class EmptySource(LabeledSource):
+    """A part of a volume that shows nothing of what is segmented: its slices `slices[0]` to `slices[1] - 1` along k.
+
+    Slices without the organ teach a network what is not liver below and above it.
+    """
+
+    kind: Literal["empty"]
+    image: str
+    slices: tuple[int, int]
+
+    @property
+    def targets(self) -> set[int]:
+        """None."""
+        return set()
+
+
+class PhantomSource(LabeledSource):
+    """Procedural abdomens, made on the spot; `labels` maps liver 1 and lesion 2 to the recipe's."""
+
+    kind: Literal["phantom"]
+    name: str = "phantom"
+    count: int = Field(ge=1)
+    seed: int = 0
+    labels: dict[int, int] = Field(default={1: 1, 2: 1})
+    hard_fraction: Fraction = 0.5
+
+    @property
+    def targets(self) -> set[int]:
+        """The recipe's labels that this source can hold."""
+        return set(self.labels.values())
+
+
+Source = Annotated[FilesSource | MsdSource | EmptySource | PhantomSource, Field(discriminator="kind")]

@@ -1,0 +1,61 @@
+"""Recipes as YAML files that people like to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from Training.recipe.recipe import Recipe, RecipeError, parse_recipe
+
+
+class _Dumper(yaml.SafeDumper):
+    """Keys one below the other, lists of numbers on one line."""
+
+
+def _list_node(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+    holds_keys = any(isinstance(value, dict) for value in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=not holds_keys)
+
+
+_Dumper.add_representer(list, _list_node)
+
+
+def recipe_data(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe sets, as plain data; defaults stay unsaid."""
+    data: dict[str, Any] = _plain(recipe.model_dump(exclude_unset=True))
+    return data
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as YAML has them."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def recipe_text(data: dict[str, Any], title: str, comments: dict[str, str] | None = None) -> str:
+    """YAML with `title` as the first comment and a comment above each section that `comments` names."""
+    parts = [f"# {title}\n"]
+    for key, value in data.items():
+        if comments and key in comments:
+            parts.append(f"# {comments[key]}\n")
+        parts.append(yaml.dump({key: value}, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True))
+    return "".join(parts)
+
+
+def write_recipe(path: Path, data: dict[str, Any], title: str, comments: dict[str, str] | None = None) -> Recipe:
+    """Check recipe data, then write them.
+
+    Raises:
+        RecipeError: an impossible key, or the file cannot be written.
+    """
+    text = recipe_text(data, title, comments)
+    recipe = parse_recipe(yaml.safe_load(text), str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be written: {error.strerror}.") from error
+    return recipe

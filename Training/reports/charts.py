@@ -1,0 +1,145 @@
+"""Plots of evaluations and comparisons, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from Training.evaluation.metrics import METRICS
+from Training.evaluation.scores import Scores
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MOST_LABELS = 6
+
+
+def agreement_chart(scores: Scores) -> bytes | None:
+    """Dice and normalised surface Dice of every case, a column a label; None without a reference."""
+    columns = {key: _by_label(scores, key) for key in ("dice", "nsd")}
+    labels = [label for label in scores.labels if columns["dice"].get(label)]
+    if not labels:
+        return None
+    figure, axes = _figure(2, max(3.2, 1.1 * len(labels) + 1.8), 3.6)
+    for place, (key, values) in zip(axes, columns.items(), strict=True):
+        boxes(place, {label: values.get(label, []) for label in labels})
+        title = METRICS[key].title + (f" at {scores.tolerance_mm:g} mm" if key == "nsd" else "")
+        place.set_title(title)
+        place.set_ylim(-0.03, 1.03)
+    return _png(figure)
+
+
+def volume_chart(scores: Scores) -> bytes | None:
+    """Found against drawn volume, and Bland and Altman's plot (Lancet 1986) of their difference, a row a label."""
+    labels = [label for label in scores.labels if _volumes(scores, label).size][:_MOST_LABELS]
+    if not labels:
+        return None
+    figure = Figure(figsize=(9, 3.4 * len(labels)), layout="constrained")
+    places = figure.subplots(len(labels), 2, squeeze=False)
+    for row, label in enumerate(labels):
+        found, drawn = _volumes(scores, label).T
+        color = COLORS[row % len(COLORS)]
+        left, right = places[row]
+        ends = [0, 1.05 * max(found.max(), drawn.max(), 1e-3)]
+        left.plot(ends, ends, color="0.6", linewidth=1)
+        left.scatter(drawn, found, s=18, color=color, alpha=0.75)
+        left.set(xlabel="reference (mL)", ylabel="model (mL)", title=f"{label}: volume")
+        right.scatter((found + drawn) / 2, found - drawn, s=18, color=color, alpha=0.75)
+        _limits_of_agreement(right, found - drawn)
+        right.set(xlabel="mean of both (mL)", ylabel="model - reference (mL)", title=f"{label}: difference")
+    return _png(figure)
+
+
+def comparison_chart(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
+    """Several models side by side.
+
+    Args:
+        values: {metric's title: {model: one value a case}}, a panel a metric.
+    """
+    models = max(len(per_model) for per_model in values.values())
+    figure, axes = _figure(len(values), max(2.9, 0.9 * models + 1.2), 3.6)
+    for place, (title, per_model) in zip(axes, values.items(), strict=True):
+        boxes(place, per_model)
+        place.set_title(title)
+        place.tick_params(axis="x", rotation=20 if models > 2 else 0)
+    return _png(figure)
+
+
+def boxes(place: Axes, values: Mapping[str, Sequence[float]]) -> None:
+    """A box and every single value, by name; the line is the median, the diamond the mean."""
+    rng = np.random.default_rng(0)
+    for at, numbers in enumerate(values.values()):
+        color = COLORS[at % len(COLORS)]
+        if len(numbers):
+            diamond = {
+                "marker": "D",
+                "markersize": 5,
+                "markerfacecolor": "white",
+                "markeredgecolor": "black",
+                "zorder": 4,
+            }
+            place.boxplot(
+                [numbers],
+                positions=[at],
+                widths=0.5,
+                showfliers=False,
+                showmeans=True,
+                medianprops={"color": "black"},
+                meanprops=diamond,
+            )
+            place.scatter(at + rng.uniform(-0.16, 0.16, len(numbers)), numbers, s=14, color=color, alpha=0.6, zorder=3)
+    place.set_xticks(range(len(values)), list(values))
+    place.set_xlim(-0.6, len(values) - 0.4)
+    place.grid(axis="y", alpha=0.3)
+
+
+def _limits_of_agreement(place: Axes, differences: np.ndarray) -> None:
+    mean = float(differences.mean())
+    place.axhline(mean, color="black", linewidth=1)
+    if differences.size > 2:
+        spread = 1.96 * float(differences.std(ddof=1))
+        for value in (mean - spread, mean + spread):
+            place.axhline(value, color="black", linewidth=1, linestyle="--")
+    place.axhline(0, color="0.6", linewidth=1)
+
+
+def _by_label(scores: Scores, key: str) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for case in scores.cases:
+        for row in case.labels:
+            value = getattr(row, key)
+            if value is not None:
+                found.setdefault(row.label, []).append(value)
+    return found
+
+
+def _volumes(scores: Scores, label: str) -> np.ndarray:
+    """Found and drawn volume in mL, [cases, 2]."""
+    pairs = [
+        (row.volume_ml, row.reference_ml)
+        for case in scores.cases
+        for row in case.labels
+        if row.label == label and row.reference_ml is not None
+    ]
+    return np.array(pairs, dtype=np.float64)
+
+
+def _figure(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of up to three panels a row, each `width` by `height` inches."""
+    columns = min(panels, 3)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for unused in axes[panels:]:
+        unused.set_visible(False)
+    return figure, axes[:panels]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

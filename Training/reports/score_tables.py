@@ -1,0 +1,122 @@
+"""The scores of an evaluation in words and tables, the same on the screen, in model cards and on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from Training.evaluation.lesions import SIZES, LesionScore
+from Training.evaluation.metrics import METRICS, LabelScore
+from Training.evaluation.scores import SHOWN, CaseScore, Scores, Statistic, pooled_lesions, shown, with_interval
+
+LESION_HEADER = ("lesions by longest diameter", "drawn", "found", "sensitivity", "marked", "false", "precision")
+MISSING = (
+    "n: cases with a value; missing: cases without one. A case with nothing on either side has no value, and one where "
+    "only one side is empty has Dice, IoU and NSD 0 and no distance."
+)
+_MANY_CASES = 25
+_CASE_METRICS = ("dice", "nsd", "hd95_mm", "volume_ml", "reference_ml")
+
+
+def sentences(scores: Scores) -> list[str]:
+    """What the means do not tell: how many cases there are, who has which label, which lesions were found."""
+    failed = sum(bool(case.error) for case in scores.cases)
+    cases, patients = (int(scores.summary[key]) for key in ("cases", "patients"))
+    found = [f"{_counted(cases, 'case')} of {_counted(patients, 'patient')} with a reference."]
+    if failed:
+        found.append(f"{failed} of {len(scores.cases)} cases failed and are in no number.")
+    found += [text for label in scores.labels if (text := _presence(scores.cases, label))]
+    lesions = pooled_lesions(scores.cases)
+    if lesions is not None:
+        found.append(_lesions(lesions, sum(case.lesions is not None for case in scores.cases)))
+    return found
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _presence(cases: Sequence[CaseScore], label: str) -> str:
+    """In how many cases a label is; nothing where both sides have it in all of them."""
+    rows = [row for case in cases for row in case.labels if row.label == label and row.reference_ml is not None]
+    drawn, marked = [bool(row.reference_ml) for row in rows], [row.volume_ml > 0 for row in rows]
+    if all(drawn) and all(marked):
+        return ""
+    true = sum(d and m for d, m in zip(drawn, marked, strict=True))
+    neither = sum(not d and not m for d, m in zip(drawn, marked, strict=True))
+    text = (
+        f"{label}: drawn in {sum(drawn)} of {_counted(len(rows), 'case')}, marked in {true} of these and in "
+        f"{sum(marked) - true} others"
+    )
+    return f"{text}; nothing on either side in {neither}, left out of the means." if neither else f"{text}."
+
+
+def _lesions(lesions: LesionScore, scans: int) -> str:
+    return (
+        f"{lesions.found} of {len(lesions.reference)} lesions found "
+        f"(sensitivity {shown(lesions.sensitivity, 'lesion_sensitivity')}); {lesions.false} of {len(lesions.marked)} "
+        f"marked ones false (precision {shown(lesions.precision, 'lesion_precision')}), "
+        f"{lesions.false / scans:.2f} false lesions per scan; F1 {shown(lesions.f1, 'lesion_f1')}."
+    )
+
+
+def lesion_rows(scores: Scores) -> list[list[str]]:
+    """Cells under `LESION_HEADER`: the lesions of all cases by size, and all; none where none were scored."""
+    pooled = pooled_lesions(scores.cases)
+    if pooled is None:
+        return []
+    parts = [(size.title, pooled.of_size(size)) for size in SIZES]
+    return [
+        [
+            title,
+            str(len(part.reference)),
+            str(part.found),
+            shown(part.sensitivity, "lesion_sensitivity"),
+            str(len(part.marked)),
+            str(part.false),
+            shown(part.precision, "lesion_precision"),
+        ]
+        for title, part in [*parts, ("all", pooled)]
+    ]
+
+
+def worst(row: Statistic) -> float | None:
+    """The worst case's value; None without one, or where more is neither better nor worse."""
+    better = SHOWN[row.metric].better
+    return None if better == 0 else row.values.minimum if better > 0 else row.values.maximum
+
+
+def markdown(scores: Scores) -> str:
+    """Sentences, summary, lesions and cases as Markdown, for the model card; of many cases only the worst."""
+    blocks = ["\n".join(f"- {text}" for text in sentences(scores))]
+    if scores.statistics:
+        columns = ("label", "metric", "mean [95 % CI]", "median", "worst", "n", "missing")
+        blocks += [_table(columns, (_summary_cells(row) for row in scores.statistics if _on_card(row))), MISSING]
+    if lesions := lesion_rows(scores):
+        blocks.append(_table(LESION_HEADER, lesions))
+    cases = scores.cases
+    if len(cases) > _MANY_CASES:
+        cases = sorted(cases, key=lambda case: case.rank)[:10]
+        blocks.append(f"The worst 10 of {len(scores.cases)} cases:")
+    per_case = ("case", "label", *(METRICS[key].title for key in _CASE_METRICS), "seconds")
+    blocks.append(_table(per_case, (_case_cells(case, row) for case in cases for row in case.labels)))
+    return "\n\n".join(blocks)
+
+
+def _on_card(row: Statistic) -> bool:
+    return SHOWN[row.metric].better != 0 and row.metric not in ("iou", "precision", "recall")
+
+
+def _summary_cells(row: Statistic) -> list[str]:
+    values = row.values
+    numbers = (shown(number, row.metric) for number in (values.median, worst(row)))
+    title = SHOWN[row.metric].title
+    return [row.label, title, with_interval(values, row.metric), *numbers, str(values.n), str(values.missing)]
+
+
+def _case_cells(case: CaseScore, row: LabelScore) -> list[str]:
+    return [case.case, row.label, *(shown(getattr(row, key), key) for key in _CASE_METRICS), f"{case.seconds:.1f}"]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = (header, ["---"] * len(header), *rows)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
