@@ -32,7 +32,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from LiverSegLib.errors import InputError, OutputError
-from LiverSegLib.io import display_name
+from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.volume import Label, Result, Volume
 

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import InputError, LiverSegError
-from LiverSegLib.io import display_name
+from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Measurements
 from LiverSegLib.volume import Result
 from LiverSegUI import views

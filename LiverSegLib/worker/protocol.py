@@ -7,12 +7,11 @@ surprise later. Floats are written with all their digits, so that numbers surviv
 from __future__ import annotations
 
 import json
-import math
-import types
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict
+from typing import Any
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.plain_data import from_plain, shortened
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.errors import ProtocolError
 from LiverSegLib.worker.messages import PROTOCOL, Hello, Message, Open
@@ -68,14 +67,17 @@ def decode(line: bytes) -> Message:
     try:
         data = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"The line {_short(line)} is not JSON.") from error
+        raise ProtocolError(f"The line {shortened(line)} is not JSON.") from error
     if not isinstance(data, dict):
-        raise ProtocolError(f"The line {_short(line)} is not a message: it holds no JSON object.")
+        raise ProtocolError(f"The line {shortened(line)} is not a message: it holds no JSON object.")
     name = data.pop("type", None)
     kind = _BY_NAME.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ProtocolError(f"The message type {_short(name)} is unknown.")
-    found: Message = _build(kind, data, str(name))
+        raise ProtocolError(f"The message type {shortened(name)} is unknown.")
+    try:
+        found: Message = from_plain(kind, data, str(name))
+    except InputError as error:
+        raise ProtocolError(str(error)) from error
     return found
 
 
@@ -116,74 +118,5 @@ class LineBuffer:
         return lines
 
 
-_found_hints: dict[type[Any], dict[str, Any]] = {}
-
-
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    """Types of a dataclass's fields, worked out once: a result may hold thousands of lesions."""
-    if kind not in _found_hints:
-        _found_hints[kind] = get_type_hints(kind)
-    return _found_hints[kind]
-
-
-def _build(kind: type[Any], data: Any, where: str) -> Any:
-    """An instance of the dataclass `kind` from a JSON object."""
-    if not isinstance(data, dict):
-        raise ProtocolError(f"{where} should be an object, not {_short(data)}.")
-    hints = _hints(kind)
-    for key in data:
-        if key not in hints:
-            raise ProtocolError(f"{where} has the unknown field {_short(key)}.")
-    values = {}
-    for item in fields(kind):
-        if item.name in data:
-            values[item.name] = _value(hints[item.name], data[item.name], f"{where}.{item.name}")
-        elif item.default is MISSING and item.default_factory is MISSING:
-            raise ProtocolError(f"{where} lacks the field {item.name!r}.")
-    try:
-        return kind(**values)
-    except InputError as error:  # a value of the right type that makes no sense
-        raise ProtocolError(str(error)) from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` if it is of the type `hint`; lists become tuples."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _value(next(a for a in args if a is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list):
-        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-        if len(kinds) != len(value):
-            raise ProtocolError(f"{where} should have {len(kinds)} items, not {len(value)}.")
-        return tuple(_value(k, v, f"{where}[{n}]") for n, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin is dict and isinstance(value, dict):
-        return {key: _value(args[1], v, f"{where}[{_short(key)}]") for key, v in value.items()}
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, where)
-    return _scalar(hint, value, where)
-
-
-def _scalar(hint: Any, value: Any, where: str) -> Any:
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-    # bool is an int to Python, not to us
-    if hint in (bool, int, str) and type(value) is hint:
-        return value
-    name = getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else "list or object"
-    raise ProtocolError(f"{where} should be of type {name}, not {_short(value)}.")
-
-
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

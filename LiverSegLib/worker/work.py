@@ -6,13 +6,13 @@ import logging
 import sys
 import time
 import traceback
-from dataclasses import asdict
 from pathlib import Path
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, OutputError, SegmentationCancelled
+from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result
-from LiverSegLib.worker import messages, region
+from LiverSegLib.worker import messages
 from LiverSegLib.worker.convert import message_from, volume_from
 from LiverSegLib.worker.errors import kind_of
 from LiverSegLib.worker.folder import path_in
@@ -64,22 +64,16 @@ def _segment(job: Job, request: messages.Segment, models: WarmModel, folder: Pat
     if not models:
         job.report(Progress("load", 0, 1))
     segmenter, warm = models.get(request.model, request.device)
-    from LiverSegLib.engine.segmenter import Settings
-
     job.check()
-    package = segmenter.package
-    wanted = None
-    if request.targets is not None:
-        wanted = region.check_targets(request.targets, package.labels, package.title)
     volume = volume_from(request, folder)
-    segmenter.settings = Settings(**asdict(request.settings))
-    roi = None if request.roi is None else region.clip_roi(request.roi, volume.array.shape, volume.name)
-    part = volume if roi is None else region.crop(volume, roi)
-    result = segmenter.segment(part, job.report, job.stop.is_set)
-    if wanted is not None:
-        result = region.keep(result, wanted)
-    if roi is not None:
-        result = region.paste(result, roi, volume)
+    wanted = SegmentationRequest(
+        model=request.model,
+        device=request.device,
+        region=request.roi,
+        targets=request.targets,
+        settings=request.settings,
+    )
+    result = segmenter.segment(volume, job.report, job.stop.is_set, request=wanted)
     job.check()
     return _write(result, request.id, folder, warm)
 

@@ -19,8 +19,9 @@ import vtk
 
 from LiverSegLib import slicer_bridge as bridge
 from LiverSegLib.errors import InputError, OutputError
+from LiverSegLib.labels import label_for, labels_for
 from LiverSegLib.measure import measure
-from LiverSegLib.volume import KNOWN_LABELS, Result, label_for
+from LiverSegLib.volume import Result
 from Testing.headless.scene import make_scene
 
 SHAPE = (40, 36, 24)
@@ -57,7 +58,7 @@ def a_result(volume: Any, labelmap: np.ndarray | None = None) -> Result:
     labelmap = a_labelmap() if labelmap is None else labelmap
     affine = bridge.ijk_to_ras(volume)
     labels = (label_for(1, "liver"), label_for(2, "tumor"))
-    return Result(labelmap, affine, labels, measure(labelmap, affine, {1: "liver", 2: "tumor"}))
+    return Result(labelmap, affine, labels, measure(labelmap, affine, labels))
 
 
 def a_transform(matrix: np.ndarray, parent: Any = None, name: str = "T") -> Any:
@@ -283,7 +284,7 @@ class TestSegments:
         assert ids_of(node) == ["LiverSeg_liver", "LiverSeg_tumor"]
         liver, tumor = (node.GetSegmentation().GetSegment(i) for i in ids_of(node))
         assert (liver.GetName(), tumor.GetName()) == ("Liver", "Liver tumor")
-        np.testing.assert_allclose(np.array(liver.GetColor()) * 255, KNOWN_LABELS["liver"][0], atol=0.5)
+        np.testing.assert_allclose(np.array(liver.GetColor()) * 255, label_for(1, "liver").color, atol=0.5)
         entry = slicer.vtkSlicerTerminologyEntry()
         logic = slicer.modules.terminologies.logic()
         assert logic.DeserializeTerminologyEntry(_tag(tumor), entry)
@@ -530,7 +531,7 @@ def test_table_has_a_row_for_each_structure() -> None:
     volume = a_volume()
     image = slicer.util.arrayFromVolume(volume).transpose(2, 1, 0)
     affine = bridge.ijk_to_ras(volume)
-    measurements = measure(a_labelmap(), affine, {1: "liver", 2: "tumor"}, image, "HU")
+    measurements = measure(a_labelmap(), affine, labels_for({1: "liver", 2: "tumor"}), image, "HU")
     table = bridge.write_table(measurements, volume_node=volume)
     assert bridge.measured_volume(table) is volume
     rows = bridge.table_texts(table)
@@ -547,8 +548,8 @@ def test_table_has_a_row_for_each_structure() -> None:
 
 def test_a_table_without_lesions_or_grey_values_leaves_their_columns_out(scene: Any) -> None:
     volume = a_volume()
-    liver = measure(np.minimum(a_labelmap(), 1), bridge.ijk_to_ras(volume), {1: "liver"})
+    liver = measure(np.minimum(a_labelmap(), 1), bridge.ijk_to_ras(volume), labels_for({1: "liver"}))
     assert [list(row) for row in bridge.table_texts(bridge.write_table(liver))] == [["Structure", "Volume [mL]"]]
-    nothing = measure(np.zeros(SHAPE, np.uint8), AFFINE, {1: "liver", 2: "tumor"}, np.zeros(SHAPE), "HU")
+    nothing = measure(np.zeros(SHAPE, np.uint8), AFFINE, labels_for({1: "liver", 2: "tumor"}), np.zeros(SHAPE), "HU")
     assert bridge.table_texts(bridge.write_table(nothing))[0]["Volume [mL]"] == "0.0"
     assert bridge.table_texts(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []

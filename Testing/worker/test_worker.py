@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import DeviceError, InputError, ModelError, SegmentationCancelled
+from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker.client import WorkerClient
 from LiverSegLib.worker.errors import WorkerError
 from LiverSegLib.worker.launch import worker_command
-from LiverSegLib.worker.values import SegmentSettings
 from Testing.conftest import DrawCase, MakePackage
 
 # With torch come prints from Python, from the file descriptor and from C, as libraries like to do; and the
@@ -39,7 +39,8 @@ warm.import_torch = noisy
 """
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 60.0], [0.3, 1.9, -0.2, -58.0], [0.1, 0.2, 2.6, -50.0], [0, 0, 0, 1.0]])
 SHAPE = (64, 60, 40)
-SLOW = SegmentSettings(overlap=0.94)
+RAW = Settings(largest_component=False, fill_holes=False, lesions_inside=False)
+SLOW = Settings(overlap=0.94)
 """Makes the same volume take tens of thousands of windows."""
 
 
@@ -96,8 +97,8 @@ def test_the_result_is_that_of_this_process(
 def test_memory_order_and_settings_go_along(worker: WorkerClient, threshold_package: MakePackage, case: Volume) -> None:
     package = threshold_package()
     slicer_like = replace(case, array=np.asfortranarray(case.array), name="Fortran")
-    plain = worker.segment(slicer_like, model=package, device="cpu", settings=SegmentSettings(False, False, False))
-    expected = Segmenter(package, "cpu", Settings(False, False, False)).segment(slicer_like)
+    plain = worker.segment(slicer_like, model=package, device="cpu", settings=RAW)
+    expected = Segmenter(package, "cpu", RAW).segment(slicer_like)
     assert np.array_equal(plain.labelmap, expected.labelmap)
     assert plain.mask("tumor").any()
     assert plain.labelmap.flags.f_contiguous

@@ -8,12 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from LiverSegLib.errors import InputError
-from LiverSegLib.volume import Volume
-from LiverSegLib.worker import region
 from LiverSegLib.worker.errors import ProtocolError
 from LiverSegLib.worker.folder import ArrayFolder, check_private, path_in, read_array, write_array
-from Testing.worker.test_worker_protocol import AFFINE, a_result
 
 
 @pytest.mark.parametrize("dtype", ["int16", ">i2", "float64", "bool", "uint8"])
@@ -75,25 +71,3 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ProtocolError, match="cannot be read"):
         read_array(tmp_path, "evil.npy")
-
-
-def test_a_region_lies_in_the_same_place() -> None:
-    volume = Volume(np.arange(120).reshape(4, 5, 6), AFFINE, "ct")
-    roi = region.clip_roi(((-3, 3), (2, 4), (5, 99)), (4, 5, 6), "ct")
-    assert roi == ((0, 3), (2, 4), (5, 6))
-    part = region.crop(volume, roi)
-    assert np.allclose(part.affine @ [1, 1, 0, 1], AFFINE @ [1, 3, 5, 1])
-    assert part.array[1, 1, 0] == volume.array[1, 3, 5]
-    with pytest.raises(InputError, match="lies outside ct"):
-        region.clip_roi(((4, 9), (0, 5), (0, 6)), (4, 5, 6), "ct")
-
-
-def test_without_tumours_the_liver_is_whole() -> None:
-    result = a_result()
-    result.labelmap[1, 2, 3] = 2
-    liver = region.keep(result, region.check_targets(["Liver"], result.labels, "Toy"))
-    assert int((liver.labelmap == 1).sum()) == 2
-    assert [label.name for label in liver.labels] == ["liver"]
-    assert liver.measurements.lesions == ()
-    with pytest.raises(InputError, match="does not segment 'spleen'; choose among liver, tumor"):
-        region.check_targets(["spleen"], result.labels, "Toy")

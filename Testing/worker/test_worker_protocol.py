@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.engine.segmenter import Settings
 from LiverSegLib.errors import LiverSegError, ModelError, SegmentationCancelled
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
+from LiverSegLib.request import Settings
 from LiverSegLib.volume import Result, label_for
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.convert import matrix_of, message_from, result_from
 from LiverSegLib.worker.errors import KINDS, ProtocolError, WorkerError, error_from, kind_of
 from LiverSegLib.worker.protocol import LineBuffer, decode, encode
-from LiverSegLib.worker.values import SegmentSettings
 
 AFFINE = np.array([[0.7, 0.1, 0, -120.3], [-0.1, 0.7, 0.2, 1 / 3], [0, -0.2, 2.5, 7e-7], [0, 0, 0, 1.0]])
 HELLO = messages.Hello(messages.PROTOCOL, "0.1.0", "3.12.1", "2.13.0", None, "/usr/bin/python", 7)
 SEGMENT = messages.Segment(
-    3, "volume-1.npy", matrix_of(AFFINE), "Bäuche/ct 1", "CT", "starter", "cpu", SegmentSettings(overlap=0.5),
+    3, "volume-1.npy", matrix_of(AFFINE), "Bäuche/ct 1", "CT", "starter", "cpu", Settings(overlap=0.5),
     ((0, 4), (1, 3), (2, 5)), ("liver",),
 )  # fmt: skip
 EXAMPLES: list[messages.Message] = [
@@ -48,9 +47,7 @@ EXAMPLES: list[messages.Message] = [
 def a_result() -> Result:
     labelmap = np.zeros((4, 5, 6), np.uint8, order="F")
     labelmap[1:3, 2, 3] = 1
-    measured = Measurements(
-        (SegmentMeasurement("liver", 2, 0.1 + 0.2),), (Lesion(1 / 3, 7.5, (-1.0, 2.0, 1e-17)),), None
-    )
+    measured = Measurements((SegmentMeasurement("liver", 2, 0.1 + 0.2),), (Lesion(1 / 3, 7.5, (-1.0, 2.0, 1e-17)),))
     labels = (label_for(1, "liver"), label_for(2, "tumor"))
     return Result(labelmap, AFFINE, labels, measured, {"network": 1.25}, ("a note",), "cpu (float32)", "Toy 1")
 
@@ -114,11 +111,6 @@ def test_lines_are_cut_wherever_the_bytes_break_and_long_ones_dropped() -> None:
     found = [line for byte in b"one\n123456789\ntwo\n\nrest" for line in buffer.feed(bytes([byte]))]
     assert found == [b"one", None, b"two", b""]
     assert LineBuffer(limit=8).feed(b"123456789\nok\n") == [None, b"ok"]
-
-
-def test_settings_are_those_of_the_engine() -> None:
-    mine, theirs = ([(f.name, f.default) for f in fields(kind)] for kind in (SegmentSettings, Settings))
-    assert mine == theirs
 
 
 def test_an_error_keeps_its_class() -> None:
