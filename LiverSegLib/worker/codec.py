@@ -8,34 +8,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
-from LiverSegLib.errors import InputError
+from LiverSegLib import errors
+from LiverSegLib.errors import InputError, LiverSegError, ProtocolError, WorkerError
 from LiverSegLib.plain_data import from_plain, shortened
-from LiverSegLib.worker import messages
-from LiverSegLib.worker.errors import ProtocolError
 from LiverSegLib.worker.messages import PROTOCOL, Hello, Message, Open
 
 MAX_LINE = 16 * 1024 * 1024
 """Longest line in bytes; a result with tens of thousands of lesions stays below."""
 
-_BY_NAME: dict[str, type[Any]] = {
-    "open": messages.Open,
-    "hello": messages.Hello,
-    "list_devices": messages.ListDevices,
-    "devices": messages.Devices,
-    "load": messages.Load,
-    "loaded": messages.Loaded,
-    "segment": messages.Segment,
-    "progress": messages.Report,
-    "result": messages.Done,
-    "cancel": messages.Cancel,
-    "cancelled": messages.Cancelled,
-    "error": messages.Failure,
-    "released": messages.Released,
-    "bye": messages.Bye,
+_MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
+_ERRORS: dict[str, type[LiverSegError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, LiverSegError)
 }
-_NAMES = {kind: name for name, kind in _BY_NAME.items()}
 
 
 def encode(message: Message) -> bytes:
@@ -44,7 +30,7 @@ def encode(message: Message) -> bytes:
     Raises:
         ProtocolError: it holds what JSON cannot (NaN, infinity) or is longer than `MAX_LINE`.
     """
-    name = _NAMES[type(message)]
+    name = type(message).__name__
     try:
         text = json.dumps({"type": name, **asdict(message)}, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -71,14 +57,17 @@ def decode(line: bytes) -> Message:
     if not isinstance(data, dict):
         raise ProtocolError(f"The line {shortened(line)} is not a message: it holds no JSON object.")
     name = data.pop("type", None)
-    kind = _BY_NAME.get(name) if isinstance(name, str) else None
+    kind = _MESSAGES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ProtocolError(f"The message type {shortened(name)} is unknown.")
     try:
-        found: Message = from_plain(kind, data, str(name))
+        return from_plain(kind, data, kind.__name__)
     except InputError as error:
         raise ProtocolError(str(error)) from error
-    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def check_protocol(message: Hello | Open) -> None:
@@ -92,6 +81,16 @@ def check_protocol(message: Hello | Open) -> None:
             f"The worker and its client are of different LiverSeg versions (protocol {message.protocol} and "
             f"{PROTOCOL}); restart the application, or install LiverSeg again."
         )
+
+
+def kind_of(error: LiverSegError) -> str:
+    """The name that stands for an error's class on the pipe; for a subclass of elsewhere its nearest base's."""
+    return next(base.__name__ for base in type(error).__mro__ if base.__name__ in _ERRORS)
+
+
+def error_from(kind: str, sentence: str) -> LiverSegError:
+    """The exception that a failure stands for; an unknown kind becomes a `WorkerError`."""
+    return _ERRORS.get(kind, WorkerError)(sentence)
 
 
 class LineBuffer:
@@ -116,7 +115,3 @@ class LineBuffer:
             self._parts.clear()
             self._dropping = True
         return lines
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
