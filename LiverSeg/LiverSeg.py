@@ -34,6 +34,7 @@ from LiverSegUI.sample_data import addSampleVolume, registerSampleData
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.request import SegmentationRequest, model_name
 
 
 class LiverSeg(ScriptedLoadableModule):
@@ -150,9 +151,11 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         """
         slicer_bridge.read_volume_node(volumeNode)
         options = JobOptions(
-            model=model,
-            device=device or storedSetting("device", "auto"),
-            targets=None if targets is None else (targets,) if isinstance(targets, str) else tuple(targets),
+            request=SegmentationRequest(
+                model=model_name(model),
+                device=device or storedSetting("device", "auto"),
+                targets=None if targets is None else (targets,) if isinstance(targets, str) else tuple(targets),
+            ),
             segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
             roiID=roi.GetID() if roi else None,
             tableID=table.GetID() if table and table is not True else None,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -17,6 +16,7 @@ from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Measurements
+from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result
 from LiverSegUI import views
 
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobOptions:
     """What to segment, and how; nodes are kept by ID, since they can vanish while the job runs.
 
     Args:
-        model: name or path of a model package; None for the default.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        targets: names of the labels to segment, for example ("liver",); None for all of the model.
+        request: model, device, targets and settings; the region is that of the ROI, at the time when its turn comes.
         segmentationID: node that receives the segments; None makes a new one.
         roiID: markups ROI that limits the work; None for the whole volume.
         tableID: table node that receives the measurements; None for no table.
@@ -43,9 +41,7 @@ class JobOptions:
             the result goes into a new segmentation.
     """
 
-    model: str | Path | None = None
-    device: str = "auto"
-    targets: tuple[str, ...] | None = None
+    request: SegmentationRequest = field(default_factory=SegmentationRequest)
     segmentationID: str | None = None
     roiID: str | None = None
     tableID: str | None = None

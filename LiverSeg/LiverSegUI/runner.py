@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import InputError, LiverSegError
+from LiverSegLib.request import VoxelBox
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker import events
 from LiverSegLib.worker.messages import DeviceInfo
@@ -118,13 +119,14 @@ class JobRunner:
     def _handOver(self, job: SegmentationJob) -> None:
         job.begin()
         volume, box = _read(job)
-        options = job.options
+        request = job.options.request
         job.requestID = self._transport.session.segment(
             volume,
-            model=options.model,
-            device=options.device,
-            roi=None if box is None else tuple((side.start, side.stop) for side in box),
-            targets=options.targets,
+            model=request.model,
+            device=request.device,
+            settings=request.settings,
+            roi=box,
+            targets=request.targets,
         )
         job.noteImage()
         job.state = "running"
@@ -184,7 +186,7 @@ class JobRunner:
         self.logCount += 1
 
 
-def _read(job: SegmentationJob) -> tuple[Volume, slicer_bridge.Box | None]:
+def _read(job: SegmentationJob) -> tuple[Volume, VoxelBox | None]:
     """The job's volume and, where there is a region of interest, its box.
 
     Raises:

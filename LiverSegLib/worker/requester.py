@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from LiverSegLib.request import model_name
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.convert import matrix_of
@@ -59,7 +58,7 @@ class Requester(ABC):
                 matrix_of(volume.affine),
                 volume.name,
                 volume.modality,
-                _model_text(model),
+                model_name(model),
                 device,
                 settings or SegmentSettings(),
                 roi,
@@ -72,7 +71,7 @@ class Requester(ABC):
 
     def load(self, model: str | Path | None = None, device: str = "auto") -> int:
         """Have a model made ready and give the request's id; ends in `ModelReady` or as `segment` does."""
-        message = messages.Load(self._pending.next_id(), _model_text(model), device)
+        message = messages.Load(self._pending.next_id(), model_name(model), device)
         return self._ask(message, "loading the model")
 
     def list_devices(self) -> int:
@@ -92,12 +91,3 @@ class Requester(ABC):
         self._pending.add(message, what)
         self._send(message)
         return message.id
-
-
-def _model_text(model: str | Path | None) -> str | None:
-    """Name or absolute path: the worker may have another working folder."""
-    if isinstance(model, Path) or (model is not None and {"/", os.sep} & set(model)):
-        with contextlib.suppress(RuntimeError):  # ~ of a user who is not there: the worker says so
-            model = Path(model).expanduser()
-        return str(Path(model).absolute())
-    return model
