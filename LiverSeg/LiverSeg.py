@@ -34,7 +34,7 @@ from LiverSegUI.sample_data import addSampleVolume, registerSampleData
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
-from LiverSegLib.request import SegmentationRequest
+from LiverSegLib.request import SegmentationRequest, model_name
 
 
 class LiverSeg(ScriptedLoadableModule):
@@ -151,8 +151,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         """
         volume = slicer_bridge.read_volume_node(volumeNode)
         request = SegmentationRequest(
-            # A path without a folder is not to be taken for a name.
-            model=f"{model.parent}/{model.name}" if isinstance(model, Path) else model,
+            model=model_name(model),
             device=device or storedSetting("device", "auto"),
             targets=None if targets is None else (targets,) if isinstance(targets, str) else tuple(targets),
         )

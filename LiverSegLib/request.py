@@ -5,8 +5,11 @@ A request is plain data and needs no torch: it can be written as JSON and read b
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from LiverSegLib.errors import InputError
@@ -100,3 +103,12 @@ class SegmentationRequest:
             InputError: a field is unknown, of the wrong type, or makes no sense.
         """
         return from_plain(cls, data, "request")
+
+
+def model_name(model: str | Path | None) -> str | None:
+    """The model as a request names it: a name, or an absolute path, as the worker may have another working folder."""
+    if isinstance(model, Path) or (model is not None and {"/", os.sep} & set(model)):
+        with contextlib.suppress(RuntimeError):  # ~ of a user who is not there: the worker says so
+            model = Path(model).expanduser()
+        return str(Path(model).absolute())
+    return model

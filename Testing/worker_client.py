@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.errors import SegmentationCancelled, WorkerError
-from LiverSegLib.request import SegmentationRequest
+from LiverSegLib.request import SegmentationRequest, model_name
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker.launch import worker_command
 from LiverSegLib.worker.messages import Cancelled, DeviceInfo, Devices, Report
@@ -80,7 +80,7 @@ class WorkerClient:
             LiverSegError: of the class that the engine raised, or `WorkerError`.
             SegmentationCancelled: `should_stop` or `cancel` said so.
         """
-        wanted = SegmentationRequest(**{**request, "model": str(request["model"]) if "model" in request else None})
+        wanted = SegmentationRequest(**{**request, "model": model_name(request.get("model"))})
         found = self._wait(lambda: self.session.segment(volume, wanted), progress, should_stop)
         assert isinstance(found, Finished)
         self.last_warm = found.warm

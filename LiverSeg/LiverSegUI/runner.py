@@ -203,5 +203,4 @@ def _region(job: SegmentationJob) -> VoxelBox | None:
     roiNode = slicer.mrmlScene.GetNodeByID(job.options.roiID)
     if roiNode is None:
         raise InputError(_("The region of interest of {name} was removed.").format(name=job.volumeName))
-    i, j, k = slicer_bridge.roi_box(roiNode, _volumeNode(job))
-    return (i.start, i.stop), (j.start, j.stop), (k.start, k.stop)
+    return slicer_bridge.roi_box(roiNode, _volumeNode(job))

@@ -15,12 +15,10 @@ cancelled. So the voxels of one volume lie on the disk, and a crash fails one se
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from LiverSegLib.errors import LiverSegError, ProtocolError, WorkerError
@@ -141,7 +139,7 @@ class WorkerSession:
                 affine=matrix_of(volume.affine),
                 name=volume.name,
                 modality=volume.modality,
-                request=replace(request, model=_model_text(request.model)),
+                request=request,
             )
             return self._ask(message, f"segmenting {volume.name}", file)
         except BaseException:
@@ -339,13 +337,3 @@ class WorkerSession:
         self._alive, self.hello, self._start_by = False, None, None
         self._out.clear()
         return [Terminate(EXIT_SECONDS)]
-
-
-def _model_text(model: str | None) -> str | None:
-    """Name or absolute path: the worker may have another working folder."""
-    if model is None or not {"/", os.sep} & set(model):
-        return model
-    path = Path(model)
-    with contextlib.suppress(RuntimeError):  # ~ of a user who is not there: the worker says so
-        path = path.expanduser()
-    return str(path.absolute())

@@ -217,8 +217,8 @@ class TestRegionOfInterest:
         roi = self.a_roi((0, 0, 0), (15, 15, 20))
         box = bridge.roi_box(roi, a_volume())
         # 20 voxels of 1.5 mm left of 30 mm is the centre; half of 15 mm is five voxels.
-        assert box[0] == slice(15, 26)
-        assert box[2] == slice(4, 13)
+        assert box[0] == (15, 26)
+        assert box[2] == (4, 13)
 
     def test_follows_both_transforms(self) -> None:
         volume, roi = a_volume(), self.a_roi((0, 0, 0), (15, 15, 20))
@@ -227,13 +227,13 @@ class TestRegionOfInterest:
         volume.SetAndObserveTransformNodeID(transform.GetID())
         roi.SetAndObserveTransformNodeID(transform.GetID())
         moved = bridge.roi_box(roi, volume)
-        assert np.abs(np.subtract([(s.start, s.stop) for s in moved], [(s.start, s.stop) for s in plain])).max() <= 1
+        assert np.abs(np.subtract(moved, plain)).max() <= 1
 
     def test_turned_roi_gives_its_bounding_box(self) -> None:
         volume, roi = a_volume(), self.a_roi((0, 0, 0), (20, 20, 20))
         roi.SetAndObserveTransformNodeID(a_transform(a_turn(45, (0, 0, 0))).GetID())
         box = bridge.roi_box(roi, volume)
-        assert box[1].stop - box[1].start > 20 / 1.5 * 1.2
+        assert box[1][1] - box[1][0] > 20 / 1.5 * 1.2
 
     def test_outside_is_refused(self, scene: Any) -> None:
         with pytest.raises(InputError, match="outside CT"):
@@ -477,7 +477,7 @@ class TestFit:
             volume.SetAndObserveTransformNodeID(a_transform(a_turn()).GetID())
         roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
         bridge.fit_roi(roi, volume)
-        assert bridge.roi_box(roi, volume) == tuple(slice(0, n) for n in SHAPE)
+        assert bridge.roi_box(roi, volume) == tuple((0, n) for n in SHAPE)
         if affine is not None and np.allclose(affine, AFFINE):
             np.testing.assert_allclose(roi.GetSize(), (60, 54, 60))
 

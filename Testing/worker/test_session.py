@@ -212,14 +212,6 @@ def test_a_request_is_encoded_once(session: WorkerSession, monkeypatch: pytest.M
     assert [type(m) for m in encoded] == [messages.Segment, messages.Open]
 
 
-def test_a_path_of_a_model_is_sent_in_full(session: WorkerSession) -> None:
-    greeted(session)
-    session.segment(a_volume(), SegmentationRequest(model="my/model"))
-    (message,) = sent(session)
-    assert isinstance(message, messages.Segment)
-    assert message.request.model == str(Path.cwd() / "my" / "model")
-
-
 def test_a_cuda_error_ends_the_process_before_anything_else_is_sent_to_it(session: WorkerSession) -> None:
     greeted(session)
     request = session.segment(a_volume(), REQUEST)
