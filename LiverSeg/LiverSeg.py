@@ -34,6 +34,7 @@ from LiverSegUI.sample_data import addSampleVolume, registerSampleData
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.request import SegmentationRequest, model_name
 
 
 class LiverSeg(ScriptedLoadableModule):
@@ -148,20 +149,23 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         Raises:
             LiverSegError: the volume or the region cannot be segmented.
         """
-        slicer_bridge.read_volume_node(volumeNode)
-        options = JobOptions(
-            model=model,
+        volume = slicer_bridge.read_volume_node(volumeNode)
+        request = SegmentationRequest(
+            model=model_name(model),
             device=device or storedSetting("device", "auto"),
             targets=None if targets is None else (targets,) if isinstance(targets, str) else tuple(targets),
-            segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
+        )
+        options = JobOptions(
+            request=request,
             roiID=roi.GetID() if roi else None,
+            segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
             tableID=table.GetID() if table and table is not True else None,
             newTable=table is True,
             show3D=show3D,
             giveUp=frozenset(slicer_bridge.edited_segments(outputSegmentation).values() if replaceEdits else ()),
         )
         job = SegmentationJob(volumeNode, options, progress, finished, failed)
-        self.runner.start(job)
+        self.runner.start(job, volume)
         return job
 
     def startAll(self, volumeNodes: list[Any], **options: Any) -> list[SegmentationJob]:

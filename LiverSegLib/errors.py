@@ -27,3 +27,11 @@ class DeviceError(LiverSegError):
 
 class SegmentationCancelled(LiverSegError):  # noqa: N818  (an event, not a fault)
     """The caller asked to stop; nothing was written."""
+
+
+class WorkerError(LiverSegError):
+    """The worker process could not start, stopped, or failed through a defect."""
+
+
+class ProtocolError(LiverSegError):
+    """The worker and its client do not understand each other: a message or an array file is not what it should be."""

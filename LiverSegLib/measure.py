@@ -1,24 +1,29 @@
-"""Numbers from a label map: volumes in mL, grey values, lesions with their longest diameter, tumour burden."""
+"""Numbers from a label map: volumes in mL, grey values, lesions with their longest diameter, tumor burden."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.labels import LESION, Label, values_of
+
 
 @dataclass(frozen=True)
 class SegmentMeasurement:
-    """Size and grey value of one segment. The liver's include the lesions inside it.
+    """Size and grey value of one segment. An organ's include the lesions inside it.
 
     Args:
         voxels: number of voxels.
         volume_ml: volume in mL.
         mean_intensity: mean of the image in it, in the image's unit (HU for CT); None where it is not known.
         std_intensity: standard deviation of the image in it, likewise.
+        burden_percent: of lesions, their volume in percent of their organ's; None for all else and where there is
+            no organ.
     """
 
     name: str
@@ -26,6 +31,7 @@ class SegmentMeasurement:
     volume_ml: float
     mean_intensity: float | None = field(default=None, kw_only=True)
     std_intensity: float | None = field(default=None, kw_only=True)
+    burden_percent: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,11 @@ class Lesion:
 
     Args:
         volume_ml: volume in mL.
-        longest_diameter_mm: largest distance between two of its voxels, centre to centre plus one voxel, mm.
+        longest_diameter_mm: largest distance between two of its voxels, center to center plus one voxel, mm.
         center_ras: centroid in RAS mm.
         mean_intensity: mean of the image in it, in the image's unit (HU for CT); None where it is not known.
         std_intensity: standard deviation of the image in it, likewise.
+        name: of its label.
     """
 
     volume_ml: float
@@ -45,20 +52,39 @@ class Lesion:
     center_ras: tuple[float, float, float]
     mean_intensity: float | None = field(default=None, kw_only=True)
     std_intensity: float | None = field(default=None, kw_only=True)
+    name: str = field(default=LESION, kw_only=True)
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """All measurements of one case; lesions are sorted by falling volume.
+    """All measurements of one case.
 
     Args:
+        segments: one for each label, in rising order of value.
+        lesions: label by label, each by falling volume.
         intensity_unit: unit of the grey values: "HU" for CT, "" where the image has none.
     """
 
     segments: tuple[SegmentMeasurement, ...] = ()
     lesions: tuple[Lesion, ...] = ()
-    tumor_burden_percent: float | None = None
     intensity_unit: str = field(default="", kw_only=True)
+
+    @property
+    def tumor_burden_percent(self) -> float | None:
+        """Burden of the first lesion label that has an organ; those of others stand in `segments`."""
+        return next((s.burden_percent for s in self.segments if s.burden_percent is not None), None)
+
+    def of(self, names: Collection[str]) -> Measurements:
+        """What was measured of some labels only."""
+        segments = tuple(segment for segment in self.segments if segment.name in names)
+        return replace(self, segments=segments, lesions=tuple(x for x in self.lesions if x.name in names))
+
+    def numbered_lesions(self) -> Iterator[tuple[int, Lesion]]:
+        """The lesions with their numbers: 1 is the largest of its label."""
+        counts: Counter[str] = Counter()
+        for lesion in self.lesions:
+            counts[lesion.name] += 1
+            yield counts[lesion.name], lesion
 
     def volume_ml(self, name: str) -> float:
         """Volume in mL of the segment called `name`.
@@ -75,7 +101,7 @@ class Measurements:
 def measure(
     labelmap: npt.NDArray[np.uint8],
     affine: npt.NDArray[np.float64],
-    names: Mapping[int, str],
+    labels: Sequence[Label],
     image: npt.NDArray[Any] | None = None,
     intensity_unit: str = "",
 ) -> Measurements:
@@ -84,31 +110,44 @@ def measure(
     Args:
         labelmap: uint8 [i, j, k].
         affine: 4x4, voxel index -> RAS mm; the voxel volume is its determinant.
-        names: what the values mean; "tumor" counts as part of "liver".
+        labels: what the values mean; a part counts as its organ, too.
         image: the grey values [i, j, k] that it was made of; None leaves those of the segments out.
         intensity_unit: their unit, "HU" for CT.
 
     Returns:
-        Volumes in mL of every named label (0 where it is absent), mean and standard deviation of the image in
-        each, the lesions, and tumour volume in percent of liver volume where the model has both.
+        Volumes in mL of every label (0 where it is absent), mean and standard deviation of the image in each, the
+        lesions, and their volume in percent of that of their organ where the model has both.
     """
     counts = _count_values(labelmap)
     grey = _GreySums(labelmap, image)
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0
-    values = {name: value for value, name in names.items()}
     segments = []
-    for value, name in sorted(names.items()):
-        parts = [value, values["tumor"]] if name == "liver" and "tumor" in values else [value]
-        voxels = int(counts[parts].sum())
-        mean, std = grey.of(parts)
-        segments.append(SegmentMeasurement(name, voxels, voxels * voxel_ml, mean_intensity=mean, std_intensity=std))
-    burden = None
-    lesions: tuple[Lesion, ...] = ()
-    if "tumor" in values:
-        lesions = find_lesions(labelmap == values["tumor"], affine, image)
-        whole = next((s.voxels for s in segments if s.name == "liver"), 0)
-        burden = 100.0 * int(counts[values["tumor"]]) / whole if whole else None
-    return Measurements(tuple(segments), lesions, burden, intensity_unit=intensity_unit)
+    lesions: list[Lesion] = []
+    for label in sorted(labels, key=lambda label: label.value):
+        values = list(values_of(label.name, labels))
+        voxels = int(counts[values].sum())
+        mean, std = grey.of(values)
+        burden = None
+        if label.is_lesion:
+            found = find_lesions(labelmap == label.value, affine, image)
+            lesions += [replace(lesion, name=label.name) for lesion in found]
+            whole = int(counts[list(values_of(label.part_of or "", labels))].sum())
+            burden = 100.0 * int(counts[label.value]) / whole if whole else None
+        segments.append(
+            SegmentMeasurement(
+                label.name,
+                voxels,
+                voxels * voxel_ml_of(affine),
+                mean_intensity=mean,
+                std_intensity=std,
+                burden_percent=burden,
+            )
+        )
+    return Measurements(tuple(segments), tuple(lesions), intensity_unit=intensity_unit)
+
+
+def voxel_ml_of(affine: npt.NDArray[np.float64]) -> float:
+    """Volume of a voxel in mL: the determinant of the affine."""
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0
 
 
 class _GreySums:
@@ -177,7 +216,6 @@ def find_lesions(
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     parts, count = ndimage.label(mask[box], ndimage.generate_binary_structure(3, 3))
     first = [s.start for s in box]
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0
     lesions = []
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
         voxels = np.argwhere(parts[place] == number) + [s.start for s in place] + first
@@ -186,7 +224,7 @@ def find_lesions(
         mean, std = _grey_of(image, voxels)
         lesions.append(
             Lesion(
-                len(voxels) * voxel_ml,
+                len(voxels) * voxel_ml_of(affine),
                 _longest_diameter(points, affine),
                 (float(x), float(y), float(z)),
                 mean_intensity=mean,
@@ -207,7 +245,7 @@ def _grey_of(image: npt.NDArray[Any] | None, voxels: npt.NDArray[np.int64]) -> t
 
 
 def _longest_diameter(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> float:
-    """Largest distance between voxel centres [n, 3] (mm) plus one voxel along that direction."""
+    """Largest distance between voxel centers [n, 3] (mm) plus one voxel along that direction."""
     from scipy.spatial import ConvexHull, QhullError, distance
 
     corners = points

@@ -31,9 +31,11 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
-from LiverSegLib.io import display_name
+from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
+from LiverSegLib.request import VoxelBox
 from LiverSegLib.volume import Label, Result, Volume
 
 Box = tuple[slice, slice, slice]
@@ -137,8 +139,8 @@ def transform_warnings(node: Any) -> list[str]:
     return []
 
 
-def roi_box(roi: Any, volume_node: Any) -> Box:
-    """The voxels [i, j, k] of a volume that a region of interest touches, as a box along the volume's axes.
+def roi_box(roi: Any, volume_node: Any) -> VoxelBox:
+    """The voxels of a volume that a region of interest touches, as half-open ranges along i, j and k.
 
     Args:
         roi: vtkMRMLMarkupsROINode, rotated or not, under any parent transforms.
@@ -153,17 +155,12 @@ def roi_box(roi: Any, volume_node: Any) -> Box:
         raise InputError(f"{name} has no size; place it in the views, fit it to the volume, or choose no ROI.")
     place = np.array(slicer.util.arrayFromVTKMatrix(roi.GetObjectToNodeMatrix()))
     between = _transform_between(roi, volume_node)
-    to_index = np.linalg.inv(ijk_to_ras(volume_node))
-    points = []
-    for step in product(_ROI_SAMPLES, repeat=3):
-        local = place @ [*(np.array(step) * size), 1.0]
-        points.append((to_index @ [*between.TransformPoint(local[:3]), 1.0])[:3])
-    # A voxel reaches half its size to each side of its centre.
-    low = np.ceil(np.min(points, axis=0) - 0.5 - 1e-6).astype(int)
-    high = np.floor(np.max(points, axis=0) + 0.5 + 1e-6).astype(int) + 1
+    steps = np.array(list(product(_ROI_SAMPLES, repeat=3))) * size
+    points = np.array([between.TransformPoint(point) for point in steps @ place[:3, :3].T + place[:3, 3]])
     shape = volume_node.GetImageData().GetDimensions()
-    i, j, k = (slice(max(0, int(a)), min(n, int(b))) for a, b, n in zip(low, high, shape, strict=True))
-    if min(i.stop - i.start, j.stop - j.start, k.stop - k.start) < 2:
+    ranges = zip(touched_voxels(points, ijk_to_ras(volume_node)), shape, strict=True)
+    i, j, k = ((max(0, start), min(stop, n)) for (start, stop), n in ranges)
+    if min(stop - start for start, stop in (i, j, k)) < 2:
         raise InputError(f"{name} lies outside {volume_node.GetName()}; move it onto the volume.")
     return i, j, k
 

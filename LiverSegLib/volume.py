@@ -1,4 +1,4 @@
-"""What goes in and what comes out: `Volume`, `Label`, `Result`.
+"""What goes in and what comes out: `Volume` and `Result`.
 
 Arrays are in ijk order (first axis i), as nibabel and `slicer.util.arrayFromVolume(...).transpose(2, 1, 0)`
 give them. An affine is the 4x4 matrix that takes homogeneous voxel indices (i, j, k, 1) to RAS millimetres,
@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.measure import Measurements
+from LiverSegLib.labels import Label as Label
+from LiverSegLib.labels import label_for as label_for
+from LiverSegLib.labels import values_of
+from LiverSegLib.measure import Measurements, voxel_ml_of
 
 # From a microscope's voxel to a meter: what lies outside is a damaged header, and a grid of such steps would not
 # fit into memory.
@@ -51,8 +54,13 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance between neighbouring voxel centres along i, j, k in mm."""
+        """Distance between neighboring voxel centers along i, j, k in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in mL."""
+        return voxel_ml_of(self.affine)
 
 
 def spacing_of(affine: npt.NDArray[np.float64]) -> tuple[float, float, float]:
@@ -100,70 +108,6 @@ def check_affine(affine: npt.NDArray[np.float64], name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Label:
-    """One value of a label map and what it means.
-
-    Args:
-        value: the voxel value, 1 to 255.
-        name: lower-case name, for example "liver".
-        color: red, green, blue, 0 to 255.
-        terminology: Slicer's serialised terminology entry (SNOMED CT codes), or "" where none is known.
-    """
-
-    value: int
-    name: str
-    color: tuple[int, int, int]
-    terminology: str = ""
-
-    @property
-    def segment_id(self) -> str:
-        """ID of our segment in a Slicer segmentation; only segments of this name are ever replaced."""
-        return f"LiverSeg_{self.name}"
-
-
-_CATEGORY = "Segmentation category and type - "
-_ANATOMY = "~^^~Anatomic codes - DICOM master list~"
-# name -> colour, SNOMED CT code and meaning, as in Slicer's General Anatomy list.
-_ORGANS = {
-    "liver": ((221, 130, 101), "10200004", "Liver"),
-    "lung": ((197, 165, 145), "39607008", "Lung"),
-    "lungs": ((197, 165, 145), "39607008", "Lung"),
-    "spleen": ((157, 108, 162), "78961009", "Spleen"),
-    "kidney": ((185, 102, 83), "64033007", "Kidney"),
-    "kidneys": ((185, 102, 83), "64033007", "Kidney"),
-    "stomach": ((216, 132, 105), "69695003", "Stomach"),
-    "pancreas": ((249, 180, 111), "15776009", "Pancreas"),
-    "gallbladder": ((139, 150, 98), "28231008", "Gallbladder"),
-    "aorta": ((224, 97, 76), "15825003", "Aorta"),
-}
-KNOWN_LABELS: dict[str, tuple[tuple[int, int, int], str]] = {
-    name: (
-        color,
-        f"{_CATEGORY}3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
-        f"~SCT^{code}^{meaning}{_ANATOMY}^^~^^",
-    )
-    for name, (color, code, meaning) in _ORGANS.items()
-} | {
-    "tumor": (
-        (255, 214, 0),
-        f"{_CATEGORY}DICOM master list~SCT^49755003^Morphologically Altered Structure"
-        f"~SCT^108369006^Neoplasm{_ANATOMY}SCT^10200004^Liver~^^",
-    )
-}
-# Spellings that bundles use for the same thing.
-_SYNONYMS = {"tumour": "tumor", "liver tumor": "tumor", "liver_tumor": "tumor", "lesion": "tumor", "cancer": "tumor"}
-_PALETTE = ((46, 134, 171), (241, 143, 1), (94, 177, 91), (178, 79, 130), (199, 62, 29), (120, 120, 200))
-
-
-def label_for(value: int, name: str) -> Label:
-    """A `Label` with the colour and terminology that belong to `name`, or a plain one for other names."""
-    key = name.strip().lower()
-    key = _SYNONYMS.get(key, key)
-    color, terminology = KNOWN_LABELS.get(key, (_PALETTE[value % len(_PALETTE)], ""))
-    return Label(value, key, color, terminology)
-
-
-@dataclass(frozen=True)
 class Result:
     """Everything a segmentation gives.
 
@@ -188,14 +132,12 @@ class Result:
     model: str = ""
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
-        """Boolean [i, j, k] mask of the label called `name`; lesions count as liver.
+        """Boolean [i, j, k] mask of the label called `name` with its parts: lesions count as their organ.
 
         Raises:
             KeyError: the model does not segment `name`.
         """
-        wanted = [label.value for label in self.labels if label.name == name]
+        wanted = values_of(name, self.labels)
         if not wanted:
             raise KeyError(f"{name} is not among {[label.name for label in self.labels]}")
-        if name == "liver":
-            wanted += [label.value for label in self.labels if label.name == "tumor"]
         return np.isin(self.labelmap, wanted)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -15,8 +14,9 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import InputError, LiverSegError
-from LiverSegLib.io import display_name
+from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Measurements
+from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result
 from LiverSegUI import views
 
@@ -26,16 +26,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """What to segment, and how; nodes are kept by ID, since they can vanish while the job runs.
+    """What to segment, and what becomes of it; nodes are kept by ID, since they can vanish while the job runs.
 
     Args:
-        model: name or path of a model package; None for the default.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        targets: names of the labels to segment, for example ("liver",); None for all of the model.
-        segmentationID: node that receives the segments; None makes a new one.
+        request: model, device and targets; its region follows from `roiID` when the job begins.
         roiID: markups ROI that limits the work; None for the whole volume.
+        segmentationID: node that receives the segments; None makes a new one.
         tableID: table node that receives the measurements; None for no table.
         newTable: make a table node where `tableID` is None.
         show3D: make and show closed surfaces, and turn the 3D views to them.
@@ -43,11 +41,9 @@ class JobOptions:
             the result goes into a new segmentation.
     """
 
-    model: str | Path | None = None
-    device: str = "auto"
-    targets: tuple[str, ...] | None = None
-    segmentationID: str | None = None
+    request: SegmentationRequest = field(default_factory=SegmentationRequest)
     roiID: str | None = None
+    segmentationID: str | None = None
     tableID: str | None = None
     newTable: bool = False
     show3D: bool = False
@@ -132,17 +128,14 @@ class SegmentationJob:
         return history is not None and node is not None and slicer_bridge.restore_state(history, node)
 
     def begin(self) -> None:
-        """Its turn has come: from now on the user waits for it."""
-        self._begun = time.monotonic()
-
-    def noteImage(self) -> None:
-        """The voxels were handed over: remember which they were."""
+        """Its turn has come: its voxels are handed over, and from now on the user waits for it."""
+        self._begun, self.state = time.monotonic(), "running"
         image = slicer.mrmlScene.GetNodeByID(self.volumeID).GetImageData()
         self._imageTime, self._size = image.GetMTime(), image.GetDimensions()
 
     def report(self, progress: Progress) -> None:
         """The worker reached a step."""
-        self.state, self.progress = "running", progress
+        self.progress = progress
         self._call("progress")
 
     def succeed(self, result: Result, warm: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.io import display_name
+from LiverSegLib.labels import display_name
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
 from LiverSegLib.volume import label_for
 

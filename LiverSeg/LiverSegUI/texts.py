@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.io import display_name
+from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 
 # Where each stage lies on the bar, in percent: the network takes nearly all the time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -11,11 +10,8 @@ from typing import Any
 
 import qt
 
-from LiverSegLib.worker.events import Event, Logged, Terminate
 from LiverSegLib.worker.launch import worker_command
-from LiverSegLib.worker.session import WorkerSession
-
-log = logging.getLogger(__name__)
+from LiverSegLib.worker.session import Event, Terminate, WorkerSession
 
 
 class WorkerTransport:
@@ -24,26 +20,16 @@ class WorkerTransport:
     Args:
         onEvent: called with every event that is not the transport's own.
         environment: variables for the worker beside those of this process.
-        session: the protocol's state; a new one by default.
-        command: program and arguments; those of the installed LiverSegLib by default.
     """
 
-    def __init__(
-        self,
-        onEvent: Callable[[Event], None],
-        environment: dict[str, str] | None = None,
-        session: WorkerSession | None = None,
-        command: Callable[[], list[str]] = worker_command,
-    ) -> None:
-        self.session = session or WorkerSession()
+    def __init__(self, onEvent: Callable[[Event], None], environment: dict[str, str] | None = None) -> None:
+        self.session = WorkerSession()
         self.environment = environment or {}
         self._onEvent = onEvent
-        self._command = command
+        self._command = worker_command
         self._process: _Process | None = None
         self._ending: list[_Process] = []
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._onTimeout)
+        self._timer = _oneShot(lambda: self.pump(self.session.tick()))
 
     def pump(self, found: Iterable[Event] = ()) -> None:
         """Carry out what a call of the session asks for: call it after each one, with the events it gave."""
@@ -59,11 +45,15 @@ class WorkerTransport:
         data = self.session.data_to_send()
         if data and self._process is not None:
             self._process.write(data)
-        self._schedule()
+        at = self.session.deadline()
+        if at is None:
+            self._timer.stop()
+        else:
+            self._timer.start(max(0, int((at - time.monotonic()) * 1000)) + 1)
 
     def close(self) -> None:
         """End the process and remove the temporary files; nothing is told of it any more."""
-        self._onEvent = _ignore
+        self._onEvent = lambda _event: None
         self.pump(self.session.stop())
         self._timer.stop()
         for process in [*self._ending]:
@@ -94,16 +84,6 @@ class WorkerTransport:
             self._ending.append(process)
             process.end(grace)
 
-    def _schedule(self) -> None:
-        at = self.session.deadline()
-        if at is None:
-            self._timer.stop()
-        else:
-            self._timer.start(max(0, int((at - time.monotonic()) * 1000)) + 1)
-
-    def _onTimeout(self) -> None:
-        self.pump(self.session.tick())
-
 
 class _Process:
     """One worker process; every slot first asks whether the process still matters."""
@@ -114,10 +94,9 @@ class _Process:
         self._process.readyReadStandardOutput.connect(self._onOutput)
         self._process.readyReadStandardError.connect(self._onLog)
         self._process.finished.connect(self._onFinished)
-        self._process.errorOccurred.connect(self._onError)
-        self._killer = qt.QTimer()
-        self._killer.setSingleShot(True)
-        self._killer.timeout.connect(self._onGraceOver)
+        # A program that cannot be started never finishes; one that crashes does so after this.
+        self._process.errorOccurred.connect(lambda _error=None: qt.QTimer.singleShot(0, self._onFailed))
+        self._killer = _oneShot(lambda: self._process.kill())
 
     def start(self, command: list[str], environment: dict[str, str]) -> None:
         variables = {**os.environ, **environment}
@@ -150,16 +129,13 @@ class _Process:
         self._killer.stop()
         self._owner.gone(self)
 
-    def _onGraceOver(self) -> None:
-        self._process.kill()
-
     def _onOutput(self) -> None:
-        data = _bytes(self._process.readAllStandardOutput())
+        data = bytes(self._process.readAllStandardOutput().data())
         if data and self._owner.owns(self):
             self._owner.pump(self._owner.session.feed(data))
 
     def _onLog(self) -> None:
-        data = _bytes(self._process.readAllStandardError())
+        data = bytes(self._process.readAllStandardError().data())
         if data and self._owner.owns(self):
             self._owner.pump(self._owner.session.feed_log(data))
 
@@ -170,10 +146,6 @@ class _Process:
         crashed = _number(self._process.exitStatus()) == 1
         # Of a crash Qt gives the signal, which the rest of the world calls a negative code.
         self._leave(-int(code) if crashed else int(code))
-
-    def _onError(self, _error: Any = None) -> None:
-        # A program that cannot be started never finishes; one that crashes does so after this.
-        qt.QTimer.singleShot(0, self._onFailed)
 
     def _onFailed(self) -> None:
         if not self.isRunning():
@@ -186,15 +158,13 @@ class _Process:
             self._owner.pump(self._owner.session.exited(code))
 
 
-def _bytes(data: Any) -> bytes:
-    return bytes(data.data())
+def _oneShot(onTimeout: Callable[[], Any]) -> qt.QTimer:
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.timeout.connect(onTimeout)
+    return timer
 
 
 def _number(state: Any) -> int:
     """The value of an enumeration: a number in PythonQt, an Enum in PySide6."""
     return int(getattr(state, "value", state))
-
-
-def _ignore(event: Event) -> None:
-    if isinstance(event, Logged):
-        log.debug("worker: %s", event.text)

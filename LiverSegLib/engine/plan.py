@@ -9,7 +9,7 @@ import torch
 
 from LiverSegLib.engine.geometry import ModelGrid
 from LiverSegLib.engine.memory import available_bytes, is_out_of_memory
-from LiverSegLib.engine.window import window_starts
+from LiverSegLib.engine.sliding_window import window_starts
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.models.package import ModelPackage
 from LiverSegLib.models.text import one_line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ from scipy import ndimage
 
 from LiverSegLib.engine.components import Mask, Parts, nothing, slabs
 from LiverSegLib.engine.geometry import Box
+from LiverSegLib.labels import SOLID, Label
+from LiverSegLib.request import Settings
 
 _WORLD = 1
 """The number of the part that the corner belongs to, in a mask that is set all around."""
@@ -27,41 +29,36 @@ def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
 
 
 def postprocess(
-    labelmap: npt.NDArray[np.uint8],
-    liver: int | None,
-    tumor: int | None,
-    *,
-    largest: bool,
-    holes: bool,
-    inside: bool,
-    check: Callable[[], None] = nothing,
+    labelmap: npt.NDArray[np.uint8], labels: Sequence[Label], settings: Settings, check: Callable[[], None] = nothing
 ) -> None:
     """Clean a label map [i, j, k] in place, with about one byte of memory for each voxel around its labels.
 
     Args:
         labelmap: labels of a model.
-        liver, tumor: their values; None where the model has no such label.
-        largest: keep only the largest connected part of liver and lesions together.
-        holes: fill what the liver encloses.
-        inside: remove lesions that are not attached to the liver.
+        labels: what its values mean. One body without holes is made only of an organ that is one, such as the
+            liver; lesions are kept inside any organ.
+        settings: what is to be done.
         check: called several times a second; may raise.
     """
-    if liver is None:
-        return
-    box = bounding_box(labelmap)
+    organs = [
+        (label, [part.value for part in labels if part.is_lesion and part.part_of == label.name]) for label in labels
+    ]
+    organs = [(label, lesions) for label, lesions in organs if lesions or label.name in SOLID]
+    box = bounding_box(labelmap) if organs else None
     if box is None:
         return
     # Memory order for SciPy: it walks C order, our arrays have i fastest.
     part = labelmap[tuple(slice(*r) for r in box)].transpose(2, 1, 0)
-    values = (liver,) if tumor is None else (liver, tumor)
-    if not any(_is_one_of(part[place], values).any() for place in slabs(part.shape, check)):
-        return
-    if largest:
-        _keep_largest(part, values, check)
-    if tumor is not None and inside:
-        _remove_detached(part, liver, tumor, check)
-    if holes:
-        _fill_holes(part, liver, values, check)
+    for label, lesions in organs:
+        values = (label.value, *lesions)
+        if not any(_is_one_of(part[place], values).any() for place in slabs(part.shape, check)):
+            continue
+        if settings.largest_component and label.name in SOLID:
+            _keep_largest(part, values, check)
+        for lesion in lesions if settings.lesions_inside else ():
+            _remove_detached(part, label.value, lesion, check)
+        if settings.fill_holes and label.name in SOLID:
+            _fill_holes(part, label.value, values, check)
 
 
 def _is_one_of(part: npt.NDArray[np.uint8], values: tuple[int, ...]) -> Mask:
@@ -81,21 +78,21 @@ def _keep_largest(part: npt.NDArray[np.uint8], values: tuple[int, ...], check: C
             part[place][organ[place] & ~kept] = 0
 
 
-def _remove_detached(part: npt.NDArray[np.uint8], liver: int, tumor: int, check: Callable[[], None]) -> None:
-    """Remove lesion parts that do not touch the liver."""
-    parts = Parts(part == tumor, check)
+def _remove_detached(part: npt.NDArray[np.uint8], organ: int, lesion: int, check: Callable[[], None]) -> None:
+    """Remove lesion parts that do not touch their organ."""
+    parts = Parts(part == lesion, check)
     if not parts.count:
         return
     touching = np.zeros(parts.count + 1, bool)
     for place, numbers in parts.labelled():
         start, stop = max(place.start - 1, 0), min(place.stop + 1, len(part))  # with the layers above and below
-        near = ndimage.binary_dilation(part[start:stop] == liver)[place.start - start :][: len(numbers)]
+        near = ndimage.binary_dilation(part[start:stop] == organ)[place.start - start :][: len(numbers)]
         touching[np.unique(numbers[near])] = True
     for place, detached in parts.chosen(~touching):
         part[place][detached] = 0
 
 
-def _fill_holes(part: npt.NDArray[np.uint8], liver: int, values: tuple[int, ...], check: Callable[[], None]) -> None:
+def _fill_holes(part: npt.NDArray[np.uint8], organ: int, values: tuple[int, ...], check: Callable[[], None]) -> None:
     outside = np.ones([n + 2 for n in part.shape], bool)
     inner = outside[1:-1, 1:-1, 1:-1]
     for place in slabs(part.shape, check):
@@ -104,7 +101,7 @@ def _fill_holes(part: npt.NDArray[np.uint8], liver: int, values: tuple[int, ...]
     for place, enclosed_here in parts.chosen(~parts.only(_WORLD)) if parts.count > 1 else ():
         start, stop = max(place.start, 1), min(place.stop, len(part) + 1)
         here = part[start - 1 : stop - 1]
-        here[enclosed_here[start - place.start : stop - place.start, 1:-1, 1:-1] & (here == 0)] = liver
+        here[enclosed_here[start - place.start : stop - place.start, 1:-1, 1:-1] & (here == 0)] = organ
 
 
 def largest_component(mask: Mask) -> Mask:

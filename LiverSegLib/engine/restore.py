@@ -1,4 +1,4 @@
-"""From decisions on the model grid to a label map on the input grid, slab by slab inside a box."""
+"""From logits on the model grid to a label map on the input grid, slab by slab inside a box."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SLAB_VALUES = 4_000_000
 
 
 def restore(
-    decisions: torch.Tensor, grid: ModelGrid, shape: tuple[int, ...], nearest: bool, monitor: Monitor
+    logits: torch.Tensor, grid: ModelGrid, shape: tuple[int, ...], nearest: bool, monitor: Monitor
 ) -> npt.NDArray[np.uint8]:
-    """Label map uint8 [i, j, k] of the input `shape` from decisions [D, X, Y, Z] on the model grid.
+    """Label map uint8 [i, j, k] of the input `shape` from logits (or a margin) [D, X, Y, Z] on the model grid.
 
     Interpolation between background voxels gives background, so only the box around the others (one model
     voxel wider) is interpolated: the result is that of the whole grid. The argmax is taken after interpolating,
@@ -24,14 +24,14 @@ def restore(
     # Fortran order: NIfTI, NRRD and Slicer all keep i fastest, and so do the slabs below.
     labelmap = np.zeros(shape, np.uint8, order="F")
     view = grid.axes.apply(labelmap)
-    box = foreground_box(decisions)
+    box = foreground_box(logits)
     if box is None:
         return _empty(labelmap, monitor)
     target = grid.input_box(box)
     positions = [grid.model_positions(axis)[slice(*target[axis])] - box[axis][0] for axis in range(3)]
     if any(at.size == 0 for at in positions):
         return _empty(labelmap, monitor)
-    part = decisions[(slice(None), *(slice(*ends) for ends in box))]
+    part = logits[(slice(None), *(slice(*ends) for ends in box))]
     if nearest:
         part = _labels(part)[None].float()
         positions = [np.round(at) for at in positions]
@@ -56,25 +56,25 @@ def _empty(labelmap: npt.NDArray[np.uint8], monitor: Monitor) -> npt.NDArray[np.
     return labelmap
 
 
-def _as_labels(decisions: torch.Tensor) -> torch.Tensor:
-    """Labels [...] of decisions [D, ...]."""
-    if decisions.shape[0] == 1:
-        return decisions[0] > 0
-    return decisions.max(0).indices  # many times faster than argmax on a CPU
+def _as_labels(logits: torch.Tensor) -> torch.Tensor:
+    """Labels [...] of logits [D, ...]."""
+    if logits.shape[0] == 1:
+        return logits[0] > 0
+    return logits.max(0).indices  # many times faster than argmax on a CPU
 
 
-def _labels(decisions: torch.Tensor) -> torch.Tensor:
-    """Labels uint8 [X, Y, Z] of decisions [D, X, Y, Z], some slices at a time: their indices take eight bytes each."""
-    found = torch.empty(decisions.shape[1:], dtype=torch.uint8, device=decisions.device)
-    depth = max(1, _SLAB_VALUES // (decisions[..., 0].numel() or 1))
-    for first in range(0, decisions.shape[3], depth):
-        found[..., first : first + depth] = _as_labels(decisions[..., first : first + depth]).to(torch.uint8)
+def _labels(logits: torch.Tensor) -> torch.Tensor:
+    """Labels uint8 [X, Y, Z] of logits [D, X, Y, Z], some slices at a time: their indices take eight bytes each."""
+    found = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+    depth = max(1, _SLAB_VALUES // (logits[..., 0].numel() or 1))
+    for first in range(0, logits.shape[3], depth):
+        found[..., first : first + depth] = _as_labels(logits[..., first : first + depth]).to(torch.uint8)
     return found
 
 
-def foreground_box(decisions: torch.Tensor) -> Box | None:
+def foreground_box(logits: torch.Tensor) -> Box | None:
     """Model index box around all foreground, one voxel wider where there is room; None without any."""
-    found = _labels(decisions) > 0
+    found = _labels(logits) > 0
     if not bool(found.any()):
         return None
     box = []

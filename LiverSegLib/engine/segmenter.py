@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,26 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from LiverSegLib.engine import geometry, plan, window
+from LiverSegLib.engine import geometry, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.inputs import usable_array, warnings_for
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, ProgressCallback, StopCallback
+from LiverSegLib.engine.region import check_targets, segment_region, select_labels
 from LiverSegLib.engine.restore import restore
+from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows
 from LiverSegLib.errors import DeviceError, LiverSegError
+from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, read_package
+from LiverSegLib.models.transforms import Inferer
 from LiverSegLib.models.weights import loaded_network
+from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
 _NO_MEMORY = "There is not enough memory for this volume, even with small windows; close other programs or crop it."
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user may switch.
-
-    Args:
-        largest_component: keep only the largest connected part of the liver.
-        fill_holes: fill what the liver encloses.
-        lesions_inside: drop lesions that do not touch the liver.
-        overlap: of sliding windows, 0 to 1; None takes the package's.
-    """
-
-    largest_component: bool = True
-    fill_holes: bool = True
-    lesions_inside: bool = True
-    overlap: float | None = None
 
 
 class Segmenter:
@@ -80,7 +68,12 @@ class Segmenter:
         self._device: Device | None = None  # arithmetic is chosen with the first input
 
     def segment(
-        self, volume: Volume, progress: ProgressCallback | None = None, should_stop: StopCallback | None = None
+        self,
+        volume: Volume,
+        progress: ProgressCallback | None = None,
+        should_stop: StopCallback | None = None,
+        *,
+        request: SegmentationRequest | None = None,
     ) -> Result:
         """Segment one volume; the label map lies exactly on its grid.
 
@@ -88,88 +81,76 @@ class Segmenter:
             volume: the image; not changed.
             progress: called with a `Progress` as work goes on, in this thread.
             should_stop: asked several times a second; True ends the work with `SegmentationCancelled`.
+            request: region, targets and settings of this one volume, by a request for this model and device; None:
+                the whole volume, all labels and the settings of this segmenter.
 
         Raises:
-            InputError: the volume cannot be segmented.
+            InputError: the volume, the region or the targets cannot be segmented.
             SegmentationCancelled: `should_stop` said so.
             DeviceError: even the smallest windows do not fit into memory.
         """
-        monitor = Monitor(progress, should_stop)
+        request = request or SegmentationRequest(settings=self.settings)
+        wanted = check_targets(request.targets, self.package.labels, self.package.title)
+        monitor, settings = Monitor(progress, should_stop), request.settings
         with memory_guard(_NO_MEMORY):
-            return self._segment(volume, monitor)
+            result = segment_region(volume, request.region, lambda part: self._segment(part, settings, monitor))
+            return select_labels(result, wanted)
 
-    def _segment(self, volume: Volume, monitor: Monitor) -> Result:
-        clock = _Clock()
+    def _segment(self, volume: Volume, settings: Settings, monitor: Monitor) -> Result:
+        package, clock = self.package, _Clock()
         monitor.report("prepare", 0, 1)
-        notes = warnings_for(volume, self.package)
+        notes = warnings_for(volume, package)
         array, repaired = usable_array(volume)
         notes += repaired
-        grid = geometry.model_grid(volume, self.package.axcodes, self.package.pixdim, self.package.size)
-        plan.check_grid(volume, grid, self.package, self._overlap)
+        inferer = package.inferer if settings.overlap is None else replace(package.inferer, overlap=settings.overlap)
+        grid = geometry.model_grid(volume, package.axcodes, package.pixdim, package.size)
+        plan.check_grid(volume, grid, package, inferer.overlap)
         monitor.report("prepare", 1, 1)
         clock.lap("prepare")
-        decisions, fallback = self._decide(array, grid, monitor, clock)
+        logits, fallback = self._infer(array, grid, inferer, monitor, clock)
         notes += fallback
-        labelmap = restore(decisions, grid, volume.array.shape, self.package.nearest, monitor)
-        del decisions  # what follows needs room
+        labelmap = restore(logits, grid, volume.array.shape, package.nearest, monitor)
+        del logits  # what follows needs room
         clock.lap("restore")
-        self._postprocess(labelmap, monitor)
+        monitor.report("postprocess", 0, 1)
+        postprocess(labelmap, package.labels, settings, monitor.check)
+        monitor.report("postprocess", 1, 1)
         clock.lap("postprocess")
         monitor.report("measure", 0, 1)
-        names = {label.value: label.name for label in self.package.labels}
-        unit = "HU" if (volume.modality or self.package.modality) == "CT" else ""
-        measurements = measure(labelmap, volume.affine, names, array, unit)
+        unit = "HU" if (volume.modality or package.modality) == "CT" else ""
+        measurements = measure(labelmap, volume.affine, package.labels, array, unit)
         monitor.report("measure", 1, 1)
         clock.lap("measure")
         if not labelmap.any():
-            where = "the abdomen" if "liver" in names.values() else "what the model segments"
-            notes.append(f"{' and '.join(names.values())} not found in {volume.name}; check that it shows {where}.")
+            notes.append(_nothing_found(volume, package))
         assert self._device is not None
         return Result(
-            labelmap,
-            volume.affine,
-            self.package.labels,
-            measurements,
-            clock.laps,
-            tuple(notes),
-            self._device.text,
-            self.package.title,
+            labelmap=labelmap,
+            affine=volume.affine,
+            labels=package.labels,
+            measurements=measurements,
+            timings=clock.laps,
+            warnings=tuple(notes),
+            device=self._device.text,
+            model=package.title,
         )
 
-    def _postprocess(self, labelmap: npt.NDArray[Any], monitor: Monitor) -> None:
-        monitor.report("postprocess", 0, 1)
-        values = {label.name: label.value for label in self.package.labels}
-        postprocess(
-            labelmap,
-            values.get("liver"),
-            values.get("tumor"),
-            largest=self.settings.largest_component,
-            holes=self.settings.fill_holes,
-            inside=self.settings.lesions_inside,
-            check=monitor.check,
-        )
-        monitor.report("postprocess", 1, 1)
-
-    @property
-    def _overlap(self) -> float:
-        return self.package.inferer.overlap if self.settings.overlap is None else self.settings.overlap
-
-    def _decide(
-        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, monitor: Monitor, clock: _Clock
+    def _infer(
+        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, inferer: Inferer, monitor: Monitor, clock: _Clock
     ) -> tuple[torch.Tensor, list[str]]:
-        """Decisions [D, X, Y, Z] on the model grid, with less memory at each failure for want of it."""
+        """Logits (or a margin) [D, X, Y, Z] on the model grid, with less memory at each failure for want of it."""
         notes: list[str] = []
         for device, shrink in _attempts(self._wanted):
             try:
                 with torch.inference_mode(), _flushed_denormals():
                     x = self._input(array, grid, device, monitor)
                     clock.lap("resample")
-                    decisions = self._run(x, device, shrink, monitor)
+                    logits = self._run(x, inferer, device, shrink, monitor)
                     clock.lap("network")
                 if shrink > 1 or device != self._wanted:
                     how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
                     notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")
-                return decisions, notes
+                return logits, notes
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -186,30 +167,30 @@ class Segmenter:
             x = step(x)
         return x
 
-    def _run(self, x: torch.Tensor, device: torch.device, shrink: int, monitor: Monitor) -> torch.Tensor:
-        package, inferer = self.package, self.package.inferer
+    def _run(
+        self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, monitor: Monitor
+    ) -> torch.Tensor:
+        package = self.package
         padded, inner = _pad_divisible(x, package.divisible)
         dims = package.spatial_dims
         size = padded.shape[:dims]
-        roi = tuple(n if r == -1 else r for r, n in zip(inferer.roi_size[:dims], size, strict=True))
-        roi = tuple(max(r // shrink // 32 * 32, min(r, 32)) for r in roi) if shrink > 1 else roi
+        window = tuple(n if w == -1 else w for w, n in zip(inferer.roi_size[:dims], size, strict=True))
+        window = tuple(max(w // shrink // 32 * 32, min(w, 32)) for w in window) if shrink > 1 else window
         batch = 1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size
         if device.type == "cpu":
-            plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *roi))
-        infer = window.infer_slices if dims == 2 else window.infer_windows
+            plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *window))
+        infer = infer_slices if dims == 2 else infer_windows
+        inferer = replace(inferer, roi_size=window, batch_size=batch)
         with self._stoppable(monitor):
-            network = self._on(device, roi)
-            decisions = infer(
-                padded, network, roi, self._overlap, inferer.gaussian, batch, inferer.padding, package.softmax, monitor
-            )
-        return decisions[(slice(None), *inner)]
+            logits = infer(padded, self._on(device, window), inferer, monitor, softmax=package.softmax)
+        return logits[(slice(None), *inner)]
 
-    def _on(self, device: torch.device, roi: tuple[int, ...]) -> window.Network:
+    def _on(self, device: torch.device, window: tuple[int, ...]) -> Network:
         """The network on `device`, its arithmetic chosen once by a trial of one window."""
         self._network = self._network.to(device)
         if self._device is None or self._device.device != device:
             # A small window is enough for the trial and keeps it short.
-            sample = torch.zeros((1, 1, *(min(r, 96) if r % 32 == 0 else r for r in roi)), device=device)
+            sample = torch.zeros((1, 1, *(min(w, 96) if w % 32 == 0 else w for w in window)), device=device)
             with self._blamed(sample.shape):
                 self._device = with_precision(device, self._network, sample)
         chosen, network = self._device, self._network
@@ -249,6 +230,12 @@ class Segmenter:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _nothing_found(volume: Volume, package: ModelPackage) -> str:
+    names = [label.name for label in package.labels]
+    where = "the abdomen" if MAIN_ORGAN in names else "what the model segments"
+    return f"{' and '.join(names)} not found in {volume.name}; check that it shows {where}."
 
 
 def _prepared(package: ModelPackage) -> torch.nn.Module:

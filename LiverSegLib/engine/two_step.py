@@ -14,8 +14,9 @@ from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_volume
+from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in
 from LiverSegLib.measure import measure
-from LiverSegLib.volume import Result, Volume, label_for, spacing_of
+from LiverSegLib.volume import Result, Volume, spacing_of
 
 Mask = npt.NDArray[np.bool_]
 _GRID_TOLERANCE_MM = 1e-3
@@ -85,7 +86,7 @@ def segment_within_mask(
     found = lesion.segment(volume, progress, should_stop)
     organ = label_for(1, organ_name)
     kept = [label for label in found.labels if label.name != organ.name]
-    labels = (organ, *(replace(label, value=value) for value, label in enumerate(kept, 2)))
+    labels = (organ, *(_inside(label, value, organ) for value, label in enumerate(kept, 2)))
     inside = grown(mask, volume.affine, margin_mm)
     new_value = np.zeros(256, np.uint8)
     new_value[[label.value for label in kept]] = np.arange(2, len(kept) + 2)
@@ -95,9 +96,14 @@ def segment_within_mask(
     notes = found.warnings
     if not mask.any():
         notes = (*notes, f"No {organ_name} was found in {volume.name}, so nothing inside it was looked for.")
-    names, unit = {label.value: label.name for label in labels}, found.measurements.intensity_unit
-    measurements = measure(labelmap, volume.affine, names, volume.array, unit)
+    measurements = measure(labelmap, volume.affine, labels, volume.array, found.measurements.intensity_unit)
     return replace(found, labelmap=labelmap, labels=labels, measurements=measurements, warnings=notes)
+
+
+def _inside(label: Label, value: int, organ: Label) -> Label:
+    """A label of the second model with a new value; a lesion is one of the organ."""
+    label = replace(label, value=value)
+    return lesion_in(label, organ.name) if label.is_lesion else label
 
 
 def read_mask(path: Path, volume: Volume) -> Mask:
@@ -133,8 +139,8 @@ def _only_organ(organ: Segmenter) -> str:
     names = [label.name for label in organ.package.labels]
     if len(names) == 1:
         return names[0]
-    if "liver" in names:
-        return "liver"
+    if MAIN_ORGAN in names:
+        return MAIN_ORGAN
     raise ModelError(
         f"The model {organ.package.name} segments {len(names)} things, none of which is the liver; "
         "choose a model of one organ, or give its label map as a file."

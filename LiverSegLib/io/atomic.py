@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from LiverSegLib.errors import OutputError
-from LiverSegLib.io.leftovers import claim, temporary_name
+from LiverSegLib.io.leftovers import claim, hold, temporary_name
 from LiverSegLib.stopping import shielded, temporary
 
 Opener = Callable[[Path], AbstractContextManager[BinaryIO]]
@@ -126,16 +126,13 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
     for stage in _names(folder):
         with temporary(stage):
             stage.mkdir()
-            if os.name == "nt":  # where folders cannot be opened, nor be removed while a file in them is open
-                yield stage
-                return
-            descriptor = os.open(stage, os.O_RDONLY)
-            try:
-                if claim(descriptor, stage):
+            held = hold(stage)
+            if held is not None:
+                try:
                     yield stage
                     return
-            finally:
-                os.close(descriptor)
+                finally:
+                    os.close(held)
 
 
 def _names(folder: Path) -> Iterator[Path]:

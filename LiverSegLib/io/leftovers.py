@@ -13,6 +13,8 @@ from pathlib import Path
 _NAME = re.compile(r"\.liverseg-[0-9a-f]{12}\.tmp")
 # Only for file systems without locks.
 _STALE_S = 24 * 3600.0
+# Windows knows no locks for folders; but a file that is open cannot be deleted there, which is lock enough.
+_OPEN_FILE = ".lock"
 
 
 def temporary_name() -> str:
@@ -29,6 +31,29 @@ def claim(descriptor: int, path: Path) -> bool:
     return _lock(descriptor) is not False and path.exists()
 
 
+def hold(folder: Path) -> int | None:
+    """Claim a new temporary folder of ours for as long as the descriptor that this gives is open.
+
+    Close it before the folder is removed.
+
+    Returns:
+        The descriptor; None if a process that was cleaning up has removed the folder: make another.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    if os.name == "nt":
+        return os.open(folder / _OPEN_FILE, os.O_CREAT | os.O_RDWR)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    if claim(descriptor, folder):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders in `folder` that no living process writes; other files never."""
     with suppress(OSError):
@@ -39,6 +64,9 @@ def remove_leftovers(folder: Path) -> None:
 
 def _remove_abandoned(path: Path) -> None:
     with suppress(OSError):
+        if os.name == "nt" and path.is_dir():
+            _remove_abandoned_on_windows(path)
+            return
         descriptor = os.open(path, os.O_RDONLY)
         try:
             locked = _lock(descriptor)
@@ -48,6 +76,15 @@ def _remove_abandoned(path: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         finally:
             os.close(descriptor)
+
+
+def _remove_abandoned_on_windows(folder: Path) -> None:
+    held = folder / _OPEN_FILE
+    if held.exists():
+        held.unlink()  # fails while its owner lives
+    elif time.time() - folder.stat().st_mtime <= _STALE_S:  # its owner may be about to make it
+        return
+    shutil.rmtree(folder)
 
 
 def _lock(descriptor: int) -> bool | None:

@@ -67,12 +67,12 @@ def _rows(result: Result) -> list[dict[str, Any]]:
         }
         for s in result.measurements.segments
     ]
-    for number, lesion in enumerate(result.measurements.lesions, start=1):
+    for number, lesion in result.measurements.numbered_lesions():
         right, anterior, superior = (round(x, 2) for x in lesion.center_ras)
         rows.append(
             {
                 "kind": "lesion",
-                "name": "tumor",
+                "name": csv_text(lesion.name),
                 "number": number,
                 "volume_ml": round(lesion.volume_ml, 4),
                 "longest_diameter_mm": round(lesion.longest_diameter_mm, 2),

@@ -8,13 +8,13 @@ from typing import Any
 
 from LiverSegLib.engine.intensity import Intensity
 from LiverSegLib.errors import ModelError
+from LiverSegLib.labels import Label, labels_for
 from LiverSegLib.models.archive import extracted
 from LiverSegLib.models.config import BundleConfig, read_json
 from LiverSegLib.models.folder import INFERENCE, LICENSE, METADATA, PackageFolder
 from LiverSegLib.models.text import is_name, one_line, shown
 from LiverSegLib.models.transforms import Inferer, read_inferer, read_postprocessing, read_preprocessing
 from LiverSegLib.networks import canonical_name, check_arguments
-from LiverSegLib.volume import Label, label_for
 
 _ANY_DTYPE_MAX_LABELS = 255
 _LONGEST_NAME = 100
@@ -171,7 +171,7 @@ def _read_channels(metadata: dict[str, Any], name: str) -> tuple[tuple[Label, ..
             )
     if modality and not is_name(modality, _LONGEST_NAME):
         raise ModelError(f"The package {name} has the modality {shown(modality)}; repair its metadata.json.")
-    labels = tuple(label_for(value, named[value]) for value in sorted(named) if value)
+    labels = labels_for({value: text for value, text in named.items() if value})
     names = [label.name for label in labels]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:

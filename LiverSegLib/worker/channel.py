@@ -8,8 +8,8 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from LiverSegLib.worker.codec import LineBuffer, encode
 from LiverSegLib.worker.messages import Message
-from LiverSegLib.worker.protocol import LineBuffer, encode
 
 _BLOCK = 65536
 
@@ -28,7 +28,7 @@ class Channel:
         os.close(nothing)
         os.dup2(2, 1)
         sys.stdout = sys.stderr
-        self._outbox: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         # A thread of its own: a client that does not read must not block the thread that sees end-of-file.
         threading.Thread(target=self._write, name="write", daemon=True).start()
 
@@ -39,12 +39,6 @@ class Channel:
             ProtocolError: it cannot be written as a line.
         """
         self._outbox.put(encode(message))
-
-    def flush(self, seconds: float) -> None:
-        """Wait until everything queued so far is written, at most so many seconds."""
-        written = threading.Event()
-        self._outbox.put(written)
-        written.wait(seconds)
 
     def lines(self) -> Iterator[bytes | None]:
         """Lines from the client until end-of-file; None for one that was too long."""
@@ -61,9 +55,6 @@ class Channel:
     def _write(self) -> None:
         while True:
             item = self._outbox.get()
-            if isinstance(item, threading.Event):
-                item.set()
-                continue
             try:
                 while item:
                     item = item[os.write(self._out, item) :]

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from LiverSegLib.worker.values import DeviceInfo
+from LiverSegLib.worker.messages import DeviceInfo
 from LiverSegLib.worker.warm import import_torch
 
 
@@ -28,10 +28,17 @@ def find_devices() -> tuple[DeviceInfo, ...]:
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)
             uuid = str(getattr(about, "uuid", ""))
-            found.append(DeviceInfo(f"cuda:{number}", about.name, free.get(uuid), about.total_memory))
+            found.append(
+                DeviceInfo(
+                    name=f"cuda:{number}", title=about.name, free_bytes=free.get(uuid), total_bytes=about.total_memory
+                )
+            )
     elif torch.backends.mps.is_available():
-        found.append(DeviceInfo("mps", "Apple GPU", None, torch.mps.recommended_max_memory()))
-    return (*found, DeviceInfo("cpu", cpu_name(), *main_memory()))
+        found.append(
+            DeviceInfo(name="mps", title="Apple GPU", free_bytes=None, total_bytes=torch.mps.recommended_max_memory())
+        )
+    free_bytes, total_bytes = main_memory()
+    return (*found, DeviceInfo(name="cpu", title=cpu_name(), free_bytes=free_bytes, total_bytes=total_bytes))
 
 
 def _gpu_memory() -> dict[str, int]:

@@ -1,31 +1,38 @@
 """The messages between a client and its worker.
 
-Each is a frozen dataclass of plain data; `LiverSegLib.worker.protocol` turns them into lines and back. A
-request carries an `id` that its answers repeat. Voxels never travel in a message: `volume` and `labelmap` are
-the bare names of `.npy` files in the private folder that the client named in `Open`.
+Each is a frozen dataclass of plain data; `LiverSegLib.worker.codec` turns them into lines and back. A request carries
+an `id` that its answers repeat. Voxels never travel in a message: `volume` and `labelmap` are the bare names of
+`.npy` files in the private folder that the client named in `Open`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from LiverSegLib.engine.progress import Progress
+from LiverSegLib.errors import ProtocolError
 from LiverSegLib.measure import Measurements
+from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Label
-from LiverSegLib.worker.values import DeviceInfo, Matrix, Roi, SegmentSettings, check_file, check_id
 
-PROTOCOL = 1
-"""Version of the protocol; both ends must have the same."""
+PROTOCOL = 2
+"""Version of the messages; both ends must have the same."""
+
+Row = tuple[float, float, float, float]
+Matrix = tuple[Row, Row, Row, Row]
+
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.npy")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a client asks for; answers repeat the `id`."""
+def check_file(name: str) -> None:
+    """Refuse a file name that could lead out of the private folder.
 
-    id: int
-
-    def __post_init__(self) -> None:
-        check_id(self.id)
+    Raises:
+        ProtocolError: it is not a bare `.npy` name.
+    """
+    if not _FILE.fullmatch(name):
+        raise ProtocolError(f"The file name {name[:100]!r} is not allowed; voxels are in .npy files of the folder.")
 
 
 @dataclass(frozen=True)
@@ -41,82 +48,63 @@ class Hello:
     """First message of the worker, sent before anything large is imported.
 
     Args:
-        protocol: version of the protocol.
-        liverseg, python: versions.
-        torch, monai: installed versions, None where the package is missing.
-        executable: the Python that runs the worker.
+        protocol: version of the messages.
         pid: process id of the worker itself; a launcher in between has another.
     """
 
     protocol: int
-    liverseg: str
-    python: str
-    torch: str | None
-    monai: str | None
-    executable: str
     pid: int
 
 
 @dataclass(frozen=True)
-class ListDevices(Request):
-    """Ask for the devices; answered by `Devices` once torch is imported."""
+class Numbered:
+    """What belongs to the request `id`: the request itself, or an answer to it."""
+
+    id: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.id < 2**53:
+            raise ProtocolError(f"The request id {self.id} is not allowed; ids count from 1.")
 
 
 @dataclass(frozen=True)
-class Devices(Request):
+class ListDevices(Numbered):
+    """Ask for the devices; answered by `Devices` once torch is imported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """One device: its name for requests ("cuda:0"), its title for people, its memory in bytes if known."""
+
+    name: str
+    title: str
+    free_bytes: int | None
+    total_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Devices(Numbered):
     """The devices of the machine, the one that "auto" means first."""
 
     devices: tuple[DeviceInfo, ...]
 
 
-@dataclass(frozen=True)
-class Load(Request):
-    """Make a model ready, so that the next `Segment` with it starts at once; answered by `Loaded`."""
-
-    model: str | None = None
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Loaded(Request):
-    """The model is ready.
-
-    Args:
-        model: name and version.
-        device: torch's name of the device.
-        warm: it already was ready.
-        seconds: how long imports and loading took.
-    """
-
-    model: str
-    device: str
-    warm: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Segment(Request):
+@dataclass(frozen=True, kw_only=True)
+class Segment(Numbered):
     """Segment a volume; answered by `Report`s and one of `Done`, `Failure`, `Cancelled`.
 
     Args:
         volume: file name; the array is [i, j, k] in C or Fortran order.
         affine: 4x4, voxel index -> RAS mm.
         name, modality: as in `Volume`.
-        model: name or path of a package, None for the default.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        roi: only this box is segmented; the rest stays background.
-        targets: names of the labels to keep; None for all.
+        request: what to do with it.
     """
 
     volume: str
     affine: Matrix
     name: str = "the image"
     modality: str | None = None
-    model: str | None = None
-    device: str = "auto"
-    settings: SegmentSettings = field(default_factory=SegmentSettings)
-    roi: Roi | None = None
-    targets: tuple[str, ...] | None = None
+    request: SegmentationRequest = field(default_factory=SegmentationRequest)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,14 +112,14 @@ class Segment(Request):
 
 
 @dataclass(frozen=True)
-class Report(Request):
+class Report(Numbered):
     """Where the segmentation `id` stands; at most about ten a second, every stage at least once."""
 
     progress: Progress
 
 
-@dataclass(frozen=True)
-class Done(Request):
+@dataclass(frozen=True, kw_only=True)
+class Done(Numbered):
     """A finished segmentation: `Result` with its label map (uint8 [i, j, k]) in the file `labelmap`.
 
     `warm` tells whether the model was ready when the request came.
@@ -145,7 +133,7 @@ class Done(Request):
     warnings: tuple[str, ...]
     device: str
     model: str
-    warm: bool = False
+    warm: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -153,21 +141,21 @@ class Done(Request):
 
 
 @dataclass(frozen=True)
-class Cancel(Request):
+class Cancel(Numbered):
     """Stop the request `id`; one that is over or unknown is ignored."""
 
 
 @dataclass(frozen=True)
-class Cancelled(Request):
+class Cancelled(Numbered):
     """The request `id` is given up: nothing more comes of it, and the model stays ready."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """The request `id` failed, or with None a line could not be understood.
 
     Args:
-        kind: name of the exception class, see `LiverSegLib.worker.errors.KINDS`.
+        kind: name of the exception's class, see `codec.error_from`.
         sentence: for the user.
         details: traceback for the log, "" where the sentence says all.
     """
@@ -178,31 +166,5 @@ class Failure:
     details: str = ""
 
 
-@dataclass(frozen=True)
-class Released:
-    """The model was idle for `seconds` and its memory is free again; the next request loads it anew."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Bye:
-    """End: the worker exits."""
-
-
-Message = (
-    Open
-    | Hello
-    | ListDevices
-    | Devices
-    | Load
-    | Loaded
-    | Segment
-    | Report
-    | Done
-    | Cancel
-    | Cancelled
-    | Failure
-    | Released
-    | Bye
-)
+Request = ListDevices | Segment
+Message = Open | Hello | ListDevices | Devices | Segment | Report | Done | Cancel | Cancelled | Failure

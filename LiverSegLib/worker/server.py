@@ -1,7 +1,8 @@
 """The worker process: reads requests, answers them one after the other, keeps the model warm.
 
-End-of-file on stdin ends the process at once, whatever it computes. A model that nobody used for the idle time
-is freed; the process stays, so that the next run pays for loading the model but not for importing torch.
+One thread computes, one reads. End-of-file on stdin ends the process at once, whatever it computes. A model that
+nobody used for the idle time is freed; the process stays, so that the next run pays for loading the model but not for
+importing torch.
 """
 
 from __future__ import annotations
@@ -9,29 +10,24 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import logging
-import logging.handlers
 import os
-import platform
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
-import LiverSegLib
-from LiverSegLib.errors import LiverSegError
+from LiverSegLib.engine.progress import Progress
+from LiverSegLib.errors import LiverSegError, ProtocolError
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.channel import Channel
-from LiverSegLib.worker.errors import ProtocolError, kind_of
-from LiverSegLib.worker.folder import check_private
-from LiverSegLib.worker.job import Job
+from LiverSegLib.worker.codec import check_protocol, decode, kind_of
 from LiverSegLib.worker.launch import IDLE_SECONDS
 from LiverSegLib.worker.messages import PROTOCOL
-from LiverSegLib.worker.protocol import check_protocol, decode
 from LiverSegLib.worker.warm import WarmModel
-from LiverSegLib.worker.work import discard, work
+from LiverSegLib.worker.work import work
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +35,7 @@ GIVE_UP_SECONDS = 0.4
 """A cancelled request is answered after this time even if a step that cannot be interrupted still runs."""
 STUCK_SECONDS = 120.0
 """A step that runs on for so long after a cancel hangs: the process ends itself."""
+REPORT_SECONDS = 0.1
 
 
 class Server:
@@ -53,39 +50,37 @@ class Server:
         self._channel, self._idle_seconds = channel, idle_seconds
         self._models = WarmModel()
         self._folder: Path | None = None
-        self._queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._jobs: dict[int, Job] = {}  # touched by both threads, each step atomic
+        # From the thread that reads to the one that computes: a segmentation, which may have to wait for a cancelled
+        # one to return, and questions for the devices.
+        self._handed_over: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._tasks: dict[int, Task] = {}  # touched by both threads, each step atomic
 
     def run(self) -> None:
         """Answer until stdin ends; never returns."""
-        self._channel.send(hello())
+        self._channel.send(messages.Hello(PROTOCOL, os.getpid()))
         threading.Thread(target=self._read, name="read", daemon=True).start()
         while True:
             try:
-                job = self._queue.get(timeout=self._idle_seconds if self._models else None)
+                task = self._handed_over.get(timeout=self._idle_seconds if self._models else None)
             except queue.Empty:
                 self._models.release()
                 log.info("The model was idle for %.0f s and is freed", self._idle_seconds)
-                self._channel.send(messages.Released(self._idle_seconds))
                 continue
-            self._do(job)
+            self._do(task)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, task: Task) -> None:
         assert self._folder is not None
-        job.running = True
-        answer = work(job, self._models, self._folder)
+        task.running = True
+        answer = work(task.request, self._models, self._folder, task.report, task.stop.is_set)
         try:
-            if not job.finish(answer):
-                discard(answer, self._folder)
+            sent = task.finish(answer)
         except ProtocolError as error:
-            discard(answer, self._folder)
-            job.finish(messages.Failure(job.message.id, kind_of(error), str(error)))
-        finally:
-            job.returned.set()
-            self._jobs.pop(job.message.id, None)
-        if isinstance(answer, messages.Failure) and "CUDA error" in answer.details:
-            self._channel.flush(1.0)
-            os._exit(4)  # a CUDA context does not recover; the client starts a new process
+            sent = False
+            task.finish(messages.Failure(id=task.request.id, kind=kind_of(error), sentence=str(error)))
+        if isinstance(answer, messages.Done) and not sent:  # nobody waits for it any more
+            (self._folder / answer.labelmap).unlink(missing_ok=True)
+        task.returned.set()
+        self._tasks.pop(task.request.id, None)
 
     def _read(self) -> None:
         try:
@@ -96,7 +91,7 @@ class Server:
                     self._handle(decode(line))
                 except LiverSegError as error:
                     log.warning("Refused a line: %s", error)
-                    self._channel.send(messages.Failure(None, kind_of(error), str(error)))
+                    self._channel.send(messages.Failure(id=None, kind=kind_of(error), sentence=str(error)))
         finally:
             # Not sys.exit: the main thread may be deep inside torch, and nobody is left to answer.
             os._exit(0)
@@ -104,91 +99,89 @@ class Server:
     def _handle(self, message: messages.Message) -> None:
         if isinstance(message, messages.Open):
             check_protocol(message)
-            folder = Path(message.folder)
-            check_private(folder)
-            self._folder = folder
-        elif isinstance(message, messages.Segment | messages.Load | messages.ListDevices):
+            self._folder = Path(message.folder)
+        elif isinstance(message, messages.Segment | messages.ListDevices):
             if self._folder is None:
-                raise ProtocolError("The first message has to be 'open'.")
-            if message.id in self._jobs:
+                raise ProtocolError("The first message has to be 'Open'.")
+            if message.id in self._tasks:
                 raise ProtocolError(f"The request id {message.id} is in use.")
-            job = self._jobs[message.id] = Job(message, self._channel.send)
-            self._queue.put(job)
+            task = self._tasks[message.id] = Task(message, self._channel)
+            self._handed_over.put(task)
         elif isinstance(message, messages.Cancel):
-            self._cancel(message.id)
-        elif isinstance(message, messages.Bye):
-            os._exit(0)
+            found = self._tasks.get(message.id)
+            if found is not None and not found.stop.is_set():
+                found.stop.set()
+                if not found.running:
+                    found.finish(messages.Cancelled(message.id))
+                threading.Thread(target=_give_up, args=(found,), name="give up", daemon=True).start()
         else:
             raise ProtocolError(f"A {type(message).__name__} message is not for the worker.")
 
-    def _cancel(self, request_id: int) -> None:
-        job = self._jobs.get(request_id)
-        if job is None or job.stop.is_set():
+
+class Task:
+    """A request in the worker: its stop flag, its progress, and who has the last word on it.
+
+    Two threads may want to answer last: the one that computes and the one that gives up waiting for it. The first to
+    call `finish` does.
+
+    Args:
+        request: what the client asks for.
+        channel: takes the answers.
+    """
+
+    def __init__(self, request: messages.Request, channel: Channel) -> None:
+        self.request = request
+        self.running = False
+        self.stop, self.returned = threading.Event(), threading.Event()
+        self._channel, self._lock, self._answered = channel, threading.Lock(), False
+        self._stage, self._reported = "", 0.0
+
+    def finish(self, answer: messages.Message) -> bool:
+        """Send the last answer; False if there has been one.
+
+        Raises:
+            ProtocolError: the answer cannot be sent; another may be tried.
+        """
+        with self._lock:
+            if self._answered:
+                return False
+            self._channel.send(answer)
+            self._answered = True
+            return True
+
+    def report(self, progress: Progress) -> None:
+        """Send progress: the first and last of each stage, in between ten a second."""
+        now = time.monotonic()
+        new = progress.stage != self._stage
+        if not (new or progress.done == progress.total or now - self._reported >= REPORT_SECONDS):
             return
-        job.stop.set()
-        if not job.running:
-            job.finish(messages.Cancelled(request_id))
-        threading.Thread(target=_give_up, args=(job,), name="give up", daemon=True).start()
+        self._stage, self._reported = progress.stage, now
+        with self._lock:
+            if not self._answered:
+                self._channel.send(messages.Report(self.request.id, progress))
 
 
-def _give_up(job: Job) -> None:
-    """Answer for a cancelled job that does not come back, and end the process if it never does."""
-    if job.returned.wait(GIVE_UP_SECONDS):
+def _give_up(task: Task) -> None:
+    """Answer for a cancelled task that does not come back, and end the process if it never does."""
+    if task.returned.wait(GIVE_UP_SECONDS):
         return
-    job.finish(messages.Cancelled(job.message.id))
-    if job.running and not job.returned.wait(STUCK_SECONDS):
-        log.error("Request %d does not stop; the process ends", job.message.id)
+    task.finish(messages.Cancelled(task.request.id))
+    if task.running and not task.returned.wait(STUCK_SECONDS):
+        log.error("Request %d does not stop; the process ends", task.request.id)
         os._exit(3)
-
-
-def hello() -> messages.Hello:
-    """Versions, without importing anything large."""
-    return messages.Hello(
-        PROTOCOL,
-        LiverSegLib.__version__,
-        platform.python_version(),
-        _installed("torch"),
-        _installed("monai"),
-        sys.executable,
-        os.getpid(),
-    )
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def start_log(path: Path | None) -> None:
-    """Log to stderr, and to a file that is turned over at 1 MB with one older one kept."""
-    if hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    problem = None
-    if path is not None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.handlers.RotatingFileHandler(path, "a", 1_000_000, 1, "utf-8"))
-        except OSError as error:
-            problem = error
-    logging.basicConfig(
-        level=logging.INFO, handlers=handlers, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
-    )
-    logging.captureWarnings(True)
-    if problem is not None:
-        log.warning("No log file: %s", problem)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker with command-line `arguments`; ends when stdin does."""
     parser = argparse.ArgumentParser(prog="python -m LiverSegLib.worker", description=__doc__)
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="free an unused model after this")
-    parser.add_argument("--log", type=Path, default=os.environ.get("LIVERSEG_WORKER_LOG") or None, help="log file")
     options = parser.parse_args(arguments)
     channel = Channel()
-    start_log(options.log)
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    # stderr is the log: the client keeps and shows it.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, which cancels
     Server(channel, options.idle_seconds).run()

@@ -1,13 +1,16 @@
-"""The client's side of the protocol as a state machine without process, thread, timer or Qt.
+"""The client's side as a state machine without process, thread, timer or Qt.
 
 A transport owns the process and moves bytes; everything else is decided here. Always in one thread it
 
-1. calls `segment`, `load`, `list_devices` or `cancel` as its user asks,
+1. calls `segment`, `list_devices` or `cancel` as its user asks,
 2. while `needs_process`: starts `launch.worker_command()` and calls `started`,
 3. writes `data_to_send` to the process,
 4. passes stdout to `feed`, stderr to `feed_log`, the end of the process to `exited`,
 5. calls `tick` when `deadline` is reached,
 6. acts on the events that these return, and goes to 2.
+
+One segmentation at a time: who has more of them queues them, and hands the next one over when the last is over or
+cancelled. So the voxels of one volume lie on the disk, and a crash fails one segmentation.
 """
 
 from __future__ import annotations
@@ -15,87 +18,171 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from LiverSegLib.worker import events, messages
-from LiverSegLib.worker.errors import ProtocolError, WorkerError
-from LiverSegLib.worker.events import Event, State
-from LiverSegLib.worker.protocol import LineBuffer, check_protocol, decode, encode
-from LiverSegLib.worker.requester import Requester
+from LiverSegLib.errors import LiverSegError, ProtocolError, WorkerError
+from LiverSegLib.request import SegmentationRequest
+from LiverSegLib.volume import Result, Volume
+from LiverSegLib.worker import messages
+from LiverSegLib.worker.arrays import ArrayFolder, matrix_of, result_from
+from LiverSegLib.worker.codec import LineBuffer, check_protocol, decode, encode, error_from
+from LiverSegLib.worker.messages import Cancelled, Devices, Hello, Report
 
 CANCEL_SECONDS = 0.7
 """A cancelled request that is not given up by then costs the process its life."""
 START_SECONDS = 60.0
+"""A new process that has not said hello by then is ended."""
 EXIT_SECONDS = 1.0
 
 
-class WorkerSession(Requester):
+@dataclass(frozen=True)
+class Finished:
+    """The segmentation `id` is done; `warm` tells whether the model was ready when it began."""
+
+    id: int
+    result: Result
+    warm: bool
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request `id` failed: `error` is for the user, `details` (often empty) for the log."""
+
+    id: int
+    error: LiverSegError
+    details: str
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One line for the log."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """For the transport: close the worker's stdin now, and kill it if it lives after `grace` seconds.
+
+    Nothing of that process is to be passed to the session any more.
+    """
+
+    grace: float
+
+
+Event = Hello | Devices | Report | Cancelled | Finished | Failed | Logged | Terminate
+"""What a session tells: the worker's messages as they are, or what became of a request."""
+
+
+@dataclass(kw_only=True)
+class _Asked:
+    """A request without its last answer.
+
+    Args:
+        line: its message, as it was or will be sent.
+        what: what it does, for error sentences ("segmenting ct.nrrd").
+        file: the volume's file in the private folder.
+        give_up: once it is cancelled, when to end the process if nothing comes.
+    """
+
+    line: bytes
+    what: str
+    file: str | None = None
+    give_up: float | None = None
+
+
+class WorkerSession:
     """Requests, answers and deadlines of one client; survives any number of worker processes.
 
     Args:
         clock: gives seconds that only grow.
         folder_parent: where the private folder is made; None for the system's temporary folder.
-        cancel_seconds: time for a cancelled request to be given up before the process is ended.
-        start_seconds: time for a new process to say hello.
 
     Example:
         >>> session = WorkerSession()
-        >>> session.state.name, session.needs_process
-        ('DEAD', False)
+        >>> session.needs_process
+        False
         >>> request = session.list_devices()
         >>> session.needs_process
         True
         >>> session.close()
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        folder_parent: Path | None = None,
-        cancel_seconds: float = CANCEL_SECONDS,
-        start_seconds: float = START_SECONDS,
-    ) -> None:
-        super().__init__(folder_parent)
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, folder_parent: Path | None = None) -> None:
         self.log: deque[str] = deque(maxlen=400)
-        self.hello: messages.Hello | None = None
-        self._clock, self._cancel_seconds, self._start_seconds = clock, cancel_seconds, start_seconds
+        self.hello: Hello | None = None
+        self._clock, self._parent = clock, folder_parent
+        self._folder: ArrayFolder | None = None
+        self._asked: dict[int, _Asked] = {}
+        self._last_id = 0
         self._out = bytearray()
         self._lines, self._log_rest = LineBuffer(), b""
         self._alive = False
         self._start_by: float | None = None
         self._had_traceback = False
 
+    def segment(self, volume: Volume, request: SegmentationRequest) -> int:
+        """Hand a volume over and give the request's id; ends in `Finished`, `Failed` or `Cancelled`.
+
+        The voxels are written to the private folder at once, from the view that they are.
+
+        Raises:
+            OutputError: the private folder cannot be written.
+        """
+        assert not self._is_segmenting(), "one segmentation at a time"
+        file = self.folder.put(volume.array)
+        try:
+            message = messages.Segment(
+                self._next_id(),
+                volume=file,
+                affine=matrix_of(volume.affine),
+                name=volume.name,
+                modality=volume.modality,
+                request=request,
+            )
+            return self._ask(message, f"segmenting {volume.name}", file)
+        except BaseException:
+            self.folder.discard(file)
+            raise
+
+    def list_devices(self) -> int:
+        """Ask for the devices and give the request's id; ends in `Devices` or as `segment` does."""
+        return self._ask(messages.ListDevices(self._next_id()), "looking for devices")
+
     def cancel(self, request_id: int) -> list[Event]:
-        """Give a request up; ends in `Stopped`. One that is over, unknown or cancelled already is left alone."""
-        pending = self._pending.get(request_id)
-        if pending is None or pending.give_up is not None:
+        """Give a request up; ends in `Cancelled`. One that is over, unknown or cancelled already is left alone."""
+        asked = self._asked.get(request_id)
+        if asked is None or asked.give_up is not None:
             return []
-        pending.give_up = self._clock() + self._cancel_seconds
+        asked.give_up = self._clock() + CANCEL_SECONDS
         if self.hello is None:  # no worker knows of it
-            return self._pending.stop(everything=False)
-        self._send(messages.Cancel(request_id))
+            return self._drop(everything=False)
+        self._out += encode(messages.Cancel(request_id))
         return []
 
     def stop(self) -> list[Event]:
         """Give up everything and end the process, if there is one; the session can be used again."""
-        return self._end() + self._pending.stop(everything=True)
+        return self._end() + self._drop(everything=True)
+
+    def close(self) -> None:
+        """Forget all requests and remove the private folder; stop the process first."""
+        self._asked.clear()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
 
     @property
-    def state(self) -> State:
-        """Where the session stands."""
-        if not self._alive:
-            return State.DEAD
-        if self.hello is None:
-            return State.STARTING
-        if any(p.give_up is not None for p in self._pending):
-            return State.CANCELLING
-        return State.BUSY if self._pending else State.IDLE
+    def folder(self) -> ArrayFolder:
+        """The private folder, made when it is first needed."""
+        if self._folder is None:
+            self._folder = ArrayFolder(self._parent)
+        return self._folder
 
     @property
     def needs_process(self) -> bool:
         """Whether a process should be started now: there is none and something waits for it."""
-        return not self._alive and bool(self._pending)
+        return not self._alive and bool(self._asked)
 
     def data_to_send(self) -> bytes:
         """What to write to the worker's stdin; the next call does not give it again."""
@@ -105,15 +192,15 @@ class WorkerSession(Requester):
 
     def deadline(self) -> float | None:
         """When to call `tick`, in the clock's seconds; None for not at all."""
-        times = [p.give_up for p in self._pending if p.give_up is not None]
+        times = [asked.give_up for asked in self._asked.values() if asked.give_up is not None]
         return min(times if self._start_by is None else [*times, self._start_by], default=None)
 
     def started(self) -> None:
         """A new process was started (or is being started)."""
         self._alive, self.hello, self._had_traceback = True, None, False
         self._lines, self._log_rest = LineBuffer(), b""
-        self._start_by = self._clock() + self._start_seconds
-        self._out[:] = encode(messages.Open(messages.PROTOCOL, str(self._pending.folder)))
+        self._start_by = self._clock() + START_SECONDS
+        self._out[:] = encode(messages.Open(messages.PROTOCOL, str(self.folder.path)))
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes from the worker's stdout."""
@@ -135,7 +222,7 @@ class WorkerSession(Requester):
         texts = [line.decode("utf-8", "replace").rstrip() for line in lines]
         self.log.extend(texts)
         self._had_traceback = self._had_traceback or any(text.startswith("Traceback (") for text in texts)
-        return [events.Logged(text) for text in texts]
+        return [Logged(text) for text in texts]
 
     def exited(self, code: int | None = None) -> list[Event]:
         """The process ended, with its exit code if known; pass the rest of stdout and stderr first."""
@@ -146,49 +233,102 @@ class WorkerSession(Requester):
         why = "" if code is None else f" (exit code {code})"
         # A system that is short of memory kills without a word. Slicer's Python is a launcher, which turns the
         # signal of the process behind it into exit code 1: then only the silence while it computed tells.
-        silent = self.hello is not None and not self._had_traceback and self._is_segmenting()
+        computing = any(asked.file is not None for asked in self._asked.values())
+        silent = self.hello is not None and not self._had_traceback and computing
         hint = "perhaps memory ran out; " if code in (-9, 137) or (silent and code != 0) else ""
         self._end()
         sentence = f"The segmentation process {how}{why} while {{what}}; {hint}run it again or look into the log."
         return found + self._fail(WorkerError, sentence)
 
-    def tick(self, now: float | None = None) -> list[Event]:
-        """Act on the deadlines that have passed by `now` (default: the clock's time)."""
-        now = self._clock() if now is None else now
-        due = self.deadline()
+    def tick(self) -> list[Event]:
+        """Act on the deadlines that have passed."""
+        now, due = self._clock(), self.deadline()
         if due is None or now < due:
             return []
         if self._start_by is not None and now >= self._start_by:
-            limit = f"{self._start_seconds:.0f} s"
+            limit = f"{START_SECONDS:.0f} s"
             sentence = f"The segmentation process did not answer within {limit} while {{what}}; look into the log."
             return self._end() + self._fail(WorkerError, sentence)
         # The requests that nobody cancelled wait for the next process.
-        return self._end() + self._pending.stop(everything=False)
+        return self._end() + self._drop(everything=False)
 
     def _receive(self, line: bytes | None) -> list[Event]:
         if line is None:
             raise ProtocolError("The segmentation process sent a line that is too long; run it again.")
         message = decode(line)
-        if isinstance(message, messages.Hello):
+        if isinstance(message, Hello):
             check_protocol(message)
             self.hello, self._start_by = message, None
-            self._out += b"".join(encode(pending.message) for pending in self._pending)
-            return [events.Ready(message)]
-        if isinstance(message, messages.Released):
-            return [events.ModelReleased(message.seconds)]
+            self._out += b"".join(asked.line for asked in self._asked.values())
+            return [message]
         if isinstance(message, messages.Failure) and message.id is None:
             raise ProtocolError(message.sentence)
-        return self._pending.answer(message)
+        return self._answered(message)
+
+    def _answered(self, message: messages.Message) -> list[Event]:
+        """What an answer means; the last one ends its request. A late answer means nothing."""
+        found: list[Event] = []
+        if isinstance(message, messages.Failure) and "CUDA error" in message.details:
+            found = self._end()  # a CUDA context does not recover: what comes next needs a new process
+        number = getattr(message, "id", None)
+        asked = self._asked.get(number) if isinstance(number, int) else None
+        if asked is None or number is None:
+            return found
+        cancelled = asked.give_up is not None
+        if isinstance(message, Report):
+            return [] if cancelled else [message]
+        try:
+            return [*found, Cancelled(number) if cancelled else self._outcome(message, number)]
+        finally:
+            self._forget(number)
+            if isinstance(message, messages.Done):
+                self.folder.discard(message.labelmap)
+
+    def _outcome(self, message: messages.Message, number: int) -> Event:
+        if isinstance(message, Devices | Cancelled):
+            return message
+        if isinstance(message, messages.Failure):
+            return Failed(number, error_from(message.kind, message.sentence), message.details)
+        try:
+            if not isinstance(message, messages.Done):
+                raise ProtocolError(f"The worker answered with a {type(message).__name__} message; run it again.")
+            return Finished(number, result_from(message, self.folder.path), message.warm)
+        except ProtocolError as error:
+            return Failed(number, error, "")
 
     def _is_segmenting(self) -> bool:
-        return any(isinstance(pending.message, messages.Segment) for pending in self._pending)
+        return any(asked.file is not None and asked.give_up is None for asked in self._asked.values())
 
-    def _send(self, message: messages.Message) -> None:
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _ask(self, message: messages.Request, what: str, file: str | None = None) -> int:
+        asked = self._asked[message.id] = _Asked(line=encode(message), what=what, file=file)
         if self.hello is not None:
-            self._out += encode(message)
+            self._out += asked.line
+        return message.id
 
-    def _fail(self, error: type[ProtocolError] | type[WorkerError], sentence: str) -> list[Event]:
-        return self._pending.fail_all(error, sentence, "\n".join(list(self.log)[-40:]))
+    def _forget(self, number: int) -> None:
+        """A request is over: drop it and its file."""
+        file = self._asked.pop(number).file
+        if file is not None:
+            self.folder.discard(file)
+
+    def _drop(self, *, everything: bool) -> list[Event]:
+        """End the requests that are cancelled, or all."""
+        over = [number for number, asked in self._asked.items() if everything or asked.give_up is not None]
+        for number in over:
+            self._forget(number)
+        return [Cancelled(number) for number in over]
+
+    def _fail(self, error: type[LiverSegError], sentence: str) -> list[Event]:
+        """End every request; `{what}` in the sentence becomes what the request does."""
+        found, details = self._drop(everything=False), "\n".join(list(self.log)[-40:])
+        for number, asked in list(self._asked.items()):
+            found.append(Failed(number, error(sentence.replace("{what}", asked.what)), details))
+            self._forget(number)
+        return found
 
     def _end(self) -> list[Event]:
         """There is no process any more, as far as this session is concerned."""
@@ -196,4 +336,4 @@ class WorkerSession(Requester):
             return []
         self._alive, self.hello, self._start_by = False, None, None
         self._out.clear()
-        return [events.Terminate(EXIT_SECONDS)]
+        return [Terminate(EXIT_SECONDS)]

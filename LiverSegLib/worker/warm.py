@@ -12,14 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from LiverSegLib.errors import LiverSegError
 from LiverSegLib.models.folder import PACKAGE_FILES
-from LiverSegLib.volume import Volume
 
 if TYPE_CHECKING:
-    from LiverSegLib.engine.progress import StopCallback
     from LiverSegLib.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
@@ -74,9 +69,8 @@ def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 
     Only these are looked at: the path may be a folder with half the disk in it, or no package at all.
     """
-    names = ("", *PACKAGE_FILES)
     found = []
-    for name in names:
+    for name in ("", *PACKAGE_FILES):
         file = path / name
         try:
             status = file.stat()
@@ -103,17 +97,3 @@ def allowed_cpus() -> int:
         return min(count, max(1, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or "max": no quota
         return count
-
-
-def warm_up(segmenter: Segmenter, device: str, should_stop: StopCallback) -> None:
-    """Run one window on a GPU: the first one pays for its context and kernels. A CPU has no such cost."""
-    from LiverSegLib.engine.devices import choose_device
-
-    if choose_device(device).type == "cpu":
-        return
-    spacing = [step if step > 0 else 1.0 for step in segmenter.package.pixdim]
-    noise = np.random.default_rng(0).integers(-100, 200, (32, 32, 32), dtype=np.int16)
-    try:
-        segmenter.segment(Volume(noise, np.diag([*spacing, 1.0]), "the trial"), should_stop=should_stop)
-    except LiverSegError:
-        log.warning("The trial run failed", exc_info=True)  # the real run will tell the user

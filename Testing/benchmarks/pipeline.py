@@ -65,8 +65,9 @@ def make_package(folder: Path, name: str) -> Path:
 def ours(image: Path, package: Path, repeat: int) -> dict[str, Any]:
     """Seconds of the first and of the warm runs, from file to label map."""
     start = time.perf_counter()
-    from LiverSegLib.engine.segmenter import Segmenter, Settings
+    from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.io import read_volume
+    from LiverSegLib.request import Settings
 
     segmenter = Segmenter(package, "cpu", Settings(fill_holes=False))
     times = []

@@ -16,9 +16,10 @@ from LiverSegLib.engine import devices
 from LiverSegLib.engine import segmenter as segmenter_module
 from LiverSegLib.engine.devices import choose_device
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import DeviceError, SegmentationCancelled
 from LiverSegLib.models import read_package
+from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 
 MakePackage = Callable[..., Path]

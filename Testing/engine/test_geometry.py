@@ -18,7 +18,7 @@ from LiverSegLib.engine import geometry
 from LiverSegLib.engine import restore as restore_module
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.restore import restore
-from LiverSegLib.engine.window import decision
+from LiverSegLib.engine.sliding_window import margin
 from LiverSegLib.volume import Volume, spacing_of
 
 Affine = npt.NDArray[np.float64]
@@ -197,7 +197,7 @@ def test_labels_come_back_as_monai_inverts_them(seed: int, channels: int, varian
     grid = geometry.model_grid(volume, "LPS", pixdim)
     logits = smooth_logits(channels, grid.shape, seed)
 
-    kept = decision(logits, variant == "softmax")[0]
+    kept = margin(logits, variant == "softmax")[0]
     ours = restore(kept, grid, shape, variant == "nearest", QUIET)
 
     theirs = monai_labels(volume, "LPS", pixdim, logits, variant == "nearest", variant == "softmax")
@@ -217,7 +217,7 @@ def test_restoring_only_the_foreground_box_changes_nothing(
     logits = smooth_logits(channels, grid.shape, 1)
     middle = np.array(grid.shape).reshape(3, 1, 1, 1) / 2
     logits[:, 0] += torch.from_numpy(20 * np.linalg.norm(np.indices(grid.shape) / middle - 1, axis=0) - 6)
-    kept = decision(logits, False)[0]
+    kept = margin(logits, False)[0]
     inside = restore(kept, grid, volume.array.shape, nearest, QUIET)
 
     box = restore_module.foreground_box(kept)
@@ -230,7 +230,7 @@ def test_restoring_only_the_foreground_box_changes_nothing(
 def test_restoring_slab_by_slab_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     volume = Volume(np.zeros((30, 30, 30), np.float32), random_affine(np.random.default_rng(4)))
     grid = geometry.model_grid(volume, "RAS", (2.5, 2.5, 2.5))
-    kept = decision(smooth_logits(3, grid.shape, 2), False)[0]
+    kept = margin(smooth_logits(3, grid.shape, 2), False)[0]
     at_once = restore(kept, grid, volume.array.shape, False, QUIET)
     monkeypatch.setattr(restore_module, "_SLAB_VALUES", 1)
     np.testing.assert_array_equal(restore(kept, grid, volume.array.shape, False, QUIET), at_once)

@@ -17,14 +17,18 @@ from LiverSegLib.engine import segmenter as segmenter_module
 from LiverSegLib.engine.memory import available_bytes
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, Progress
-from LiverSegLib.engine.segmenter import Segmenter, Settings
-from LiverSegLib.engine.window import infer_windows
+from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.engine.sliding_window import infer_windows
 from LiverSegLib.errors import DeviceError, InputError, SegmentationCancelled
+from LiverSegLib.labels import labels_for
+from LiverSegLib.models.transforms import Inferer
+from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 
 MakePackage = Callable[..., Path]
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
 QUIET = Monitor(None, None)
+LABELS = labels_for({1: "liver", 2: "tumor"})
 
 
 def spots(shape: tuple[int, ...], seed: int = 0) -> Any:
@@ -42,12 +46,13 @@ def spots(shape: tuple[int, ...], seed: int = 0) -> Any:
 @pytest.mark.parametrize("switches", itertools.product([False, True], repeat=3))
 def test_slabs_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, switches: tuple[bool, ...]) -> None:
     largest, holes, inside = switches
+    settings = Settings(largest_component=largest, fill_holes=holes, lesions_inside=inside)
     for seed in range(5):
         found = []
         for size in (1, 700, 10**9):
             monkeypatch.setattr(components, "SLAB_VOXELS", size)
             labels = spots((23, 19, 17), seed)
-            postprocess(labels, 1, 2, largest=largest, holes=holes, inside=inside)
+            postprocess(labels, LABELS, settings)
             found.append(labels)
         np.testing.assert_array_equal(found[0], found[2])
         np.testing.assert_array_equal(found[1], found[2])
@@ -57,7 +62,7 @@ def test_postprocessing_takes_twice_the_box_at_most(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(components, "SLAB_VOXELS", 1 << 18)  # as small beside this volume as ours beside a large one
     labels = spots((250, 240, 220))
     tracemalloc.start()
-    postprocess(labels, 1, 2, largest=True, holes=True, inside=True)
+    postprocess(labels, LABELS, Settings())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * labels.size
@@ -67,15 +72,7 @@ def test_postprocessing_can_be_stopped_between_slabs(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(components, "SLAB_VOXELS", 1000)
     asked = itertools.count()
     with pytest.raises(SegmentationCancelled):
-        postprocess(
-            spots((40, 30, 20)),
-            1,
-            2,
-            largest=True,
-            holes=True,
-            inside=True,
-            check=Monitor(None, lambda: next(asked) > 30).check,
-        )
+        postprocess(spots((40, 30, 20)), LABELS, Settings(), Monitor(None, lambda: next(asked) > 30).check)
 
 
 def noise(shape: tuple[int, ...] = (40, 36, 34)) -> Volume:
@@ -163,7 +160,7 @@ def test_a_stop_is_asked_for_before_the_first_of_many_windows() -> None:
         return x
 
     with pytest.raises(SegmentationCancelled):
-        infer_windows(torch.zeros(60, 60, 60), network, (8, 8, 8), 0.99, True, 1, "constant", False, stop)
+        infer_windows(torch.zeros(60, 60, 60), network, Inferer((8, 8, 8), 0.99), stop)
     assert len(done) <= 3
 
 

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pytest
 from scipy.spatial import distance
 
+from LiverSegLib.labels import labels_for
 from LiverSegLib.measure import find_lesions, measure
 
 Affine = npt.NDArray[np.float64]
-NAMES = {1: "liver", 2: "tumor"}
+LABELS = labels_for({1: "liver", 2: "tumor"})
 PLAIN: Affine = np.diag([0.8, 0.8, 2.5, 1.0])
 # Turned, mirrored and sheared, as a tilted gantry gives it.
 SKEW: Affine = np.array([[0.0, -0.9, 0.3, 20], [0.7, 0.1, 0.0, -5], [0.2, 0.0, 3.0, 7], [0, 0, 0, 1]])
@@ -39,7 +40,7 @@ def test_volumes_are_voxels_times_the_determinant(affine: Affine) -> None:
     labels[2:12, 2:12, 2:12] = 1
     labels[5:7, 5:7, 5:7] = 2
 
-    found = measure(labels, affine, NAMES)
+    found = measure(labels, affine, LABELS)
 
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     assert [(s.name, s.voxels) for s in found.segments] == [("liver", 1000), ("tumor", 8)]
@@ -53,7 +54,7 @@ def test_volumes_are_voxels_times_the_determinant(affine: Affine) -> None:
 
 def test_every_value_of_a_label_map_is_counted() -> None:
     labels = np.arange(256, dtype=np.uint8).repeat(3).reshape(8, 8, 12)
-    found = measure(labels, np.eye(4), {n: f"organ {n}" for n in range(1, 256)})
+    found = measure(labels, np.eye(4), labels_for({n: f"organ {n}" for n in range(1, 256)}))
     assert {s.voxels for s in found.segments} == {3}
     assert found.lesions == ()
     assert found.tumor_burden_percent is None
@@ -105,12 +106,12 @@ def test_lesions_come_largest_first_with_their_centres() -> None:
 def test_burden_without_liver_voxels_counts_the_lesions_as_liver() -> None:
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[2, 2, 2] = 2
-    assert measure(labels, PLAIN, NAMES).tumor_burden_percent == 100
-    assert measure(labels, PLAIN, {2: "tumor"}).tumor_burden_percent is None
+    assert measure(labels, PLAIN, LABELS).tumor_burden_percent == 100
+    assert measure(labels, PLAIN, labels_for({2: "tumor"})).tumor_burden_percent is None
 
 
 def test_an_empty_label_map_has_no_volume_and_no_burden() -> None:
-    found = measure(np.zeros((6, 6, 6), np.uint8), PLAIN, NAMES)
+    found = measure(np.zeros((6, 6, 6), np.uint8), PLAIN, LABELS)
     assert [(s.name, s.voxels, s.volume_ml) for s in found.segments] == [("liver", 0, 0), ("tumor", 0, 0)]
     assert found.lesions == ()
     assert found.tumor_burden_percent is None
@@ -119,7 +120,7 @@ def test_an_empty_label_map_has_no_volume_and_no_burden() -> None:
 def test_counting_needs_little_memory() -> None:
     labels = np.ones((200, 200, 200), np.uint8, order="F")
     tracemalloc.start()
-    measure(labels, PLAIN, {1: "liver"})
+    measure(labels, PLAIN, labels_for({1: "liver"}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * labels.nbytes
@@ -135,7 +136,7 @@ def test_grey_values_are_those_of_the_image_in_each_segment() -> None:
     image[labels == 2] -= 60
     image[0, 0, 0] = np.nan
 
-    found = measure(labels, PLAIN, NAMES, image, "HU")
+    found = measure(labels, PLAIN, LABELS, image, "HU")
 
     for segment, inside in zip(found.segments, (labels > 0, labels == 2), strict=True):
         assert segment.mean_intensity == pytest.approx(image[inside].mean(dtype=np.float64), abs=1e-3)
@@ -147,9 +148,9 @@ def test_grey_values_are_those_of_the_image_in_each_segment() -> None:
 
 def test_without_an_image_or_voxels_there_is_no_grey_value() -> None:
     labels = np.zeros((6, 6, 6), np.uint8)
-    assert {s.mean_intensity for s in measure(labels, PLAIN, NAMES, labels).segments} == {None}
+    assert {s.mean_intensity for s in measure(labels, PLAIN, LABELS, labels).segments} == {None}
     labels[2:4, 2:4, 2:4] = 1
-    liver, tumor = measure(labels, PLAIN, NAMES).segments
+    liver, tumor = measure(labels, PLAIN, LABELS).segments
     assert (liver.mean_intensity, tumor.std_intensity) == (None, None)
     nothing = np.full(labels.shape, np.nan)
-    assert measure(labels, PLAIN, NAMES, nothing).segments[0].mean_intensity is None
+    assert measure(labels, PLAIN, LABELS, nothing).segments[0].mean_intensity is None

@@ -7,11 +7,13 @@ import numpy.typing as npt
 import pytest
 
 from LiverSegLib.engine.postprocess import bounding_box, enclosed, largest_component, postprocess
+from LiverSegLib.labels import labels_for
+from LiverSegLib.request import Settings
 
 Labels = npt.NDArray[np.uint8]
 LIVER, TUMOR, SPLEEN = 1, 2, 3
-ALL = {"largest": True, "holes": True, "inside": True}
-NONE = {"largest": False, "holes": False, "inside": False}
+LABELS = labels_for({LIVER: "liver", TUMOR: "tumor"})
+ALL = Settings()
 
 
 def liver_block() -> Labels:
@@ -23,7 +25,12 @@ def liver_block() -> Labels:
 
 def cleaned(labels: Labels, **switches: bool) -> Labels:
     result = labels.copy(order="K")
-    postprocess(result, LIVER, TUMOR, **(NONE | switches))
+    settings = Settings(
+        largest_component=switches.get("largest", False),
+        fill_holes=switches.get("holes", False),
+        lesions_inside=switches.get("inside", False),
+    )
+    postprocess(result, LABELS, settings)
     return result
 
 
@@ -75,7 +82,7 @@ def test_the_border_of_the_image_closes_no_hole() -> None:
 def test_other_organs_inside_are_not_filled() -> None:
     labels = liver_block()
     labels[7, 7, 6] = SPLEEN
-    np.testing.assert_array_equal(cleaned(labels, **ALL), labels)
+    np.testing.assert_array_equal(cleaned(labels, largest=True, holes=True, inside=True), labels)
 
 
 def test_lesions_apart_from_the_liver_go_and_attached_ones_stay() -> None:
@@ -90,7 +97,7 @@ def test_a_lesion_on_a_removed_part_goes_with_it() -> None:
     labels = liver_block()
     labels[16:18, 14:16, 12:14] = LIVER
     labels[18, 14:16, 12:14] = TUMOR
-    np.testing.assert_array_equal(cleaned(labels, **ALL), liver_block())
+    np.testing.assert_array_equal(cleaned(labels, largest=True, holes=True, inside=True), liver_block())
 
 
 def test_without_switches_nothing_changes() -> None:
@@ -101,9 +108,9 @@ def test_without_switches_nothing_changes() -> None:
 @pytest.mark.parametrize("value", [0, SPLEEN, TUMOR])
 def test_label_maps_without_liver_survive(value: int) -> None:
     labels = np.full((4, 4, 4), value, np.uint8)
-    postprocess(labels, None, TUMOR, **ALL)
+    postprocess(labels, LABELS[1:], ALL)
     assert (labels == value).all()
-    postprocess(labels, LIVER, None, **ALL)
+    postprocess(labels, LABELS[:1], ALL)
     assert (labels == value).all()
 
 
@@ -118,7 +125,7 @@ def test_a_model_without_lesions() -> None:
     labels = liver_block()
     labels[7, 7, 6] = 0
     labels[18, 16, 14] = LIVER
-    postprocess(labels, LIVER, None, **ALL)
+    postprocess(labels, LABELS[:1], ALL)
     np.testing.assert_array_equal(labels, liver_block())
 
 

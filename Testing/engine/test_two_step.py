@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.two_step import grown, read_mask, segment_within, segment_within_mask
 from LiverSegLib.errors import InputError, ModelError, SegmentationCancelled
+from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 
 MakePackage = Callable[..., Path]

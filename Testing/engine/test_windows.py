@@ -12,7 +12,8 @@ from monai.transforms import NormalizeIntensity, ScaleIntensity, ScaleIntensityR
 
 from LiverSegLib.engine.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.engine.progress import Monitor
-from LiverSegLib.engine.window import infer_slices, infer_windows
+from LiverSegLib.engine.sliding_window import infer_slices, infer_windows
+from LiverSegLib.models.transforms import Inferer
 from LiverSegLib.networks import build_network
 
 QUIET = Monitor(None, None)
@@ -34,7 +35,7 @@ def small_network(dims: int, channels: int) -> torch.nn.Module:
     ).eval()
 
 
-def decisions(logits: torch.Tensor) -> torch.Tensor:
+def kept_logits(logits: torch.Tensor) -> torch.Tensor:
     """What the engine keeps of MONAI's logits [C, X, Y, Z]."""
     return logits[1:] - logits[:1] if logits.shape[0] == 2 else logits
 
@@ -61,10 +62,11 @@ def test_windows_of_a_volume(
     image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     network = small_network(3, channels)
     with torch.inference_mode():
-        ours = infer_windows(image, network, roi, overlap, mode == "gaussian", 2, padding, False, QUIET)
-        inferer = SlidingWindowInferer(roi, 2, overlap, mode=mode, padding_mode=padding)
-        theirs = inferer(image[None, None], network)[0]
-    torch.testing.assert_close(ours, decisions(theirs), atol=1e-4, rtol=1e-4)
+        inferer = Inferer(roi, overlap, mode == "gaussian", 2, padding)
+        ours = infer_windows(image, network, inferer, QUIET)
+        reference = SlidingWindowInferer(roi, 2, overlap, mode=mode, padding_mode=padding)
+        theirs = reference(image[None, None], network)[0]
+    torch.testing.assert_close(ours, kept_logits(theirs), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [2, 3])
@@ -75,10 +77,10 @@ def test_windows_of_slices(roi: tuple[int, ...], overlap: float, mode: str, chan
     network = small_network(2, channels)
     whole = tuple(n if r < 0 else r for r, n in zip(roi, image.shape, strict=False))
     with torch.inference_mode():
-        ours = infer_slices(image, network, whole, overlap, mode == "gaussian", 3, "constant", False, QUIET)
-        inferer = SliceInferer(2, roi_size=roi, sw_batch_size=3, overlap=overlap, mode=mode)
-        theirs = inferer(image[None, None], network)[0]
-    torch.testing.assert_close(ours, decisions(theirs), atol=1e-4, rtol=1e-4)
+        ours = infer_slices(image, network, Inferer(whole, overlap, mode == "gaussian", 3), QUIET)
+        reference = SliceInferer(2, roi_size=roi, sw_batch_size=3, overlap=overlap, mode=mode)
+        theirs = reference(image[None, None], network)[0]
+    torch.testing.assert_close(ours, kept_logits(theirs), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [2, 3])
@@ -86,15 +88,15 @@ def test_probabilities_are_taken_of_the_blended_logits(channels: int) -> None:
     image = torch.randn((24, 20, 18), generator=torch.Generator().manual_seed(1))
     roi, network = (16, 16, 16), small_network(3, channels)
     with torch.inference_mode():
-        ours = infer_windows(image, network, roi, 0.5, True, 1, "constant", True, QUIET)
+        ours = infer_windows(image, network, Inferer(roi, 0.5), QUIET, softmax=True)
         logits = SlidingWindowInferer(roi, 1, 0.5, mode="gaussian")(image[None, None], network)[0]
-    torch.testing.assert_close(ours, decisions(logits.softmax(0)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours, kept_logits(logits.softmax(0)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("padding", ["reflect", "circular"])
 def test_padding_wider_than_the_image_is_possible(padding: str) -> None:
     image = torch.rand((3, 20, 20))
-    out = infer_windows(image, small_network(3, 2), (16, 16, 16), 0.25, True, 1, padding, False, QUIET)
+    out = infer_windows(image, small_network(3, 2), Inferer((16, 16, 16), padding=padding), QUIET)
     assert out.shape == (1, 3, 20, 20)
     assert out.isfinite().all()
 

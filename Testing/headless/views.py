@@ -17,9 +17,10 @@ import numpy as np
 import slicer.util
 
 from LiverSegLib import slicer_bridge
+from LiverSegLib.labels import labels_for
 from LiverSegLib.measure import measure
 from LiverSegLib.pictures import save_case_picture
-from LiverSegLib.volume import Result, label_for
+from LiverSegLib.volume import Result
 from Testing.headless.host import Host
 
 
@@ -43,9 +44,10 @@ def draw(host: Host, picture: Path) -> None:
     found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "LiverSeg_liver", node).transpose(2, 1, 0)
     labelmap = (found > 0).astype(np.uint8)
     volume = slicer_bridge.read_volume_node(node)
-    numbers = measure(labelmap, volume.affine, {1: "liver"})
+    labels = labels_for({1: "liver"})
+    numbers = measure(labelmap, volume.affine, labels)
     model = host.widget.logic.runner.lastJob.model
-    result = Result(labelmap, volume.affine, (label_for(1, "liver"),), numbers, model=model)
+    result = Result(labelmap, volume.affine, labels, numbers, model=model)
     save_case_picture(picture, volume, result, backend="slicer")
 
 

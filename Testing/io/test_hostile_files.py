@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from LiverSegLib.errors import LiverSegError, ModelError
 from LiverSegLib.models import find_package, read_package
 from LiverSegLib.models.checksums import write_checksums
 from LiverSegLib.models.weights import loaded_network
-from LiverSegLib.worker.client import WorkerClient
+from LiverSegLib.volume import Volume
 from LiverSegLib.worker.launch import worker_command
+from Testing.worker_client import WorkerClient
 
 MakePackage = Callable[..., Path]
 FILES = ["configs/inference.json", "configs/metadata.json", "LICENSE", "checksums.sha256", "models/model.safetensors"]
@@ -132,11 +133,12 @@ def test_the_built_in_package_is_listed_in_full(tmp_path: Path) -> None:
 def test_a_worker_answers_to_every_path_with_a_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     # Without the limit a defect here would take the memory of the machine that runs the test.
-    limited = ["sh", "-c", 'ulimit -v 16000000 && exec "$0" "$@"', *worker_command(sys.executable)]
-    with WorkerClient(command=limited) as worker:
+    limited = ["sh", "-c", 'ulimit -v 16000000 && exec "$0" "$@"', *worker_command()]
+    case = Volume(np.zeros((4, 4, 4), np.int16), np.eye(4))
+    with WorkerClient(limited) as worker:
         for model in ("/dev/zero", str(tmp_path / "pipe"), "/", "x" * 5000, "~nosuchuser/x", "a\0b", "\ud800"):
             with pytest.raises(LiverSegError) as caught:
-                worker.start(model, "cpu")
+                worker.segment(case, model=model, device="cpu")
             assert isinstance(caught.value, ModelError), (model[:20], caught.value)
             assert len(str(caught.value)) < 1000
 

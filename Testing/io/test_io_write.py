@@ -21,17 +21,11 @@ import SimpleITK as sitk  # noqa: N813
 
 from LiverSegLib.cli.outputs import write_outputs
 from LiverSegLib.errors import OutputError
-from LiverSegLib.io import (
-    display_name,
-    read_volume,
-    write_labelmap,
-    write_measurements_csv,
-    write_measurements_json,
-    write_seg_nrrd,
-)
+from LiverSegLib.io import read_volume, write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
 from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.labels import display_name, label_for
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
-from LiverSegLib.volume import KNOWN_LABELS, Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 
 # A rotation about the superior axis with spacing 0.7 x 0.7 x 1.6 mm, rounded as a NIfTI header would.
 _C, _S = np.cos(0.3), np.sin(0.3)
@@ -59,9 +53,11 @@ def result() -> Result:
         affine=OBLIQUE,
         labels=(label_for(1, "liver"), label_for(2, "tumor")),
         measurements=Measurements(
-            segments=(SegmentMeasurement("liver", 36, 28.224), SegmentMeasurement("tumor", 1, 0.784)),
+            segments=(
+                SegmentMeasurement("liver", 36, 28.224),
+                SegmentMeasurement("tumor", 1, 0.784, burden_percent=2.78),
+            ),
             lesions=(Lesion(0.784, 1.61234, (1.0, -2.0, 3.456)),),
-            tumor_burden_percent=2.78,
         ),
         timings={"locate": 0.5, "infer": 1.25},
         warnings=("The image is an MR: the model was made for CT.",),
@@ -144,7 +140,7 @@ def test_slicer_opens_segments_with_names_colours_codes_and_grid(tmp_path: Path,
         assert segment.GetName() == name
         assert [round(255 * channel) for channel in segment.GetColor()] == list(label.color)
         assert segment.GetLabelValue() == label.value
-        assert tag(slicer, segment) == KNOWN_LABELS[label.name][1]
+        assert tag(slicer, segment) == label.terminology
         mask, ijk_to_ras = binary_labelmap(segment)
         np.testing.assert_array_equal(mask, result.labelmap == label.value)
         # ITK splits the matrix into spacing and directions on reading; that is all that is lost.
@@ -226,8 +222,8 @@ def test_json_says_what_the_numbers_came_from(tmp_path: Path, result: Result) ->
     assert content["timings_s"] == {"locate": 0.5, "infer": 1.25}
     assert content["warnings"] == list(result.warnings)
     assert content["labels"][1]["segment_id"] == "LiverSeg_tumor"
-    grey = {"mean_intensity": None, "std_intensity": None}
-    assert content["segments"][0] == {"name": "liver", "voxels": 36, "volume_ml": 28.224, **grey}
+    unknown = {"mean_intensity": None, "std_intensity": None, "burden_percent": None}
+    assert content["segments"][0] == {"name": "liver", "voxels": 36, "volume_ml": 28.224, **unknown}
     assert content["lesions"][0]["longest_diameter_mm"] == 1.61234
     assert content["tumor_burden_percent"] == 2.78
 

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.io import read_volume
+from LiverSegLib.request import Settings
 
 pytest.importorskip("ignite", reason="pytorch-ignite, which MONAI's evaluator needs, is not installed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -361,7 +362,7 @@ class TestConsole:
         session, package = host.widget.logic.runner.transport.session, threshold_package()
         segment = session.segment
         # The built-in model is not the examples' point, and may be missing.
-        session.segment = lambda volume, **how: segment(volume, **{**how, "model": package})
+        session.segment = lambda volume, request: segment(volume, replace(request, model=str(package)))
         try:
             names: dict[str, Any] = {"slicer": slicer}
             for example in examples:

@@ -18,7 +18,7 @@ import vtk
 from LiverSegLib import slicer_bridge as bridge
 from LiverSegLib.measure import Measurements
 from LiverSegLib.volume import Result, label_for
-from LiverSegLib.worker.folder import ArrayFolder
+from LiverSegLib.worker.arrays import ArrayFolder
 from Testing.headless.scene import make_scene
 
 pytestmark = pytest.mark.slow

@@ -12,16 +12,17 @@ import pytest
 from PIL import Image
 
 from LiverSegLib.io import write_measurements_json
+from LiverSegLib.labels import KNOWN_NAMES, Label, label_for
 from LiverSegLib.measure import Measurements, SegmentMeasurement
 from LiverSegLib.pictures import save_case_picture
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.colors import FAR, lab, picture_colors
-from LiverSegLib.volume import KNOWN_LABELS, Label, Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 from Training.fit.preview import save_preview
 
 PYRAMID = ("liver", "kidneys", "spleen", "stomach")
 MANY = (
-    *(name for name in KNOWN_LABELS if name not in ("lungs", "kidneys")),
+    *(name for name in KNOWN_NAMES if name not in ("lungs", "kidneys")),
     "left kidney",
     "esophagus",
     "vena cava",
@@ -59,7 +60,7 @@ def test_the_measure_of_difference() -> None:
     # Reference values of sRGB red, white and a grey (D65).
     found = lab([(255, 0, 0), (255, 255, 255), (119, 119, 119)])
     np.testing.assert_allclose(found, [[53.24, 80.09, 67.20], [100, 0, 0], [50.03, 0, 0]], atol=0.1)
-    assert nearest([KNOWN_LABELS["liver"][0], KNOWN_LABELS["stomach"][0]]) < 5  # what the eye could not tell
+    assert nearest([label_for(1, "liver").color, label_for(1, "stomach").color]) < 5  # what the eye could not tell
 
 
 @pytest.fixture
@@ -98,4 +99,4 @@ def test_pictures_are_drawn_in_colors_that_differ(organs: tuple[Volume, Result],
 def test_a_result_keeps_the_colors_of_anatomy(organs: tuple[Volume, Result], tmp_path: Path) -> None:
     write_measurements_json(tmp_path / "a.json", replace(organs[1]))
     written = [label["color"] for label in json.loads((tmp_path / "a.json").read_text())["labels"]]
-    assert written == [list(KNOWN_LABELS[name][0]) for name in PYRAMID]
+    assert written == [list(label_for(1, name).color) for name in PYRAMID]

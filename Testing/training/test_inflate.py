@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.weights import load_weights, read_safetensors
 from LiverSegLib.models.write import write_package
 from LiverSegLib.networks import build_network
+from LiverSegLib.request import Settings
 from Testing.conftest import _spec
 from Training.data.phantoms import make_phantom
 from Training.packages.inflate import inflate, inflated_arguments, inflated_state

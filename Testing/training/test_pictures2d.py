@@ -26,12 +26,13 @@ from LiverSegLib.cli.outputs import case_name
 from LiverSegLib.engine import geometry
 from LiverSegLib.engine.inputs import warnings_for
 from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
-from LiverSegLib.engine.segmenter import Segmenter, Settings
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_volume
 from LiverSegLib.models import read_package
 from LiverSegLib.models.write import PackageSpec, write_package
 from LiverSegLib.networks import build_network
+from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 
 MakePackage = Callable[..., Path]

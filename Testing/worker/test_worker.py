@@ -12,47 +12,18 @@ import numpy as np
 import pytest
 
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.engine.segmenter import Segmenter, Settings
-from LiverSegLib.errors import DeviceError, InputError, ModelError, SegmentationCancelled
+from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.errors import DeviceError, InputError, ModelError, SegmentationCancelled, WorkerError
+from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Volume
-from LiverSegLib.worker.client import WorkerClient
-from LiverSegLib.worker.errors import WorkerError
-from LiverSegLib.worker.launch import worker_command
-from LiverSegLib.worker.values import SegmentSettings
 from Testing.conftest import DrawCase, MakePackage
-
-# With torch come prints from Python, from the file descriptor and from C, as libraries like to do; and the
-# arithmetic is fixed, so that results can be compared bit for bit.
-HOOK = """
-import ctypes, os
-import LiverSegLib.worker.warm as warm
-def noisy(first=warm.import_torch):
-    first()
-    import LiverSegLib.engine.devices as devices
-    devices.has_bf16_matrix_unit = lambda: False
-    print("noise", flush=True)
-    os.write(1, b'{"type":"bye"} noise ' * 100)
-    if os.name != "nt":
-        ctypes.CDLL(None).puts(b"noise from C")
-        ctypes.CDLL(None).fflush(None)
-warm.import_torch = noisy
-"""
-OBLIQUE = np.array([[-1.9, 0.3, 0.1, 60.0], [0.3, 1.9, -0.2, -58.0], [0.1, 0.2, 2.6, -50.0], [0, 0, 0, 1.0]])
-SHAPE = (64, 60, 40)
-SLOW = SegmentSettings(overlap=0.94)
-"""Makes the same volume take tens of thousands of windows."""
-
-
-def command(idle_seconds: float = 600.0) -> list[str]:
-    """The worker's command line with the noise of `HOOK`."""
-    *start, script = worker_command(idle_seconds=idle_seconds)
-    before, after = script.rsplit("from LiverSegLib", 1)
-    return [*start, f"{before}exec({HOOK!r}); from LiverSegLib{after}"]
+from Testing.worker.examples import OBLIQUE, SHAPE, SLOW, command
+from Testing.worker_client import WorkerClient
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerClient]:
-    with WorkerClient(command=command()) as client:
+    with WorkerClient(command()) as client:
         yield client
 
 
@@ -89,43 +60,43 @@ def test_the_result_is_that_of_this_process(
     assert result.timings.keys() == expected.timings.keys()
     stages = list(dict.fromkeys(step.stage for step in seen))
     assert stages[-5:] == ["prepare", "network", "restore", "postprocess", "measure"]
-    assert not list(worker.session._pending.folder.glob("*.npy"))
+    assert not list(worker.session.folder.path.glob("*.npy"))
 
 
 @pytest.mark.usefixtures("float32")
 def test_memory_order_and_settings_go_along(worker: WorkerClient, threshold_package: MakePackage, case: Volume) -> None:
     package = threshold_package()
     slicer_like = replace(case, array=np.asfortranarray(case.array), name="Fortran")
-    plain = worker.segment(slicer_like, model=package, device="cpu", settings=SegmentSettings(False, False, False))
-    expected = Segmenter(package, "cpu", Settings(False, False, False)).segment(slicer_like)
+    raw = Settings(largest_component=False, fill_holes=False, lesions_inside=False)
+    plain = worker.segment(slicer_like, model=package, device="cpu", settings=raw)
+    expected = Segmenter(package, "cpu", raw).segment(slicer_like)
     assert np.array_equal(plain.labelmap, expected.labelmap)
     assert plain.mask("tumor").any()
     assert plain.labelmap.flags.f_contiguous
 
 
-def test_a_region_and_targets(worker: WorkerClient, threshold_package: MakePackage, case: Volume) -> None:
+@pytest.mark.usefixtures("float32")
+def test_a_region_and_targets_are_those_of_the_engine(
+    worker: WorkerClient, threshold_package: MakePackage, case: Volume
+) -> None:
     package = threshold_package()
-    whole = worker.segment(case, model=package, device="cpu")
-    roi = ((8, 60), (10, 50), (5, 36))
-    part = worker.segment(case, model=package, device="cpu", roi=roi, targets=["liver"])
+    worker.segment(case, model=package, device="cpu")
+    request = SegmentationRequest(region=((8, 60), (10, 50), (5, 36)), targets=("liver",))
+    part = worker.segment(case, model=package, device="cpu", region=request.region, targets=request.targets)
     assert worker.last_warm
-    inside = np.zeros(SHAPE, bool)
-    inside[tuple(slice(*r) for r in roi)] = True
-    assert not part.labelmap[~inside].any()
-    assert np.array_equal(part.affine, case.affine)
-    assert np.unique(part.labelmap).tolist() == [0, 1]
-    liver = whole.mask("liver") & inside
-    # The model grid starts at the box, half a voxel away: only the surface may differ.
-    assert np.count_nonzero(part.mask("liver") != liver) < 0.1 * np.count_nonzero(liver)
+    expected = Segmenter(package, "cpu").segment(case, request=request)
+    assert part.labelmap.any()
+    assert np.array_equal(part.labelmap, expected.labelmap)
+    assert part.measurements == expected.measurements
     with pytest.raises(InputError, match="The region of interest lies outside"):
-        worker.segment(case, model=package, device="cpu", roi=((90, 99), (0, 9), (0, 9)))
+        worker.segment(case, model=package, device="cpu", region=((90, 99), (0, 9), (0, 9)))
     with pytest.raises(InputError, match="does not segment 'spleen'"):
-        worker.segment(case, model=package, device="cpu", targets=["spleen"])
+        worker.segment(case, model=package, device="cpu", targets=("spleen",))
 
 
 def test_errors_come_as_what_they_were(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
     with pytest.raises(ModelError, match="There is no model /nowhere"):
-        worker.start("/nowhere")
+        worker.segment(case, model="/nowhere")
     with pytest.raises(DeviceError, match="There is no device 'toaster'"):
         worker.segment(case, model=random_package(), device="toaster")
     flat = replace(case, array=np.zeros((8, 8, 8), np.int16), name="flat")
@@ -136,19 +107,20 @@ def test_errors_come_as_what_they_were(worker: WorkerClient, random_package: Mak
     assert devices[-1].title
 
 
-def test_a_changed_package_is_loaded_again(worker: WorkerClient, random_package: MakePackage) -> None:
+def test_a_changed_package_is_loaded_again(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
     package = random_package()
-    assert not worker.start(package, "cpu").warm
-    ready = worker.start(package, "cpu")
-    assert ready.warm
-    assert ready.model == "Toy model 1.2.3"
+    worker.segment(case, model=package, device="cpu")
+    assert not worker.last_warm
+    assert worker.segment(case, model=package, device="cpu").model == "Toy model 1.2.3"
+    assert worker.last_warm
     random_package(version="1.3.0")
-    assert worker.start(package, "cpu").model == "Toy model 1.3.0"
+    assert worker.segment(case, model=package, device="cpu").model == "Toy model 1.3.0"
+    assert not worker.last_warm
 
 
 def test_a_cancel_keeps_the_model(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
     package = random_package()
-    worker.start(package, "cpu")
+    worker.segment(case, model=package, device="cpu")
     hello = worker.session.hello
     progress, should_stop, _ = stop_in("network")
     with pytest.raises(SegmentationCancelled):
@@ -169,8 +141,8 @@ def test_an_interrupted_call_does_not_compute_on(
     package = random_package()
     with pytest.raises(KeyboardInterrupt):
         worker.segment(case, interrupt, model=package, device="cpu", settings=SLOW)
-    assert worker.start(package, "cpu").warm
-    assert not list(worker.session._pending.folder.glob("*.npy"))
+    worker.segment(case, model=package, device="cpu")
+    assert not list(worker.session.folder.path.glob("*.npy"))
 
 
 @pytest.mark.timing
@@ -178,17 +150,16 @@ def test_a_cancel_and_what_follows_take_less_than_a_second(
     worker: WorkerClient, random_package: MakePackage, case: Volume
 ) -> None:
     package = random_package()
-    worker.start(package, "cpu")
-    start = time.monotonic()
-    assert worker.start(package, "cpu").warm
-    assert time.monotonic() - start < 0.5
+    worker.segment(case, model=package, device="cpu")
     progress, should_stop, at = stop_in("network")
     with pytest.raises(SegmentationCancelled):
         worker.segment(case, progress, should_stop, model=package, device="cpu", settings=SLOW)
     assert time.monotonic() - at[0] < 1
     start = time.monotonic()
-    assert worker.start(package, "cpu").warm
-    assert time.monotonic() - start < 1
+    first: list[float] = []
+    worker.segment(case, lambda _: first.append(time.monotonic()), model=package, device="cpu")
+    assert worker.last_warm
+    assert first[0] - start < 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
@@ -206,4 +177,4 @@ def test_a_killed_worker_is_one_sentence_and_the_next_run_works(
     assert str(caught.value).startswith("The segmentation process stopped unexpectedly (exit code -9) while")
     assert worker.segment(case, model=package, device="cpu").labelmap.any()
     assert worker.last_warm is False
-    assert not list(worker.session._pending.folder.glob("*.npy"))
+    assert not list(worker.session.folder.path.glob("*.npy"))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.volume import label_for
+from LiverSegLib.labels import Label, label_for, labels_for, values_of
+from LiverSegLib.request import Settings
 
 
 def names_users_see(labels: Mapping[int, str]) -> dict[str, int]:
@@ -18,14 +19,8 @@ def names_users_see(labels: Mapping[int, str]) -> dict[str, int]:
     return {label_for(value, name).name: value for value, name in labels.items()}
 
 
-def members(name: str, values: Mapping[str, int]) -> tuple[int, ...]:
-    """The values that count as `name`: the liver holds its tumors."""
-    inner = (values["tumor"],) if name == "liver" and "tumor" in values else ()
-    return (values[name], *inner)
-
-
 def region(classes: Any, name: str, values: Mapping[str, int]) -> Any:
-    """Where `name` is.
+    """Where `name` is, with its parts: the liver holds its tumors.
 
     Args:
         classes: label map of any shape, array or tensor.
@@ -35,21 +30,16 @@ def region(classes: Any, name: str, values: Mapping[str, int]) -> Any:
     Returns:
         Booleans of the same kind and shape.
     """
-    return reduce(or_, (classes == value for value in members(name, values)))
+    return reduce(or_, (classes == value for value in values_of(name, _labels(values))))
 
 
 def clean(labelmap: npt.NDArray[np.uint8], values: Mapping[str, int]) -> None:
     """Clean a whole image's label map [i, j, k] in place as users get it who change no setting."""
-    # Here, as they need torch, and the names above do not.
+    # Here, as it needs torch, and the names above do not.
     from LiverSegLib.engine.postprocess import postprocess
-    from LiverSegLib.engine.segmenter import Settings
 
-    usual = Settings()
-    postprocess(
-        labelmap,
-        values.get("liver"),
-        values.get("tumor"),
-        largest=usual.largest_component,
-        holes=usual.fill_holes,
-        inside=usual.lesions_inside,
-    )
+    postprocess(labelmap, _labels(values), Settings())
+
+
+def _labels(values: Mapping[str, int]) -> tuple[Label, ...]:
+    return labels_for({value: name for name, value in values.items()})

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker import messages
-from LiverSegLib.worker.convert import matrix_of
-from LiverSegLib.worker.folder import ArrayFolder
-from LiverSegLib.worker.protocol import LineBuffer, decode, encode
+from LiverSegLib.worker.arrays import ArrayFolder, matrix_of
+from LiverSegLib.worker.codec import LineBuffer, decode, encode
 from Testing.conftest import DrawCase, MakePackage
-from Testing.worker.test_worker import OBLIQUE, SHAPE, SLOW, command
+from Testing.worker.examples import OBLIQUE, SHAPE, SLOW, command
 
 HANGS = 120.0
 """Seconds after which a test gives up; nothing is concluded from them."""
@@ -85,9 +85,14 @@ def folder(tmp_path: Path) -> Iterator[ArrayFolder]:
     made.close()
 
 
-def request_for(volume: Volume, package: Path, folder: ArrayFolder, number: int = 1) -> messages.Segment:
+def request_for(
+    volume: Volume, package: Path, folder: ArrayFolder, number: int = 1, settings: Settings = SLOW
+) -> messages.Segment:
     return messages.Segment(
-        number, folder.put(volume.array), matrix_of(volume.affine), model=str(package), device="cpu", settings=SLOW
+        number,
+        volume=folder.put(volume.array),
+        affine=matrix_of(volume.affine),
+        request=SegmentationRequest(model=str(package), device="cpu", settings=settings),
     )
 
 
@@ -104,7 +109,7 @@ def test_end_of_file_ends_it_also_while_it_computes(
         rest = pipe.process.stdout.read()
         # It ended in the middle: no stage behind the network was begun, and no result was sent.
         assert b'"restore"' not in rest
-        assert b'"type":"done"' not in rest
+        assert b'"type":"Done"' not in rest
 
 
 def test_cancel_while_it_loads_is_answered_and_loses_nothing(
@@ -118,10 +123,11 @@ def test_cancel_while_it_loads_is_answered_and_loses_nothing(
         pipe.write(*(messages.Cancel(n) for n in (1, 2, 1, 77)))
         answers = {pipe.read_until(messages.Cancelled) for _ in range(2)}
         assert answers == {messages.Cancelled(1), messages.Cancelled(2)}
-        pipe.write(messages.Load(3, str(package), "cpu"))
-        found = pipe.read_until(messages.Loaded)
-        assert isinstance(found, messages.Loaded)
-        assert found.warm
+        pipe.write(request_for(case, package, folder, 3, Settings()))
+        found = pipe.read_until(messages.Done)
+        assert isinstance(found, messages.Done)
+        assert (found.id, found.warm) == (3, True)
+        (folder.path / found.labelmap).unlink()
         assert not list(folder.path.glob("result*"))
 
 
@@ -145,4 +151,4 @@ def test_no_line_kills_it(random_package: MakePackage, case: Volume, folder: Arr
         linked = pipe.read_until(messages.Failure)
         assert isinstance(linked, messages.Failure)
         assert (linked.id, linked.kind) == (5, "ProtocolError")
-        assert "is a link" in linked.sentence
+        assert "link.npy cannot be read" in linked.sentence

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from LiverSegLib.engine.progress import Monitor
+from LiverSegLib.models.transforms import Inferer
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 Starts = tuple[int, ...]
@@ -41,12 +42,12 @@ def importance(shape: tuple[int, ...], gaussian: bool, device: torch.device) -> 
     return weight.clamp_(min=max(float(weight.min()), 1e-3))
 
 
-def pad_to(x: torch.Tensor, roi: tuple[int, ...], mode: str) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Pad the last axes of `x` [N, C, ...] to at least `roi`, half on each side; give the leading widths.
+def pad_to(x: torch.Tensor, window: tuple[int, ...], mode: str) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Pad the last axes of `x` [N, C, ...] to at least `window`, half on each side; give the leading widths.
 
     An image that is too small to be mirrored or wound so far has its border voxels repeated instead.
     """
-    missing = [max(want - have, 0) for want, have in zip(roi, x.shape[2:], strict=True)]
+    missing = [max(want - have, 0) for want, have in zip(window, x.shape[2:], strict=True)]
     leading = tuple(n // 2 for n in missing)
     if any(missing):
         widths = [w for n, lead in zip(reversed(missing), reversed(leading), strict=True) for w in (lead, n - lead)]
@@ -58,7 +59,7 @@ def pad_to(x: torch.Tensor, roi: tuple[int, ...], mode: str) -> tuple[torch.Tens
     return x, leading
 
 
-def decision(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
+def margin(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
     """What is kept of logits [N, C, ...]: the difference of two classes [N, 1, ...], else all of them."""
     values = logits.float()
     if softmax:
@@ -67,34 +68,34 @@ def decision(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
 
 
 def infer_windows(
-    x: torch.Tensor,
-    network: Network,
-    roi: tuple[int, ...],
-    overlap: float,
-    gaussian: bool,
-    batch: int,
-    padding: str,
-    softmax: bool,
-    monitor: Monitor,
+    x: torch.Tensor, network: Network, inferer: Inferer, monitor: Monitor, *, softmax: bool = False
 ) -> torch.Tensor:
-    """Run `network` over a volume [X, Y, Z]; return decisions [D, X, Y, Z], D = 1 for two classes.
+    """Run a network over a volume by windows.
 
-    Softmax is applied to the blended logits, as MONAI does after its inferer.
+    Args:
+        x: the image [X, Y, Z].
+        network: gives logits [N, C, ...] of windows [N, 1, ...].
+        inferer: the windows, of a size in voxels along each axis.
+        monitor: told of each batch.
+        softmax: applied to the blended logits, as MONAI does after its inferer.
+
+    Returns:
+        Logits [D, X, Y, Z]; for two classes their margin, D = 1.
     """
-    image, leading = pad_to(x[None, None], roi, padding)
+    image, leading = pad_to(x[None, None], inferer.roi_size, inferer.padding)
     size = tuple(image.shape[2:])
-    starts = [window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True)]
+    starts = [window_starts(s, w, inferer.overlap) for s, w in zip(size, inferer.roi_size, strict=True)]
     count = math.prod(len(axis) for axis in starts)  # counted, never listed: there may be very many
-    weight = importance(roi, gaussian, x.device)
+    weight = importance(inferer.roi_size, inferer.gaussian, x.device)
     total: torch.Tensor | None = None
     weights = torch.zeros(size, device=x.device)
     monitor.report("network", 0, count, "windows")
     done = 0
-    for group in _groups(itertools.product(*starts), batch):
-        windows = [tuple(slice(s, s + r) for s, r in zip(start, roi, strict=True)) for start in group]
+    for group in _groups(itertools.product(*starts), inferer.batch_size):
+        windows = [tuple(slice(s, s + w) for s, w in zip(start, inferer.roi_size, strict=True)) for start in group]
         out = network(torch.cat([image[(slice(None), slice(None), *w)] for w in windows])).float()
         if not softmax:
-            out = decision(out, False)
+            out = margin(out, False)
         if total is None:
             total = torch.zeros((out.shape[1], *size), device=x.device)
         for window, values in zip(windows, out, strict=True):
@@ -106,36 +107,28 @@ def infer_windows(
     total /= weights
     inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape, strict=True))
     cropped = total[(slice(None), *inner)]
-    return decision(cropped[None], True)[0] if softmax else cropped
+    return margin(cropped[None], True)[0] if softmax else cropped
 
 
 def infer_slices(
-    x: torch.Tensor,
-    network: Network,
-    roi: tuple[int, ...],
-    overlap: float,
-    gaussian: bool,
-    batch: int,
-    padding: str,
-    softmax: bool,
-    monitor: Monitor,
+    x: torch.Tensor, network: Network, inferer: Inferer, monitor: Monitor, *, softmax: bool = False
 ) -> torch.Tensor:
-    """Run a 2D `network` over the slices x[:, :, k] of [X, Y, Z]; return decisions [D, X, Y, Z]."""
+    """As `infer_windows`, with a 2D network over the slices x[:, :, k]."""
     count = x.shape[2]
-    slices, leading = pad_to(x.permute(2, 0, 1)[:, None], roi, padding)
+    slices, leading = pad_to(x.permute(2, 0, 1)[:, None], inferer.roi_size, inferer.padding)
     size = tuple(slices.shape[2:])
-    starts = [window_starts(s, r, overlap) for s, r in zip(size, roi, strict=True)]
+    starts = [window_starts(s, w, inferer.overlap) for s, w in zip(size, inferer.roi_size, strict=True)]
     single = all(len(axis) == 1 for axis in starts)
-    weight = importance(roi, gaussian, x.device)
+    weight = importance(inferer.roi_size, inferer.gaussian, x.device)
     inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape[:2], strict=True))
     out: torch.Tensor | None = None
     monitor.report("network", 0, count, "slices")
-    for first in range(0, count, batch):
-        images = slices[first : first + batch]
+    for first in range(0, count, inferer.batch_size):
+        images = slices[first : first + inferer.batch_size]
         total: torch.Tensor | None = None
         weights = torch.zeros(size, device=x.device)
         for start in itertools.product(*starts):
-            window = tuple(slice(s, s + r) for s, r in zip(start, roi, strict=True))
+            window = tuple(slice(s, s + w) for s, w in zip(start, inferer.roi_size, strict=True))
             values = network(images[(slice(None), slice(None), *window)].contiguous()).float()
             if single:
                 total, weights = values, torch.ones(size, device=x.device)
@@ -145,11 +138,11 @@ def infer_slices(
             total[(slice(None), slice(None), *window)] += values * weight
             weights[window] += weight
         assert total is not None
-        kept = decision(total / weights, softmax)[(slice(None), slice(None), *inner)]
+        kept = margin(total / weights, softmax)[(slice(None), slice(None), *inner)]
         if out is None:  # memory in z, y, x order: that is how most images lie
             out = torch.empty((kept.shape[1], count, x.shape[1], x.shape[0]), device=x.device)
-        out[:, first : first + batch] = kept.permute(1, 0, 3, 2)
-        monitor.report("network", min(first + batch, count), count, "slices")
+        out[:, first : first + inferer.batch_size] = kept.permute(1, 0, 3, 2)
+        monitor.report("network", min(first + inferer.batch_size, count), count, "slices")
     assert out is not None
     return out.permute(0, 3, 2, 1)
 

@@ -1,11 +1,14 @@
-"""The private folder through which arrays go from client to worker and back, as `.npy` files."""
+"""Arrays that go from client to worker and back as `.npy` files of a private folder.
+
+The voxels are those of a patient: only this user can read the folder, and it is removed when the client closes it,
+when its program ends, or, after a crash, when the next client makes its own.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import shutil
-import stat
 import tempfile
 import weakref
 from pathlib import Path
@@ -14,13 +17,11 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.errors import InputError, OutputError
+from LiverSegLib.errors import InputError, OutputError, ProtocolError
+from LiverSegLib.io.leftovers import hold, remove_leftovers, temporary_name
 from LiverSegLib.io.regular_file import open_regular
-from LiverSegLib.worker.errors import ProtocolError
-from LiverSegLib.worker.leftovers import hold, remove_leftovers
-from LiverSegLib.worker.values import check_file
-
-PREFIX = "liverseg-worker-"
+from LiverSegLib.volume import Result, Volume
+from LiverSegLib.worker.messages import Done, Matrix, Segment
 
 
 class ArrayFolder:
@@ -34,24 +35,23 @@ class ArrayFolder:
     """
 
     def __init__(self, parent: Path | None = None) -> None:
-        base = Path(tempfile.gettempdir()) if parent is None else parent
-        remove_leftovers(base, PREFIX)
+        base = (Path(tempfile.gettempdir()) if parent is None else parent).resolve()
+        remove_leftovers(base)
         try:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()  # mode 0700
-            held = hold(self.path)
+            self.path, held = _make(base)
         except OSError as error:
             raise OutputError(f"No temporary folder can be made in {base}: {error.strerror}; free space.") from error
         self._count = 0
         self._removed = weakref.finalize(self, _remove, self.path, held)
 
-    def put(self, array: npt.NDArray[Any], stem: str = "volume") -> str:
+    def put(self, array: npt.NDArray[Any]) -> str:
         """Write an array [i, j, k] to a new file and give the file's name.
 
         Raises:
             OutputError: the disk is full or the folder is gone.
         """
         self._count += 1
-        name = f"{stem}-{self._count}.npy"
+        name = f"volume-{self._count}.npy"
         try:
             write_array(self.path / name, array)
         except OSError as error:
@@ -69,6 +69,16 @@ class ArrayFolder:
     def close(self) -> None:
         """Remove the folder with everything in it; may be repeated."""
         self._removed()
+
+
+def _make(base: Path) -> tuple[Path, int]:
+    """A new folder, and the descriptor that keeps others from cleaning it up."""
+    while True:
+        path = base / temporary_name()
+        path.mkdir(mode=0o700)
+        held = hold(path)
+        if held is not None:
+            return path, held
 
 
 def _remove(path: Path, held: int) -> None:
@@ -90,20 +100,18 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
             file.write(np.ascontiguousarray(slab).data.cast("B"))
 
 
-def read_array(folder: Path, name: str, mapped: Literal["r", "c"] | None = None) -> npt.NDArray[Any]:
-    """The array in a file of the folder.
+def read_array(path: Path, mapped: Literal["r", "c"] | None = None) -> npt.NDArray[Any]:
+    """The array in a file that `write_array` wrote.
 
     Args:
-        folder: the private folder.
-        name: bare file name.
+        path: the file, no link.
         mapped: read on demand instead of all at once; "r" read-only, "c" with changes that stay in memory.
 
     Raises:
-        ProtocolError: the name leads elsewhere, or the file is no plain array of the size that it declares.
+        ProtocolError: it is no plain array of the size that it declares.
     """
-    path = path_in(folder, name)
     try:
-        with open_regular(path) as file:
+        with open_regular(path, follow_links=False) as file:
             shape, fortran, dtype = _array_header(file)
             start = file.tell()
             order: Literal["C", "F"] = "F" if fortran else "C"
@@ -115,7 +123,7 @@ def read_array(folder: Path, name: str, mapped: Literal["r", "c"] | None = None)
             # The open file itself, not whatever its path may lead to by now.
             return np.memmap(cast(Any, file), dtype, mapped, start, shape, order).view(np.ndarray)
     except (OSError, ValueError, InputError) as error:
-        raise ProtocolError(f"The array file {name} cannot be read ({error}); run it again.") from error
+        raise ProtocolError(f"The array file {path.name} cannot be read ({error}); run it again.") from error
 
 
 def _array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -136,29 +144,65 @@ def _array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     return shape, fortran, dtype
 
 
-def path_in(folder: Path, name: str) -> Path:
-    """The path of a file of the folder, which may not exist yet.
+def matrix_of(affine: npt.NDArray[np.float64]) -> Matrix:
+    """A 4x4 array as nested tuples; every digit is kept."""
+    a, b, c, d = ((float(r[0]), float(r[1]), float(r[2]), float(r[3])) for r in affine)
+    return a, b, c, d
+
+
+def volume_from(message: Segment, folder: Path) -> Volume:
+    """The volume of a request, its voxels mapped from the file.
 
     Raises:
-        ProtocolError: it is not a bare `.npy` name, or it is a link.
+        ProtocolError: the file is not an array.
+        InputError: the array is not a scalar volume.
     """
-    check_file(name)
-    path = folder / name
-    if path.is_symlink():
-        raise ProtocolError(f"The file {name} is a link; it is not followed.")
-    return path
+    array = read_array(folder / message.volume, "r")
+    return Volume(array, np.array(message.affine), message.name, message.modality)
 
 
-def check_private(folder: Path) -> None:
-    """Refuse a folder that others could have prepared.
+def done_from(result: Result, request_id: int, folder: Path, *, warm: bool) -> Done:
+    """Write the label map into the folder and describe the result.
 
     Raises:
-        ProtocolError: it is missing, a link, or (except on Windows) not ours alone.
+        OutputError: the disk is full.
     """
+    name = f"result-{request_id}.npy"
     try:
-        found = folder.lstat()
-    except (OSError, ValueError) as error:
-        raise ProtocolError(f"The folder {folder} for arrays is not there.") from error
-    private = os.name == "nt" or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
-    if not folder.is_absolute() or not stat.S_ISDIR(found.st_mode) or not private:
-        raise ProtocolError(f"{folder} is not a private folder; arrays are not read from there.")
+        write_array(folder / name, result.labelmap)
+    except OSError as error:
+        raise OutputError(f"The result cannot be written to {folder}: {error.strerror}; free space.") from error
+    return Done(
+        request_id,
+        labelmap=name,
+        affine=matrix_of(result.affine),
+        labels=result.labels,
+        measurements=result.measurements,
+        timings=dict(result.timings),
+        warnings=result.warnings,
+        device=result.device,
+        model=result.model,
+        warm=warm,
+    )
+
+
+def result_from(message: Done, folder: Path) -> Result:
+    """The result that a message describes; the file of its label map may be deleted afterwards.
+
+    Raises:
+        ProtocolError: the file is not a uint8 volume.
+    """
+    # Mapped, a large label map costs no time here; but Windows does not delete a file that is mapped.
+    labelmap = read_array(folder / message.labelmap, None if os.name == "nt" else "c")
+    if labelmap.dtype != np.uint8 or labelmap.ndim != 3:
+        raise ProtocolError(f"The worker gave {labelmap.dtype} in {labelmap.ndim}D instead of a label map.")
+    return Result(
+        labelmap=labelmap,
+        affine=np.array(message.affine),
+        labels=message.labels,
+        measurements=message.measurements,
+        timings=message.timings,
+        warnings=message.warnings,
+        device=message.device,
+        model=message.model,
+    )

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from LiverSegLib.engine.progress import Progress
+from LiverSegLib.errors import ProtocolError, WorkerError
+from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Volume
-from LiverSegLib.worker import events, messages
-from LiverSegLib.worker.convert import message_from
-from LiverSegLib.worker.errors import ProtocolError, WorkerError
-from LiverSegLib.worker.events import State
-from LiverSegLib.worker.protocol import decode, encode
-from LiverSegLib.worker.session import WorkerSession
-from Testing.worker.test_worker_protocol import AFFINE, HELLO, a_result
+from LiverSegLib.worker import messages
+from LiverSegLib.worker.arrays import done_from
+from LiverSegLib.worker.codec import decode, encode
+from LiverSegLib.worker.messages import Cancelled, Report
+from LiverSegLib.worker.session import Failed, Finished, Logged, Terminate, WorkerSession
+from Testing.worker.examples import AFFINE, HELLO, a_result
+
+REQUEST = SegmentationRequest(device="cpu", targets=("liver",))
 
 
 class FakeTime:
@@ -51,60 +54,52 @@ def greeted(session: WorkerSession) -> None:
     session.data_to_send()
 
 
-def state(session: WorkerSession) -> State:
-    """The state, as a value that the type checker does not take for lasting."""
-    return session.state
-
-
 def files(session: WorkerSession) -> list[Path]:
-    return list(session._pending.folder.glob("*.npy"))
+    return list(session.folder.path.glob("*.npy"))
 
 
 def test_a_session_from_start_to_result(session: WorkerSession) -> None:
-    request = session.segment(a_volume(), targets=["liver"])
-    assert (session.state, session.needs_process) == (State.DEAD, True)
+    request = session.segment(a_volume(), REQUEST)
+    assert session.needs_process
     session.started()
-    assert state(session) is State.STARTING
+    assert not session.needs_process
     assert [type(m) for m in sent(session)] == [messages.Open]
     assert session.feed(encode(HELLO)[:10]) == []
-    assert session.feed(encode(HELLO)[10:]) == [events.Ready(HELLO)]
-    assert state(session) is State.BUSY
+    assert session.feed(encode(HELLO)[10:]) == [HELLO]
     (message,) = sent(session)
     assert isinstance(message, messages.Segment)
-    assert message.id == request
+    assert (message.id, message.request) == (request, REQUEST)
     progress = Progress("network", 1, 2)
-    assert session.feed(encode(messages.Report(request, progress))) == [events.Progressed(request, progress)]
-    done = message_from(a_result(), request, session._pending.folder, warm=True)
+    assert session.feed(encode(Report(request, progress))) == [Report(request, progress)]
+    done = done_from(a_result(), request, session.folder.path, warm=True)
     (event,) = session.feed(encode(done))
-    assert isinstance(event, events.Finished)
+    assert isinstance(event, Finished)
     assert event.warm
-    assert state(session) is State.IDLE
     assert files(session) == []
 
 
 def test_cancel_before_during_and_after(session: WorkerSession, clock: FakeTime) -> None:
-    first = session.segment(a_volume())
-    assert session.cancel(first) == [events.Stopped(first)]
+    first = session.segment(a_volume(), REQUEST)
+    assert session.cancel(first) == [Cancelled(first)]
     assert not session.needs_process
     greeted(session)
-    second = session.segment(a_volume())
+    second = session.segment(a_volume(), REQUEST)
     session.data_to_send()
     assert session.cancel(second) == session.cancel(second) == []
     assert sent(session) == [messages.Cancel(second)]
-    assert state(session) is State.CANCELLING
     assert session.deadline() == pytest.approx(clock.now + 0.7)
-    assert session.feed(encode(messages.Report(second, Progress("network", 1, 2)))) == []
-    assert session.feed(encode(messages.Cancelled(second))) == [events.Stopped(second)]
+    assert session.feed(encode(Report(second, Progress("network", 1, 2)))) == []
+    assert session.feed(encode(Cancelled(second))) == [Cancelled(second)]
     assert session.cancel(second) == []
-    assert (session.deadline(), session.state, files(session)) == (None, State.IDLE, [])
+    assert (session.deadline(), files(session)) == (None, [])
 
 
 def test_a_result_that_crosses_a_cancel_is_dropped(session: WorkerSession) -> None:
     greeted(session)
-    request = session.segment(a_volume())
+    request = session.segment(a_volume(), REQUEST)
     session.cancel(request)
-    done = message_from(a_result(), request, session._pending.folder)
-    assert session.feed(encode(done)) == [events.Stopped(request)]
+    done = done_from(a_result(), request, session.folder.path, warm=False)
+    assert session.feed(encode(done)) == [Cancelled(request)]
     assert files(session) == []
 
 
@@ -112,25 +107,24 @@ def test_a_cancel_without_answer_ends_the_process_and_keeps_the_other_requests(
     session: WorkerSession, clock: FakeTime
 ) -> None:
     greeted(session)
-    stuck, other = session.segment(a_volume()), session.load()
+    stuck, other = session.segment(a_volume(), REQUEST), session.list_devices()
     session.cancel(stuck)
     assert session.tick() == []
     clock.now += 0.8
-    assert session.tick() == [events.Terminate(1.0), events.Stopped(stuck)]
-    assert state(session) is State.DEAD
+    assert session.tick() == [Terminate(1.0), Cancelled(stuck)]
     assert session.needs_process
     session.started()
     session.feed(encode(HELLO))
-    assert sent(session)[1:] == [messages.Load(other)]
+    assert sent(session)[1:] == [messages.ListDevices(other)]
 
 
 def test_a_crash_is_one_sentence_with_the_log_beside_it(session: WorkerSession) -> None:
     greeted(session)
-    request = session.segment(a_volume())
-    assert session.feed_log(b"Traceback\nOops") == [events.Logged("Traceback")]
+    request = session.segment(a_volume(), REQUEST)
+    assert session.feed_log(b"Traceback\nOops") == [Logged("Traceback")]
     logged, failed = session.exited(-9)
-    assert logged == events.Logged("Oops")
-    assert isinstance(failed, events.Failed)
+    assert logged == Logged("Oops")
+    assert isinstance(failed, Failed)
     assert failed.id == request
     assert isinstance(failed.error, WorkerError)
     assert str(failed.error) == (
@@ -145,10 +139,10 @@ def test_a_crash_is_one_sentence_with_the_log_beside_it(session: WorkerSession) 
 def test_a_silent_end_while_computing_names_memory(session: WorkerSession) -> None:
     """Slicer's Python is a launcher: of a worker that the system killed it tells exit code 1."""
     greeted(session)
-    session.segment(a_volume())
+    session.segment(a_volume(), REQUEST)
     session.feed_log(b"reading the model\n")
     (failed,) = session.exited(1)
-    assert isinstance(failed, events.Failed)
+    assert isinstance(failed, Failed)
     assert "(exit code 1)" in str(failed.error)
     assert "perhaps memory ran out" in str(failed.error)
 
@@ -157,45 +151,74 @@ def test_a_silent_end_while_computing_names_memory(session: WorkerSession) -> No
 def test_an_end_with_another_reason_does_not_name_memory(session: WorkerSession, why: str) -> None:
     greeted(session)
     if why == "no volume":
-        session.load()
+        session.list_devices()
     else:
-        session.segment(a_volume())
+        session.segment(a_volume(), REQUEST)
         session.feed_log(b"Traceback (most recent call last):\n  File\nRuntimeError: x\n")
     failed = session.exited(1)[-1]
-    assert isinstance(failed, events.Failed)
+    assert isinstance(failed, Failed)
     assert "memory" not in str(failed.error)
 
 
 def test_a_process_that_says_nothing_or_another_version(session: WorkerSession, clock: FakeTime) -> None:
-    session.load()
+    session.list_devices()
     session.started()
     clock.now += 61
     ended, failed = session.tick()
-    assert isinstance(ended, events.Terminate)
-    assert isinstance(failed, events.Failed)
-    assert "did not answer within 60 s while loading the model" in str(failed.error)
-    session.load()
+    assert isinstance(ended, Terminate)
+    assert isinstance(failed, Failed)
+    assert "did not answer within 60 s while looking for devices" in str(failed.error)
+    session.list_devices()
     session.started()
-    other = messages.Hello(99, "9", "3.14", None, None, "python", 1)
-    ended, failed = session.feed(encode(other))
-    assert isinstance(ended, events.Terminate)
-    assert isinstance(failed, events.Failed)
+    ended, failed = session.feed(encode(messages.Hello(99, 1)))
+    assert isinstance(ended, Terminate)
+    assert isinstance(failed, Failed)
     assert "different LiverSeg versions" in str(failed.error)
 
 
 def test_garbage_from_the_worker_fails_the_requests(session: WorkerSession) -> None:
     greeted(session)
-    session.load()
+    session.list_devices()
     ended, failed = session.feed(b"Segmentation fault\n")
-    assert isinstance(ended, events.Terminate)
-    assert isinstance(failed, events.Failed)
+    assert isinstance(ended, Terminate)
+    assert isinstance(failed, Failed)
     assert isinstance(failed.error, ProtocolError)
 
 
 def test_stop_gives_everything_up(session: WorkerSession, tmp_path: Path) -> None:
     greeted(session)
-    one, two = session.segment(a_volume()), session.list_devices()
-    assert session.stop() == [events.Terminate(1.0), events.Stopped(one), events.Stopped(two)]
+    one, two = session.segment(a_volume(), REQUEST), session.list_devices()
+    assert session.stop() == [Terminate(1.0), Cancelled(one), Cancelled(two)]
     assert session.stop() == []
     session.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_one_segmentation_at_a_time(session: WorkerSession) -> None:
+    greeted(session)
+    first = session.segment(a_volume(), REQUEST)
+    with pytest.raises(AssertionError, match="one segmentation at a time"):
+        session.segment(a_volume(), REQUEST)
+    session.cancel(first)
+    session.segment(a_volume(), REQUEST)
+    assert len(files(session)) == 2
+
+
+def test_a_request_is_encoded_once(session: WorkerSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[messages.Message] = []
+    monkeypatch.setattr("LiverSegLib.worker.session.encode", lambda m: encoded.append(m) or encode(m))
+    session.segment(a_volume(), REQUEST)
+    greeted(session)
+    assert [type(m) for m in encoded] == [messages.Segment, messages.Open]
+
+
+def test_a_cuda_error_ends_the_process_before_anything_else_is_sent_to_it(session: WorkerSession) -> None:
+    greeted(session)
+    request = session.segment(a_volume(), REQUEST)
+    details = "Traceback ...\ntorch.AcceleratorError: CUDA error: an illegal memory access was encountered"
+    failure = messages.Failure(id=request, kind="WorkerError", sentence="It failed.", details=details)
+    ended, failed = session.feed(encode(failure))
+    assert isinstance(ended, Terminate)
+    assert isinstance(failed, Failed)
+    session.segment(a_volume(), REQUEST)
+    assert session.needs_process

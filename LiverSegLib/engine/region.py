@@ -1,0 +1,122 @@
+"""Segmenting only a box of a volume, and keeping only some labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.labels import Label, label_for
+from LiverSegLib.request import RasBox, Region, VoxelBox
+from LiverSegLib.volume import Result, Volume
+
+_EPSILON = 1e-6
+
+
+def voxel_box(region: Region, volume: Volume) -> VoxelBox:
+    """The voxels of a volume that a region touches.
+
+    Args:
+        region: half-open voxel ranges, or a box in RAS mm.
+        volume: the image.
+
+    Raises:
+        InputError: nothing of the region lies in the volume.
+    """
+    ranges = touched_voxels(_corners(region), volume.affine) if isinstance(region, RasBox) else region
+    i, j, k = ((max(0, start), min(stop, size)) for (start, stop), size in zip(ranges, volume.array.shape, strict=True))
+    if any(stop <= start for start, stop in (i, j, k)):
+        raise InputError(f"The region of interest lies outside {volume.name}; move it over the liver.")
+    return i, j, k
+
+
+def touched_voxels(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> VoxelBox:
+    """The box of voxels, inside a volume or not, that points on the border of a region enclose.
+
+    Args:
+        points: [n, 3] in RAS mm.
+        affine: 4x4, voxel index -> RAS mm.
+    """
+    at = np.linalg.solve(affine[:3, :3], (points - affine[:3, 3]).T)
+    # A voxel reaches half its size to each side of its center. The limits are those of a 64-bit index.
+    low = np.ceil(at.min(axis=1) - 0.5 - _EPSILON).clip(-(2.0**62), 2.0**62)
+    high = np.floor(at.max(axis=1) + 0.5 + _EPSILON).clip(-(2.0**62), 2.0**62) + 1
+    i, j, k = zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True)
+    return i, j, k
+
+
+def _corners(box: RasBox) -> npt.NDArray[np.float64]:
+    """The eight corners [8, 3] of a box in RAS mm."""
+    steps = np.array(list(product((-0.5, 0.5), repeat=3))) * box.size
+    return np.asarray(box.center + steps @ np.array(box.axes))
+
+
+def segment_region(volume: Volume, region: Region | None, segment: Callable[[Volume], Result]) -> Result:
+    """Segment what lies in a region and give the result for the whole volume; outside it is background.
+
+    Args:
+        volume: the image.
+        region: where to look; None for everywhere.
+        segment: gives the result of a volume, here of the part in the region.
+
+    Raises:
+        InputError: the region lies outside the volume, or what `segment` raises.
+    """
+    if region is None:
+        return segment(volume)
+    box = voxel_box(region, volume)
+    return _paste(segment(crop(volume, box)), box, volume)
+
+
+def crop(volume: Volume, box: VoxelBox) -> Volume:
+    """The volume inside a box, in the same place in space; the array is a view."""
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [start for start, _ in box]
+    return replace(volume, array=volume.array[tuple(slice(*ends) for ends in box)], affine=affine)
+
+
+def _paste(part: Result, box: VoxelBox, volume: Volume) -> Result:
+    """A result for the whole volume from that of the box.
+
+    Measurements are in mm and RAS, which cropping does not change.
+    """
+    labelmap = np.zeros(volume.array.shape, np.uint8, order="F")
+    labelmap[tuple(slice(*ends) for ends in box)] = part.labelmap
+    return replace(part, labelmap=labelmap, affine=volume.affine)
+
+
+def check_targets(targets: Sequence[str] | None, labels: Sequence[Label], model: str) -> frozenset[str]:
+    """Our spelling of the label names to keep; all of them for None.
+
+    Raises:
+        InputError: there are none, or the model does not segment one of them.
+    """
+    known = [label.name for label in labels]
+    wanted = frozenset(known if targets is None else (label_for(1, name).name for name in targets))
+    for name in sorted(wanted):
+        if name not in known:
+            raise InputError(f"The model {model} does not segment {name!r}; choose among {', '.join(known)}.")
+    if not wanted:
+        raise InputError(f"No target is chosen; choose among {', '.join(known)}.")
+    return wanted
+
+
+def select_labels(result: Result, wanted: frozenset[str]) -> Result:
+    """The result with the labels `wanted` alone; the label map is changed in place.
+
+    Where a part is not wanted its organ is whole: without the tumors their voxels become liver.
+    """
+    values = {label.name: label.value for label in result.labels}
+    if wanted >= values.keys():
+        return result
+    table = np.arange(256, dtype=np.uint8)
+    for label in result.labels:
+        if label.name not in wanted:
+            table[label.value] = values.get(label.part_of or "", 0) if label.part_of in wanted else 0
+    np.take(table, result.labelmap, out=result.labelmap)
+    labels = tuple(label for label in result.labels if label.name in wanted)
+    return replace(result, labels=labels, measurements=result.measurements.of(wanted))

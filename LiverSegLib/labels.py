@@ -1,0 +1,176 @@
+"""What the values of a label map mean: `Label`, and all that is known of organs and their lesions.
+
+A label belongs to an organ by data alone: the tables below are the only place that knows names of organs and
+lesions. Everything else asks a label whether it is a lesion (`is_lesion`) and what it is `part_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+Color = tuple[int, int, int]
+
+MAIN_ORGAN = "liver"
+"""The organ that a lesion belongs to where nothing else is said."""
+LESION = "tumor"
+"""The name of a lesion that does not say whose it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """One value of a label map and what it means.
+
+    Args:
+        value: the voxel value, 1 to 255.
+        name: lower-case name, for example "liver".
+        color: red, green, blue, 0 to 255.
+        terminology: Slicer's serialized terminology entry (SNOMED CT codes), or "" where none is known.
+        display_name: for people, for example "Liver tumor".
+        part_of: the name of the organ that it is a part of; None for what stands alone.
+        is_lesion: it is a lesion, which is counted and measured one by one and lies inside its organ.
+    """
+
+    value: int
+    name: str
+    color: Color
+    terminology: str = ""
+    display_name: str = ""
+    part_of: str | None = None
+    is_lesion: bool = False
+
+    @property
+    def segment_id(self) -> str:
+        """ID of our segment in a Slicer segmentation; only segments of this name are ever replaced."""
+        return f"LiverSeg_{self.name}"
+
+
+@dataclass(frozen=True)
+class _Code:
+    """An entry of SNOMED CT, with the color of Slicer's General Anatomy list."""
+
+    color: Color
+    code: str
+    meaning: str
+
+
+_ORGANS = {
+    "liver": _Code((221, 130, 101), "10200004", "Liver"),
+    "lung": _Code((197, 165, 145), "39607008", "Lung"),
+    "lungs": _Code((197, 165, 145), "39607008", "Lung"),
+    "spleen": _Code((157, 108, 162), "78961009", "Spleen"),
+    "kidney": _Code((185, 102, 83), "64033007", "Kidney"),
+    "kidneys": _Code((185, 102, 83), "64033007", "Kidney"),
+    "stomach": _Code((216, 132, 105), "69695003", "Stomach"),
+    "pancreas": _Code((249, 180, 111), "15776009", "Pancreas"),
+    "gallbladder": _Code((139, 150, 98), "28231008", "Gallbladder"),
+    "aorta": _Code((224, 97, 76), "15825003", "Aorta"),
+}
+_NEOPLASM = _Code((255, 214, 0), "108369006", "Neoplasm")
+KNOWN_NAMES = (*_ORGANS, LESION)
+"""The names with a color and a terminology of their own."""
+SOLID = frozenset({MAIN_ORGAN})
+"""Organs that are one body without holes, their lesions included, in every patient."""
+# Words for a lesion, alone or after an organ: "kidney_tumor", "lung lesion".
+_LESION_WORDS = frozenset({"tumor", "tumour", "lesion", "cancer"})
+# Spellings that bundles use for the same thing.
+_SYNONYMS = {"liver tumor": LESION, "liver_tumor": LESION} | dict.fromkeys(_LESION_WORDS, LESION)
+_PALETTE = ((46, 134, 171), (241, 143, 1), (94, 177, 91), (178, 79, 130), (199, 62, 29), (120, 120, 200))
+
+
+def label_for(value: int, name: str) -> Label:
+    """A `Label` with the color and terms that belong to `name`, or a plain one for other names.
+
+    A lesion that does not say whose it is belongs to the liver; see `labels_for` for those of other organs.
+    """
+    key = name.strip().lower()
+    key = _SYNONYMS.get(key, key)
+    shown = (key[:1].upper() + key[1:]).replace("_", " ")
+    organ, is_lesion = _lesion_of(key)
+    if is_lesion:
+        return lesion_in(Label(value=value, name=key, color=_NEOPLASM.color, display_name=shown, is_lesion=True), organ)
+    if key in _ORGANS:
+        known = _ORGANS[key]
+        return Label(value=value, name=key, color=known.color, terminology=_organ_entry(known), display_name=shown)
+    return Label(value=value, name=key, color=_PALETTE[value % len(_PALETTE)], display_name=shown)
+
+
+def labels_for(names: Mapping[int, str]) -> tuple[Label, ...]:
+    """The labels of one label map, in rising order of value.
+
+    A lesion that does not say whose it is belongs to the liver where that is there, else to the only organ beside
+    it. Without any organ it is taken for one of the liver; beside several others it belongs to none.
+    """
+    labels = tuple(label_for(value, names[value]) for value in sorted(names))
+    organs = [label.name for label in labels if label.name in _ORGANS]
+    return tuple(_at_home(label, organs) if label.is_lesion and organs else label for label in labels)
+
+
+def _at_home(lesion: Label, organs: Sequence[str]) -> Label:
+    """The lesion as a part of one of `organs`: its own, also by its other name ("kidneys")."""
+    if lesion.part_of in organs:
+        return lesion
+    code = _ORGANS[lesion.part_of].code if lesion.part_of in _ORGANS else ""
+    same = [organ for organ in organs if _ORGANS[organ].code == code]
+    if not same and lesion.name != LESION:
+        return lesion
+    fitting = same or organs
+    return lesion_in(lesion, fitting[0] if len(fitting) == 1 else None)
+
+
+def lesion_in(lesion: Label, organ: str | None) -> Label:
+    """The lesion as a part of `organ`, with the terms and the display name that follow; None: of no organ."""
+    known = _ORGANS.get(organ) if organ is not None else None
+    shown = lesion.display_name
+    if lesion.name == LESION:
+        shown = f"{known.meaning} {LESION}" if known is not None else LESION.capitalize()
+    return replace(lesion, part_of=organ, terminology=_lesion_entry(known), display_name=shown)
+
+
+def display_name(name: str) -> str:
+    """How a label is called on the screen: "liver" -> "Liver", "tumor" -> "Liver tumor"."""
+    return label_for(1, name).display_name
+
+
+def values_of(name: str, labels: Sequence[Label]) -> tuple[int, ...]:
+    """The values that count as `name`: its own, then those of its parts; none where it is not among the labels."""
+    own = [label.value for label in labels if label.name == name]
+    return (*own, *(label.value for label in labels if label.part_of == name)) if own else ()
+
+
+def organs_first(labels: Sequence[Label]) -> list[Label]:
+    """The labels with those first that hold others, and the main organ, so that what is drawn later stays visible."""
+    holders = {label.part_of for label in labels} | {MAIN_ORGAN}
+    return sorted(labels, key=lambda label: label.name not in holders)
+
+
+def _lesion_of(key: str) -> tuple[str | None, bool]:
+    """The organ that a name puts a lesion into, and whether it is a lesion at all."""
+    if key == LESION:
+        return MAIN_ORGAN, True
+    organ, _, word = key.replace(" ", "_").rpartition("_")
+    return (organ, True) if organ in _ORGANS and word in _LESION_WORDS else (None, False)
+
+
+def _organ_entry(organ: _Code) -> str:
+    return _entry("3D Slicer General Anatomy list", "SCT^123037004^Anatomical Structure", organ, None)
+
+
+def _lesion_entry(organ: _Code | None) -> str:
+    return _entry("DICOM master list", "SCT^49755003^Morphologically Altered Structure", _NEOPLASM, organ)
+
+
+def _entry(context: str, category: str, kind: _Code, region: _Code | None) -> str:
+    """Slicer's serialized terminology entry: context, category, type, anatomic context and region."""
+    where = f"SCT^{region.code}^{region.meaning}" if region is not None else "^^"
+    return "~".join(
+        [
+            f"Segmentation category and type - {context}",
+            category,
+            f"SCT^{kind.code}^{kind.meaning}",
+            "^^",
+            "Anatomic codes - DICOM master list",
+            where,
+            "^^",
+        ]
+    )

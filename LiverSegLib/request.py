@@ -1,0 +1,114 @@
+"""What is asked of a segmentation: the same words for panel, console, command line, worker and engine.
+
+A request is plain data and needs no torch: it can be written as JSON and read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.plain_data import from_plain
+
+Range = tuple[int, int]
+VoxelBox = tuple[Range, Range, Range]
+"""Half-open voxel index ranges ((i0, i1), (j0, j1), (k0, k1))."""
+Point = tuple[float, float, float]
+_RAS_AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasBox:
+    """A box in space, along the patient's axes or turned.
+
+    Args:
+        center: RAS mm.
+        size: lengths of its sides in mm.
+        axes: the directions of its sides in RAS, unit vectors.
+
+    Raises:
+        InputError: a side has no length, or a number is not finite.
+    """
+
+    center: Point
+    size: Point
+    axes: tuple[Point, Point, Point] = _RAS_AXES
+
+    def __post_init__(self) -> None:
+        numbers = [*self.center, *self.size, *(x for axis in self.axes for x in axis)]
+        if not all(map(math.isfinite, numbers)) or min(self.size) <= 0:
+            size = " x ".join(f"{side:g}" for side in self.size)
+            raise InputError(f"The region of interest has a size of {size} mm; give three sides above 0.")
+
+
+Region = VoxelBox | RasBox
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a user may switch in the postprocessing and the sliding window.
+
+    Args:
+        largest_component: keep only the largest connected part of the liver.
+        fill_holes: fill what the liver encloses.
+        lesions_inside: drop lesions that do not touch their organ.
+        overlap: of sliding windows, from 0 to below 1; None takes the package's.
+
+    Raises:
+        InputError: the overlap is not allowed.
+    """
+
+    largest_component: bool = True
+    fill_holes: bool = True
+    lesions_inside: bool = True
+    overlap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise InputError(f"The overlap {self.overlap:g} is not allowed; give a number from 0 to below 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationRequest:
+    """One segmentation that is asked for.
+
+    Args:
+        model: name or path of a model package, None for the default.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        region: only this box is segmented, the rest stays background; None for the whole volume.
+        targets: names of the labels to keep, for example ("liver",); None for all of the model.
+        settings: postprocessing switches.
+    """
+
+    model: str | None = None
+    device: str = "auto"
+    region: Region | None = None
+    targets: tuple[str, ...] | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as plain data that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> SegmentationRequest:
+        """The request of plain data, as `to_json` gives it.
+
+        Raises:
+            InputError: a field is unknown, of the wrong type, or makes no sense.
+        """
+        return from_plain(cls, data, "request")
+
+
+def model_name(model: str | Path | None) -> str | None:
+    """The model as a request names it: a name, or an absolute path, as the worker may have another working folder."""
+    if isinstance(model, Path) or (model is not None and {"/", os.sep} & set(model)):
+        with contextlib.suppress(RuntimeError):  # ~ of a user who is not there: the worker says so
+            model = Path(model).expanduser()
+        return str(Path(model).absolute())
+    return model
