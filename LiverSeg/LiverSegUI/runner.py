@@ -12,10 +12,9 @@ from slicer.i18n import tr as _
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import InputError, LiverSegError
+from LiverSegLib.system import DeviceInfo, priority_hint
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker import events
-from LiverSegLib.worker.messages import DeviceInfo
-from LiverSegLib.worker.priority import priority_hint
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.transport import WorkerTransport
 

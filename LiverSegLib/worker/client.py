@@ -10,13 +10,14 @@ from pathlib import Path
 
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.errors import SegmentationCancelled
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker import events
 from LiverSegLib.worker.events import Event
 from LiverSegLib.worker.launch import IDLE_SECONDS, worker_command
 from LiverSegLib.worker.process import WorkerProcess
 from LiverSegLib.worker.session import WorkerSession
-from LiverSegLib.worker.values import DeviceInfo, Roi, SegmentSettings
+from LiverSegLib.worker.values import Roi, SegmentSettings
 
 _POLL_SECONDS = 0.05
 

@@ -7,8 +7,9 @@ from enum import Enum
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Result
-from LiverSegLib.worker.messages import DeviceInfo, Hello
+from LiverSegLib.worker.messages import Hello
 
 
 class State(Enum):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.measure import Measurements
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Label
-from LiverSegLib.worker.values import DeviceInfo, Matrix, Roi, SegmentSettings, check_file, check_id
+from LiverSegLib.worker.values import Matrix, Roi, SegmentSettings, check_file, check_id
 
 PROTOCOL = 1
 """Version of the protocol; both ends must have the same."""

@@ -41,13 +41,3 @@ class SegmentSettings:
     def __post_init__(self) -> None:
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise InputError(f"The overlap {self.overlap:g} is not allowed; give a number from 0 to below 1.")
-
-
-@dataclass(frozen=True)
-class DeviceInfo:
-    """One device: its name for requests ("cuda:0"), its title for people, its memory in bytes if known."""
-
-    name: str
-    title: str
-    free_bytes: int | None
-    total_bytes: int | None

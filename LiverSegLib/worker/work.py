@@ -11,14 +11,14 @@ from pathlib import Path
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, OutputError, SegmentationCancelled
+from LiverSegLib.system import find_devices
 from LiverSegLib.volume import Result
 from LiverSegLib.worker import messages, region
 from LiverSegLib.worker.convert import message_from, volume_from
 from LiverSegLib.worker.errors import kind_of
 from LiverSegLib.worker.folder import path_in
-from LiverSegLib.worker.hardware import find_devices
 from LiverSegLib.worker.job import Job
-from LiverSegLib.worker.warm import WarmModel, warm_up
+from LiverSegLib.worker.warm import WarmModel, import_torch, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def work(job: Job, models: WarmModel, folder: Path) -> messages.Message:
             return _segment(job, request, models, folder)
         if isinstance(request, messages.Load):
             return _load(job, request, models)
+        import_torch()
         return messages.Devices(request.id, find_devices())
     except SegmentationCancelled:
         return messages.Cancelled(request.id)

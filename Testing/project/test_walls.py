@@ -152,6 +152,7 @@ HEAVY = ("torch", "monai", "nibabel", "SimpleITK", "pydicom", "scipy", "matplotl
     [
         ("LiverSegLib", HEAVY),
         ("LiverSegLib.volume", HEAVY),
+        ("LiverSegLib.system", HEAVY),
         ("LiverSegLib.errors", HEAVY),
         ("LiverSegLib.measure", HEAVY),
         ("LiverSegLib.io", HEAVY),

@@ -15,6 +15,7 @@ from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Settings
 from LiverSegLib.errors import LiverSegError, ModelError, SegmentationCancelled
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Result, label_for
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.convert import matrix_of, message_from, result_from
@@ -34,7 +35,7 @@ EXAMPLES: list[messages.Message] = [
     messages.ListDevices(1),
     messages.Load(2),
     SEGMENT,
-    messages.Devices(1, (messages.DeviceInfo("cuda:0", "GPU", 2**36, None),)),
+    messages.Devices(1, (DeviceInfo(name="cuda:0", title="GPU", free_bytes=2**36, total_bytes=None),)),
     messages.Loaded(2, "Starter 1.0", "cpu", False, 3.25),
     messages.Cancel(3),
     messages.Cancelled(3),
