@@ -8,20 +8,7 @@ import shutil
 import LiverSegLib
 from LiverSegLib.system import cpu_name, find_gpus, main_memory, package_version, priority_hint
 
-_PACKAGES = (
-    "torch",
-    "monai",
-    "numpy",
-    "scipy",
-    "nibabel",
-    "pillow",
-    "SimpleITK",
-    "pydicom",
-    "matplotlib",
-    "trame-slicer",
-    "slicer-core",
-    "lightning",
-)
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "pillow", "SimpleITK", "pydicom", "matplotlib", "lightning")
 
 
 def report() -> list[tuple[str, str, str]]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import atomic_file
-from LiverSegLib.pictures.blend import blend, grey_pixels
 from LiverSegLib.pictures.build import body_box, build_scene
+from LiverSegLib.pictures.grey import blend, grey_pixels, looks_like_hu
 from LiverSegLib.pictures.scene import Scene
-from LiverSegLib.pictures.window import looks_like_hu
 from LiverSegLib.volume import Result, Volume
 
 if TYPE_CHECKING:
@@ -55,10 +54,11 @@ def save_animation(path: Path, volume: Volume, result: Result, *, frames: int = 
         from PIL import Image  # noqa: F401 (asked here once, so that the reason is told well)
     except ModuleNotFoundError as error:
         raise OutputError("Animations need Pillow; run pip install pillow.") from error
-    scene = build_scene(volume, result)
+    scene = build_scene(volume, result.labelmap, result.labels)
     if scene.image.shape[2] == 1:
         raise OutputError(f"{volume.name} has a single slice, which cannot be animated; save a picture instead.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # the writing tells what is wrong with the folder
+        path.parent.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(scene, frames, side, hu=looks_like_hu(scene.image, volume.modality))
     if ending == ".gif":
         _write_gif(path, list(pictures), [overlay.color for overlay in scene.overlays])
@@ -134,16 +134,8 @@ def _write_gif(path: Path, pictures: list[Image], colors: list[tuple[int, int, i
     palette = _palette(pictures, colors)
     first, *rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     with atomic_file(path) as file:
-        first.save(
-            file,
-            "GIF",
-            save_all=True,
-            append_images=rest,
-            duration=1000 // _PER_SECOND,
-            loop=0,
-            optimize=False,
-            comment=b"Not for clinical use",
-        )
+        style: dict[str, Any] = {"duration": 1000 // _PER_SECOND, "loop": 0, "comment": b"Not for clinical use"}
+        first.save(file, "GIF", save_all=True, append_images=rest, optimize=False, **style)
 
 
 def _palette(pictures: list[Image], colors: list[tuple[int, int, int]]) -> Image:
@@ -165,39 +157,14 @@ def _write_mp4(path: Path, pictures: Iterator[Image]) -> None:
     program = shutil.which("ffmpeg")
     if program is None:
         raise OutputError(f"{path} needs ffmpeg, which is not installed; write a .gif instead.")
-    frames = [np.asarray(picture) for picture in pictures]
-    part = path.with_name(f".{path.stem}.part.mp4")
-    rows, columns, _ = frames[0].shape
-    command = [
-        program,
-        "-y",
-        "-v",
-        "error",
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{columns}x{rows}",
-        "-r",
-        str(_PER_SECOND),
-        "-i",
-        "-",
-        "-pix_fmt",
-        "yuv420p",
-        str(part.absolute()),
-    ]
-    try:
-        done = subprocess.run(command, input=_bytes_of(frames), capture_output=True, check=False)
+    frames = list(pictures)
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*frames[0].size), "-r", str(_PER_SECOND)]
+    wanted = ["-pix_fmt", "yuv420p", "-f", "mp4"]
+    with atomic_file(path) as file:
+        part = str(Path(file.name).absolute())
+        command = [program, "-y", "-v", "error", *given, "-i", "-", *wanted, part]
+        pixels = b"".join(picture.tobytes() for picture in frames)
+        done = subprocess.run(command, input=pixels, capture_output=True, check=False)
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise OutputError(f"ffmpeg could not write {path} ({said[-1] if said else 'no message'}); write a .gif.")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _bytes_of(frames: list[npt.NDArray[np.uint8]]) -> bytes:
-    return b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)

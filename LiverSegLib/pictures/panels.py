@@ -1,4 +1,4 @@
-"""Matplotlib drawing of single panels: a slice with its outlines, a rendered tile, letters and scale bar.
+"""Matplotlib drawing of single panels: a slice with its outlines, the surface from the front, letters and scale bar.
 
 Only the object interface is used: pyplot keeps global state that threads would share.
 """
@@ -16,7 +16,6 @@ from matplotlib.patheffects import withStroke
 from LiverSegLib.pictures.scene import AXIS_LETTERS, Plane, Scene
 
 INK = "#e8e8e8"
-DIM = "#9a9a9a"
 _HALO = [withStroke(linewidth=2.5, foreground="black")]
 _BAR_LENGTHS_MM = (100, 50, 20, 10, 5, 2, 1)
 
@@ -49,8 +48,6 @@ def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fil
         shown = np.ma.masked_where(~mask, mask)
         axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
         _outline(axes, mask, edges, color, line)
-    half, half_height = plane.extent_mm / 2, plane.extent_mm * plane.aspect / 2
-    axes.set(xlim=(-half, half), ylim=(-half_height, half_height))
 
 
 def _outline(
@@ -60,7 +57,7 @@ def _outline(
     color: npt.NDArray[np.float64],
     width: float,
 ) -> None:
-    """Contour half-way between voxel centres; a margin of one voxel closes outlines at the image's border."""
+    """Contour half-way between voxel centers; a margin of one voxel closes outlines at the image's border."""
     left, right, bottom, top = edges
     rows, columns = mask.shape
     dx, dy = (right - left) / columns, (top - bottom) / rows
@@ -69,16 +66,23 @@ def _outline(
     axes.contour(x, y, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[color], linewidths=width)
 
 
-def draw_tile(axes: Axes, tile: npt.NDArray[np.uint8] | npt.NDArray[np.float32], extent_mm: float) -> None:
+def draw_front(axes: Axes, picture: npt.NDArray[Any], extent_mm: float) -> None:
+    """Show the surface from the front: RGB, shape [rows, columns, 3], that fills the panel of `extent_mm`."""
+    draw_picture(axes, picture, extent_mm)
+    title(axes, "Surface from the front")
+    draw_letters(axes, ("R", "L", "S", "I"))
+
+
+def draw_picture(axes: Axes, picture: npt.NDArray[Any], extent_mm: float) -> None:
     """Show an RGB picture, shape [rows, columns, 3], that fills the panel of `extent_mm`."""
     empty_panel(axes, extent_mm)
     half = extent_mm / 2
-    axes.imshow(tile, extent=(-half, half, -half, half), interpolation="bilinear", aspect="equal")
+    axes.imshow(picture, extent=(-half, half, -half, half), interpolation="bilinear", aspect="equal")
 
 
-def annotate(axes: Axes, plane: Plane, position: str) -> None:
+def annotate(axes: Axes, scene: Scene, plane: Plane) -> None:
     """Write the plane's name and position, the orientation letters and a scale bar."""
-    _write(axes, 0.02, 0.98, f"{plane.name}   {position}", ha="left", va="top", size=11)
+    title(axes, f"{plane.name}   {position_text(scene, plane)}")
     draw_letters(axes, plane.letters)
     draw_scale_bar(axes, plane)
 
@@ -96,11 +100,12 @@ def draw_scale_bar(axes: Axes, plane: Plane) -> None:
 
 def draw_letters(axes: Axes, letters: tuple[str, str, str, str]) -> None:
     """Write orientation letters at the left, right, top and bottom."""
-    places = ((0.015, 0.5), (0.985, 0.5), (0.5, 0.985), (0.5, 0.015))
-    for letter, (x, y), ha, va in zip(
-        letters, places, ("left", "right", "center", "center"), ("center", "center", "top", "bottom"), strict=True
-    ):
-        _write(axes, x, y, letter, ha=ha, va=va, size=13, weight="bold")
+    left, right, top, bottom = letters
+    bold: dict[str, Any] = {"size": 13, "weight": "bold"}
+    _write(axes, 0.015, 0.5, left, ha="left", va="center", **bold)
+    _write(axes, 0.985, 0.5, right, ha="right", va="center", **bold)
+    _write(axes, 0.5, 0.985, top, ha="center", va="top", **bold)
+    _write(axes, 0.5, 0.015, bottom, ha="center", va="bottom", **bold)
 
 
 def title(axes: Axes, text: str, *, right: bool = False) -> None:

@@ -34,7 +34,7 @@ def render_front(
     Args:
         scene: what to draw; must have at least one overlay.
         pixels: side of the picture; sets also how far masks are coarsened, so time hardly grows with size.
-        background: colour behind the segments, 0 to 1.
+        background: color behind the segments, 0 to 1.
 
     Returns:
         RGB in 0 to 1, shape [pixels, pixels, 3], first row at the top and the patient's right on the left;
@@ -118,7 +118,7 @@ def _gradient_at(field: FloatArray, depth: npt.NDArray[np.intp]) -> FloatArray:
 
 
 def _to_canvas(layer: FloatArray, cell: float, extent: float, pixels: int) -> FloatArray:
-    """Enlarge a layer of `_shade` to pixels and centre it; RGBA [pixels, pixels, 4].
+    """Enlarge a layer of `_shade` to pixels and center it; RGBA [pixels, pixels, 4].
 
     The silhouette is where the enlarged field crosses zero, so that it does not show the grid's steps.
     """

@@ -18,9 +18,9 @@ import slicer.util
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.measure import measure
-from LiverSegLib.pictures import save_case_picture
 from LiverSegLib.volume import Result, label_for
 from Testing.headless.host import Host
+from Testing.headless.slicer_views import save_slicer_picture
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def draw(host: Host, picture: Path) -> None:
     numbers = measure(labelmap, volume.affine, {1: "liver"})
     model = host.widget.logic.runner.lastJob.model
     result = Result(labelmap, volume.affine, (label_for(1, "liver"),), numbers, model=model)
-    save_case_picture(picture, volume, result, backend="slicer")
+    save_slicer_picture(picture, volume, result)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from LiverSegLib.errors import OutputError
 from LiverSegLib.measure import Measurements
 from LiverSegLib.pictures import animation, save_animation
 from LiverSegLib.pictures.animation import slices_shown
-from LiverSegLib.pictures.blend import blend, grey_pixels
+from LiverSegLib.pictures.grey import blend, grey_pixels
 from LiverSegLib.pictures.scene import Overlay
 from LiverSegLib.volume import Result, Volume, label_for
 

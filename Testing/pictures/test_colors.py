@@ -84,9 +84,9 @@ def shown(path: Path, color: tuple[int, int, int]) -> int:
 def test_pictures_are_drawn_in_colors_that_differ(organs: tuple[Volume, Result], tmp_path: Path) -> None:
     volume, result = organs
     colors = picture_colors(result.labels)
-    scene = build_scene(volume, result)
+    scene = build_scene(volume, result.labelmap, result.labels)
     assert {overlay.name: overlay.color for overlay in scene.overlays} == colors
-    save_case_picture(tmp_path / "case.png", volume, result, backend="matplotlib")
+    save_case_picture(tmp_path / "case.png", volume, result)
     mask = np.moveaxis(result.labelmap, 2, 0)[None, None, 10:11, :, :][:, :, 0]
     save_preview(
         {"image": mask.astype(np.float32), "label": mask}, tmp_path / "preview.png", dict(enumerate(PYRAMID, 1))
