@@ -1,6 +1,6 @@
 """Pictures of a case, to look at before reading: `save_case_picture`, `save_slice_grid`, `save_animation`.
 
-matplotlib and Pillow are imported only when a picture is made.
+matplotlib is imported only when a picture is made.
 """
 
 from LiverSegLib.pictures.animation import save_animation

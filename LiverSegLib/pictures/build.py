@@ -53,10 +53,11 @@ def build_scene(volume: Volume, labelmap: npt.NDArray[np.uint8], labels: Sequenc
         window=display_window(image, volume.modality),
         overlays=_overlays(labelmap, labels),
         box=_bounding_box(turned != 0),
+        body=_body_box(image, hu=looks_like_hu(image, volume.modality)),
     )
     if 1 in image.shape:
         return replace(scene, planes=(_only_plane(scene),), placed=volume.modality in _PLACED)
-    return replace(scene, planes=_planes(scene, hu=looks_like_hu(image, volume.modality)))
+    return replace(scene, planes=_planes(scene))
 
 
 def _only_plane(scene: Scene) -> Plane:
@@ -83,14 +84,15 @@ def _overlays(labelmap: npt.NDArray[np.uint8], labels: Sequence[Label]) -> tuple
     return tuple(overlays)
 
 
-def _planes(scene: Scene, *, hu: bool) -> tuple[Plane, ...]:
+def _planes(scene: Scene) -> tuple[Plane, ...]:
     """The three planes at one scale, centered on the body across and on the liver upwards."""
-    shape, spacing, box = scene.image.shape, scene.spacing, scene.box
-    body = body_box(scene.image) if hu else tuple(slice(0, n) for n in shape)
+    shape, spacing, box, body = scene.image.shape, scene.spacing, scene.box, scene.body
     sides = [(body[a].stop - body[a].start) * spacing[a] for a in (0, 1)]
     extent = 1.04 * max(*sides, (box[2].stop - box[2].start) * spacing[2])
     middle = [(body[a].start + body[a].stop - 1) / 2 for a in (0, 1)]
-    middle.append(_window_center(shape[2], (box[2].start + box[2].stop - 1) / 2, extent / spacing[2]))
+    # What is in view stays within the volume where it can.
+    half = (min(extent / spacing[2], shape[2]) - 1) / 2
+    middle.append(np.clip((box[2].start + box[2].stop - 1) / 2, half, shape[2] - 1 - half))
     chosen = _largest_slices(scene)
     planes = []
     for name, axis, across, up in _VIEWS:
@@ -114,15 +116,10 @@ def _largest_slices(scene: Scene) -> list[int]:
     return chosen
 
 
-def _window_center(length: int, wanted: float, window: float) -> float:
-    """Middle of a window of `window` voxels near `wanted` that stays within `length` voxels where it can."""
-    if window >= length:
-        return (length - 1) / 2
-    return float(np.clip(wanted, (window - 1) / 2, length - 1 - (window - 1) / 2))
-
-
-def body_box(image: npt.NDArray[Any]) -> Box:
-    """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel."""
+def _body_box(image: npt.NDArray[Any], *, hu: bool) -> Box:
+    """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel; else all of it."""
+    if not hu:
+        return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
     steps = tuple(4 if n >= 64 else 1 for n in image.shape)
     coarse = _bounding_box(image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU)
     i, j, k = (slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True))

@@ -30,13 +30,7 @@ _BACKGROUND = "#101214"
 
 
 def case_figure(scene: Scene, name: str, result: Result) -> Figure:
-    """Axial, coronal, sagittal and front view in a square, with a caption below.
-
-    Args:
-        scene: what to draw.
-        name: the case, for the caption.
-        result: numbers and model, for the caption.
-    """
+    """Axial, coronal, sagittal and front view in a square; below it the case `name`, numbers and model of `result`."""
     figure, (*slices, front) = panel_grid(rows=2, columns=2, side=TILE)
     for axes, plane in zip(slices, scene.planes, strict=True):
         panels.draw_slice(axes, scene, plane)
@@ -44,7 +38,6 @@ def case_figure(scene: Scene, name: str, result: Result) -> Figure:
     if scene.overlays:
         panels.draw_front(front, *render_front(scene, TILE))
     else:
-        panels.empty_panel(front, 1.0)
         panels.notice(front, _nothing(result))
     caption(figure, name, measured(result), result.model)
     return figure
@@ -58,7 +51,7 @@ def grid_figure(scene: Scene, planes: Sequence[Plane], name: str, result: Result
     figure, axes = panel_grid(rows=rows, columns=columns, side=max(380, 900 // columns))
     for place, plane in zip(axes, planes, strict=False):
         panels.draw_slice(place, scene, plane, line=1.1, fill=0.12)
-        position, _, number = panels.position_text(scene, plane).partition(", slice ")
+        position, number = panels.position_text(scene, plane)
         panels.title(place, position)
         panels.title(place, number, right=True)
     for place in axes[len(planes) :]:

@@ -93,6 +93,7 @@ class Scene:
         window: darkest and brightest voxel value shown.
         overlays: the segments that are present, outer ones first.
         box: smallest box of voxels that holds all segments; the whole volume where there are none.
+        body: box of the body where air tells it from its surroundings; else the whole volume.
         planes: axial, coronal, sagittal; of a single slice only that slice.
         placed: whether the file tells where in the patient the voxels lie; a plain picture or X-ray does not.
     """
@@ -103,6 +104,7 @@ class Scene:
     window: tuple[float, float]
     overlays: tuple[Overlay, ...]
     box: Box
+    body: Box
     planes: tuple[Plane, ...] = ()
     placed: bool = True
 

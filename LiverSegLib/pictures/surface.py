@@ -26,15 +26,12 @@ _INNER_LEVEL = 0.3
 _EDGE = 5.0
 
 
-def render_front(
-    scene: Scene, pixels: int = 420, background: tuple[float, float, float] = (0, 0, 0)
-) -> tuple[FloatArray, float]:
-    """Render all segments from the front.
+def render_front(scene: Scene, pixels: int) -> tuple[FloatArray, float]:
+    """Render all segments from the front, before black.
 
     Args:
         scene: what to draw; must have at least one overlay.
         pixels: side of the picture; sets also how far masks are coarsened, so time hardly grows with size.
-        background: color behind the segments, 0 to 1.
 
     Returns:
         RGB in 0 to 1, shape [pixels, pixels, 3], first row at the top and the patient's right on the left;
@@ -46,7 +43,7 @@ def render_front(
     # Three pixels per grid cell: the field is smooth, so interpolating the lit rays loses nothing.
     # Voxels larger than that are not cut up further than the blur needs, nor is a deep stack of thin slices.
     cell = max(3 * extent / pixels, max(sides) / 300, min(spacing) / 3)
-    picture = np.tile(np.asarray(background, dtype=np.float32), (pixels, pixels, 1))
+    picture = np.zeros((pixels, pixels, 3), dtype=np.float32)
     covered = np.zeros((pixels, pixels), dtype=np.float32)
     for number, overlay in enumerate(scene.overlays):
         field = _smooth_field(overlay, scene, cell, inner=number > 0)

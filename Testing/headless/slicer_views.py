@@ -41,7 +41,9 @@ def save_slicer_picture(path: Path, volume: Volume, result: Result) -> None:
     *tiles, surface = render_tiles(scene, figures.TILE)
     figure, (*slices, front) = figures.panel_grid(rows=2, columns=2, side=figures.TILE)
     for axes, tile, plane in zip(slices, tiles, scene.planes, strict=True):
-        panels.draw_picture(axes, tile, plane.extent_mm)
+        panels.empty_panel(axes, plane.extent_mm)
+        half = plane.extent_mm / 2
+        axes.imshow(tile, extent=(-half, half, -half, half))
         panels.annotate(axes, scene, plane)
     panels.draw_front(front, surface, 1.0)
     figures.caption(figure, volume.name, figures.measured(result), result.model)
