@@ -1,6 +1,6 @@
-"""The drawing board: a grid in patient millimetres, smooth noise, soft edges and distance functions.
+"""The drawing board: a grid in patient millimeters, smooth noise, soft edges and distance functions.
 
-All coordinates are RAS millimetres (x to the right, y to the front, z to the head). A distance is negative
+All coordinates are RAS millimeters (x to the right, y to the front, z to the head). A distance is negative
 inside a body and positive outside of it, so bodies are cut and joined with `smooth_max` and `np.minimum`.
 """
 
@@ -24,7 +24,7 @@ EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel centres of an axis-aligned RAS grid.
+    """Voxel centers of an axis-aligned RAS grid.
 
     Args:
         x, y, z: rising, equidistant coordinates in mm, one per plane.
@@ -44,6 +44,13 @@ class Grid:
         """Voxel distances along x, y, z in mm."""
         steps = [float(axis[1] - axis[0]) if axis.size > 1 else 1.0 for axis in (self.x, self.y, self.z)]
         return steps[0], steps[1], steps[2]
+
+    @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """4x4, voxel index -> RAS mm."""
+        matrix = np.diag([*self.spacing, 1.0])
+        matrix[:3, 3] = self.x[0], self.y[0], self.z[0]
+        return matrix
 
     @property
     def edge(self) -> float:
@@ -118,10 +125,10 @@ def smooth_max(a: Array, b: Array, rounding: float) -> Array:
     return np.maximum(a, b) + np.float32(rounding / 4) * overlap**2
 
 
-def ellipsoid(grid: Grid, box: Box, centre: Point, radii: Point, rotation: npt.NDArray[np.floating]) -> Array:
+def ellipsoid(grid: Grid, box: Box, center: Point, radii: Point, rotation: npt.NDArray[np.floating]) -> Array:
     """Approximate distance to an ellipsoid whose axes are the columns of `rotation` (3x3)."""
     x, y, z = grid.coordinates(box)
-    offset = (x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2]))
+    offset = (x - np.float32(center[0]), y - np.float32(center[1]), z - np.float32(center[2]))
     total: Array = np.zeros((1, 1, 1), np.float32)
     for axis, radius in enumerate(radii):
         across = sum(offset[i] * np.float32(rotation[i, axis] / radius) for i in range(3))
