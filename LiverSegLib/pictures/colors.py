@@ -51,15 +51,13 @@ def _candidates() -> list[Color]:
 
 def _distances(some: list[Color], others: list[Color]) -> npt.NDArray[np.float64]:
     """CIELAB distances, [some, others]."""
-    if not others:
-        return np.empty((len(some), 0))
     difference: npt.NDArray[np.float64] = np.linalg.norm(lab(some)[:, None] - lab(others)[None], axis=-1)
     return difference
 
 
 def lab(colors: list[Color]) -> npt.NDArray[np.float64]:
     """sRGB, 0 to 255, as CIELAB, [colors, (L, a, b)]."""
-    rgb = np.array(colors, dtype=np.float64) / 255
+    rgb = np.array(colors, dtype=np.float64).reshape(-1, 3) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     xyz = linear @ _XYZ.T
     x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29).T

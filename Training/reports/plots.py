@@ -22,7 +22,7 @@ from LiverSegLib.volume import Label, Volume
 from Training.errors import DataError
 
 HISTORY, PICTURE = "history.csv", "history.png"
-# Okabe and Ito's colours, which colour-blind people can tell apart (jfly.uni-koeln.de/color).
+# Okabe and Ito's colors, which color-blind people can tell apart (jfly.uni-koeln.de/color).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _STYLES = ("-", "--", "-.", ":")
 _GRID = "#dddddd"
