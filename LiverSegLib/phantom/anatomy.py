@@ -139,7 +139,8 @@ class Anatomy:
         half_y = (92 * self.scale[1] * _DEPTH(z / self.scale[2])).astype(np.float32)
         power = np.float32(self.squareness)
         norm = (np.abs(x / half_x) ** power + np.abs(y / half_y) ** power) ** (1 / power)
-        return np.sqrt(x**2 + y**2) * (1 - 1 / np.maximum(norm, 0.05)) + 1.5 * self.bumps(grid)
+        distance: Array = np.sqrt(x**2 + y**2) * (1 - 1 / np.maximum(norm, 0.05)) + 1.5 * self.bumps(grid)
+        return distance
 
     def diaphragm(self, grid: Grid) -> tuple[Array, Array]:
         """Height (mm) of the diaphragm [x, y], and the factor that turns heights into distances."""
@@ -185,9 +186,9 @@ class Anatomy:
         t = np.clip((grid.y / self.scale[1] + 45) / 110, 0, 1)[:, None]
         t = t**0.85
         face = (1 - t) * _curve(back)(z)[None] + t * _curve(front)(z)[None]
-        return ((face - 40 * (self.stretch - 1)) * self.scale[0]).astype(np.float32)
+        return np.asarray((face - 40 * (self.stretch - 1)) * self.scale[0], np.float32)
 
     def spine_at(self, z: Array) -> Array:
         """y (mm) of the vertebral bodies' center: lumbar lordosis, thoracic kyphosis."""
         bend = 9 * np.exp(-(((z + 210) / 90) ** 2)) - 9 * np.exp(-(((z - 90) / 90) ** 2))
-        return (self.spine + bend).astype(np.float32)
+        return np.asarray(self.spine + bend, np.float32)

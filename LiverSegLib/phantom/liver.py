@@ -58,7 +58,8 @@ def _fissure(grid: Grid, anatomy: Anatomy, bumps: Array) -> Array:
     sx, sy, sz = anatomy.scale
     below = np.clip(-(z / sz + 85 * anatomy.stretch) / 40, 0, 1)
     wedge = np.abs(x - 4 * sx - 0.15 * y + 5 * bumps) - 4.5 * below
-    return np.maximum(wedge, np.maximum(z + 85 * anatomy.stretch * sz, 38 * sy - y + 4 * bumps)).astype(np.float32)
+    floor = np.maximum(z + 85 * anatomy.stretch * sz, 38 * sy - y + 4 * bumps)
+    return np.asarray(np.maximum(wedge, floor), np.float32)
 
 
 def _largest(distance: Array) -> Array:

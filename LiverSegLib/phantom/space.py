@@ -71,7 +71,8 @@ class Grid:
 
     def cover(self, distance: Field) -> Array:
         """Share of each voxel inside of the body (0 to 1): the partial volume at its surface."""
-        return np.clip(0.5 - distance.astype(np.float32, copy=False) / np.float32(self.edge), 0, 1)
+        share: Array = np.clip(0.5 - distance.astype(np.float32, copy=False) / np.float32(self.edge), 0, 1)
+        return share
 
 
 class Noise:
@@ -122,7 +123,8 @@ def even_axis(first: float, step: float, count: int) -> Array:
 def smooth_max(a: Array, b: Array, rounding: float) -> Array:
     """max(a, b) with the crease rounded over `rounding` mm: the intersection of two bodies."""
     overlap = np.clip(1 - np.abs(a - b) / np.float32(rounding), 0, None)
-    return np.maximum(a, b) + np.float32(rounding / 4) * overlap**2
+    joined: Array = np.maximum(a, b) + np.float32(rounding / 4) * overlap**2
+    return joined
 
 
 def ellipsoid(grid: Grid, box: Box, center: Point, radii: Point, rotation: npt.NDArray[np.floating]) -> Array:
@@ -162,7 +164,8 @@ def tube_box(grid: Grid, points: Point | Sequence[Point], margin: float) -> Box:
 
 def moved(point: Point, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
     """The point x, y, z mm further on."""
-    return np.asarray(point, np.float64) + np.array([x, y, z])
+    place: npt.NDArray[np.float64] = np.asarray(point, np.float64) + np.array([x, y, z])
+    return place
 
 
 def is_empty(box: Box) -> bool:
@@ -176,4 +179,5 @@ def turn(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float64]:
     axis /= np.linalg.norm(axis)
     angle = np.deg2rad(rng.uniform(-degrees, degrees))
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    rotation: npt.NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return rotation

@@ -78,7 +78,7 @@ def _block_mean(mask: npt.NDArray[np.bool_], factors: list[int]) -> FloatArray:
     padded = np.pad(mask, [(0, -n % f) for n, f in zip(mask.shape, factors, strict=True)])
     i, j, k = (n // f for n, f in zip(padded.shape, factors, strict=True))
     blocks = padded.reshape(i, factors[0], j, factors[1], k, factors[2])
-    return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _shade(field: FloatArray, color: tuple[int, int, int]) -> FloatArray:

@@ -156,7 +156,7 @@ def _segmentation_node(app: Any, overlays: Sequence[Overlay], labels: Array, aff
         ids = vtkStringArray()
         ids.InsertNextValue(overlay.name)
         if not app.segmentations_logic.ImportLabelmapToSegmentationNode(labelmap, node, ids):
-            raise RuntimeError(f"segment {overlay['name']} was not imported")
+            raise RuntimeError(f"segment {overlay.name} was not imported")
         segment = node.GetSegmentation().GetSegment(overlay.name)
         segment.SetName(overlay.name)
         segment.SetColor(*(c / 255 for c in overlay.color))
@@ -233,4 +233,4 @@ def _pixels(view: Any) -> Array:
     image = grab.GetOutput()
     columns, rows, _ = image.GetDimensions()
     flat = vtk_to_numpy(image.GetPointData().GetScalars())
-    return flat.reshape(rows, columns, 3)[::-1].copy()
+    return np.array(flat.reshape(rows, columns, 3)[::-1])

@@ -1,4 +1,4 @@
-"""Segments in pictures can be told apart, and segmentations keep their anatomical colours."""
+"""Segments in pictures can be told apart, and segmentations keep their anatomical colors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def test_even_sixty_labels_differ() -> None:
 def test_the_measure_of_difference() -> None:
     # Reference values of sRGB red, white and a grey (D65).
     found = lab([(255, 0, 0), (255, 255, 255), (119, 119, 119)])
-    np.testing.assert_allclose(found, [[53.24, 80.09, 67.20], [100, 0, 0], [50.03, 0, 0]], atol=0.1)
+    expected = np.array([[53.24, 80.09, 67.20], [100, 0, 0], [50.03, 0, 0]])
+    np.testing.assert_allclose(found, expected, atol=0.1)
     assert nearest([KNOWN_LABELS["liver"][0], KNOWN_LABELS["stomach"][0]]) < 5  # what the eye could not tell
 
 
@@ -76,7 +77,7 @@ def organs() -> tuple[Volume, Result]:
 
 
 def shown(path: Path, color: tuple[int, int, int]) -> int:
-    """How many pixels have a colour, or nearly: outlines are drawn with it."""
+    """How many pixels have a color, or nearly: outlines are drawn with it."""
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     return int((np.abs(pixels - color).max(axis=-1) <= 6).sum())
 

@@ -1,8 +1,9 @@
-"""Pictures of a case: what is where and in which colour, in any orientation."""
+"""Pictures of a case: what is where and in which color, in any orientation."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ def panels(path: Path) -> list[npt.NDArray[np.float64]]:
     return [picture[y : y + TILE, x : x + TILE] for y, x in starts]
 
 
-def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> npt.NDArray:
+def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> Any:
     """Rows and columns, [n, 2], as fractions of the panel, where it has `color`."""
     near = np.abs(panel - np.array(color) / 255).max(axis=-1) < tolerance
     return (np.argwhere(near) + 0.5) / panel.shape[0]
@@ -76,7 +77,7 @@ def test_outline_lies_on_the_edge_of_the_liver(tmp_path: Path) -> None:
     scene = scene_of(volume, result)
     plane = scene.planes[0]
     rows, columns = colored(panels(tmp_path / "case.png")[0], LABELS[0].color).T
-    # Image x runs from the patient's right to the left: fraction 0.5 is the plane's centre.
+    # Image x runs from the patient's right to the left: fraction 0.5 is the plane's center.
     left = 0.5 + (plane.center[0] - 53.5) * 2 / plane.extent_mm
     right = 0.5 + (plane.center[0] - 33.5) * 2 / plane.extent_mm
     top = 0.5 - (39.5 - plane.center[1]) * 2 / plane.extent_mm
