@@ -1,7 +1,7 @@
 """The bridge to 3D Slicer: volume node -> `Volume`, `Result` -> segmentation node and table node.
 
-With the picture views, the only file of this library that imports slicer and vtk. It runs in Slicer's main
-thread and never waits for anything.
+The only file of this library that imports slicer and vtk. It runs in Slicer's main thread and never waits for
+anything.
 
 Places in space: a node's voxels lie in the node's own coordinates, and parent transforms take those to the
 world. We segment in the node's own coordinates and put the segmentation under the volume's parent transform,

@@ -17,9 +17,10 @@ from typing import IO, Any
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.errors import SegmentationCancelled, WorkerError
 from LiverSegLib.request import SegmentationRequest, model_name
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker.launch import worker_command
-from LiverSegLib.worker.messages import Cancelled, DeviceInfo, Devices, Report
+from LiverSegLib.worker.messages import Cancelled, Devices, Report
 from LiverSegLib.worker.session import Event, Failed, Finished, Logged, Terminate, WorkerSession
 
 _POLL_SECONDS = 0.05

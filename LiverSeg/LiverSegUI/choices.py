@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from LiverSegLib.worker.messages import DeviceInfo
+from LiverSegLib.system import DeviceInfo
 from LiverSegUI.models import ModelInfo, builtInModels, describeModel
 from LiverSegUI.texts import memoryText
 

@@ -14,9 +14,9 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.request import VoxelBox
+from LiverSegLib.system import DeviceInfo, priority_hint
 from LiverSegLib.volume import Volume
-from LiverSegLib.worker.messages import Cancelled, DeviceInfo, Devices, Hello, Report
-from LiverSegLib.worker.priority import priority_hint
+from LiverSegLib.worker.messages import Cancelled, Devices, Hello, Report
 from LiverSegLib.worker.session import Event, Failed, Finished, Logged
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.transport import WorkerTransport

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import platform
 import shutil
-from pathlib import Path
 
 import LiverSegLib
-from LiverSegLib.worker.priority import priority_hint
+from LiverSegLib.system import cpu_name, find_gpus, main_memory, package_version, priority_hint
 
-_PACKAGES = (
-    "torch",
-    "monai",
-    "numpy",
-    "scipy",
-    "nibabel",
-    "pillow",
-    "SimpleITK",
-    "pydicom",
-    "matplotlib",
-    "trame-slicer",
-    "slicer-core",
-    "lightning",
-)
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "pillow", "SimpleITK", "pydicom", "matplotlib", "lightning")
 
 
 def report() -> list[tuple[str, str, str]]:
@@ -35,11 +19,9 @@ def report() -> list[tuple[str, str, str]]:
 def _versions() -> list[tuple[str, str, str]]:
     rows = [("LiverSeg", LiverSegLib.__version__, ""), ("Python", platform.python_version(), "")]
     for name in _PACKAGES:
-        try:
-            rows.append((name, importlib.metadata.version(name), ""))
-        except importlib.metadata.PackageNotFoundError:
-            needed = name in ("torch", "monai", "numpy", "scipy")
-            rows.append((name, "not installed", "needed: pip install " + name if needed else ""))
+        found = package_version(name)
+        needed = found is None and name in ("torch", "monai", "numpy", "scipy")
+        rows.append((name, found or "not installed", f"needed: pip install {name}" if needed else ""))
     return rows
 
 
@@ -49,49 +31,37 @@ def _processor() -> list[tuple[str, str, str]]:
     from LiverSegLib.engine.devices import has_bf16_matrix_unit
 
     facts = torch.cpu.get_capabilities()
-    rows = [("CPU", f"{facts.get('cpu_name', platform.processor())}, {torch.get_num_threads()} threads", "")]
+    rows = [("CPU", f"{facts.get('cpu_name') or cpu_name()}, {torch.get_num_threads()} threads", "")]
     amx = has_bf16_matrix_unit()
     rows.append(("CPU arithmetic", "AMX: bfloat16 where a trial proves it faster" if amx else "float32 (no AMX)", ""))
     if hint := priority_hint():
         rows.append(("Priority", "lowest", hint))
-    total, free = _memory()
-    if total:
-        advice = "close other programs: large CTs need about 2 GB" if free < 2e9 else ""
-        rows.append(("Memory", f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB", advice))
+    memory = main_memory()
+    scarce = memory.available is not None and memory.available < 2e9
+    if memory.total:
+        advice = "close other programs: large CTs need about 2 GB" if scarce else ""
+        rows.append(("Memory", _free_of(memory.available, memory.total), advice))
     return rows
-
-
-def _memory() -> tuple[float, float]:
-    """Total and available main memory in bytes, zeros where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        facts = {line.split(":")[0]: float(line.split()[1]) * 1024 for line in lines}
-        return facts["MemTotal"], facts["MemAvailable"]
-    except (OSError, KeyError, ValueError, IndexError):
-        pass
-    try:
-        total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 0.0, 0.0
-    return total, total
 
 
 def _accelerators() -> list[tuple[str, str, str]]:
     import torch
 
-    if torch.cuda.is_available():
-        rows = []
-        for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            half = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-            name = torch.cuda.get_device_name(index)
-            rows.append((f"cuda:{index}", f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, {half}", ""))
-        return rows
-    if torch.backends.mps.is_available():
-        return [("mps", "Apple GPU, used by default", "")]
+    rows = []
+    for gpu in find_gpus():
+        if gpu.name == "mps":
+            rows.append(("mps", f"{gpu.title}, used by default", ""))
+            continue
+        half = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        rows.append((gpu.name, f"{gpu.title}, {_free_of(gpu.free_bytes, gpu.total_bytes)}, {half}", ""))
     built = torch.version.cuda
     advice = "the NVIDIA driver does not answer" if built and shutil.which("nvidia-smi") else ""
-    return [("GPU", f"none found (torch built for {'CUDA ' + built if built else 'CPU only'})", advice)]
+    return rows or [("GPU", f"none found (torch built for {'CUDA ' + built if built else 'CPU only'})", advice)]
+
+
+def _free_of(free: int | None, total: int | None) -> str:
+    whole = f"{(total or 0) / 1e9:.1f} GB"
+    return whole if free is None else f"{free / 1e9:.1f} GB free of {whole}"
 
 
 def _storage() -> list[tuple[str, str, str]]:

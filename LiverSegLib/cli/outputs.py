@@ -144,7 +144,7 @@ def _write_set(files: list[Path], volume: Volume, result: Result, source_id: str
     write_measurements_csv(table, result, opener=opener)
     write_measurements_json(numbers, result, source_id=source_id, opener=opener)
     for path in pictures:
-        from LiverSegLib.pictures import save_case_picture  # matplotlib or Slicer: only where it is drawn
+        from LiverSegLib.pictures import save_case_picture  # matplotlib: only where it is drawn
 
         save_case_picture(path, volume, result, opener=opener)
 

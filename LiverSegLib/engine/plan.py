@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from LiverSegLib.engine.geometry import ModelGrid
-from LiverSegLib.engine.memory import available_bytes, is_out_of_memory
+from LiverSegLib.engine.memory import is_out_of_memory
 from LiverSegLib.engine.sliding_window import window_starts
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.models.package import ModelPackage
 from LiverSegLib.models.text import one_line
 from LiverSegLib.networks import network_outline
+from LiverSegLib.system import available_bytes
 from LiverSegLib.volume import Volume
 
 MAX_VOXELS = 1 << 32

@@ -18,7 +18,7 @@ Phase = Literal["native", "arterial", "portal", "delayed"]
 PHASES: tuple[Phase, ...] = ("native", "arterial", "portal", "delayed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tissue:
     """CT numbers in HU of what takes up contrast medium."""
 
@@ -74,7 +74,7 @@ _WIDTH = _curve({-600: 0.9, -430: 0.9, -350: 0.92, -280: 0.94, -200: 0.96, -100:
 _DEPTH = _curve({-600: 0.8, -430: 0.8, -350: 0.86, -280: 0.9, -200: 0.96, -100: 1, 0: 1, 90: 0.93, 180: 0.78, 330: 0.5})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Anatomy:
     """Sizes of one patient; lengths in mm.
 
@@ -88,7 +88,7 @@ class Anatomy:
         tip: how far the liver's inferior tip lies under the dome, before scaling.
         reach: how far the left lobe crosses the midline.
         bulk: the liver's volume relative to the room that it has on average.
-        spine: y of the vertebral bodies' centre.
+        spine: y of the vertebral bodies' center.
         ascites: thickness of the fluid between liver and wall, 0 for none.
         bumps: the noise that makes every surface this patient's own.
         stretch: the liver's height relative to its average, found from `bulk`.
@@ -139,15 +139,16 @@ class Anatomy:
         half_y = (92 * self.scale[1] * _DEPTH(z / self.scale[2])).astype(np.float32)
         power = np.float32(self.squareness)
         norm = (np.abs(x / half_x) ** power + np.abs(y / half_y) ** power) ** (1 / power)
-        return np.sqrt(x**2 + y**2) * (1 - 1 / np.maximum(norm, 0.05)) + 1.5 * self.bumps(grid)
+        distance: Array = np.sqrt(x**2 + y**2) * (1 - 1 / np.maximum(norm, 0.05)) + 1.5 * self.bumps(grid)
+        return distance
 
     def diaphragm(self, grid: Grid) -> tuple[Array, Array]:
         """Height (mm) of the diaphragm [x, y], and the factor that turns heights into distances."""
         x, y = grid.x[:, None], grid.y[None]
         sx, sy, sz = self.scale
         height: Array | None = None
-        for centre, reach, top in ((62 * sx, 73 * sx, 0.0), (-64 * sx, 71 * sx, self.left_dome)):
-            q = np.sqrt(((x - centre) / reach) ** 2 + ((y - 4 * sy) / (88 * sy)) ** 2)
+        for center, reach, top in ((62 * sx, 73 * sx, 0.0), (-64 * sx, 71 * sx, self.left_dome)):
+            q = np.sqrt(((x - center) / reach) ** 2 + ((y - 4 * sy) / (88 * sy)) ** 2)
             inner = np.minimum(q, 0.985)
             drop = 1 - np.sqrt(1 - inner**2) + (q - inner) * 6
             dome = (top - self.dome * drop).astype(np.float32)
@@ -185,9 +186,9 @@ class Anatomy:
         t = np.clip((grid.y / self.scale[1] + 45) / 110, 0, 1)[:, None]
         t = t**0.85
         face = (1 - t) * _curve(back)(z)[None] + t * _curve(front)(z)[None]
-        return ((face - 40 * (self.stretch - 1)) * self.scale[0]).astype(np.float32)
+        return np.asarray((face - 40 * (self.stretch - 1)) * self.scale[0], np.float32)
 
     def spine_at(self, z: Array) -> Array:
-        """y (mm) of the vertebral bodies' centre: lumbar lordosis, thoracic kyphosis."""
+        """y (mm) of the vertebral bodies' center: lumbar lordosis, thoracic kyphosis."""
         bend = 9 * np.exp(-(((z + 210) / 90) ** 2)) - 9 * np.exp(-(((z - 90) / 90) ** 2))
-        return (self.spine + bend).astype(np.float32)
+        return np.asarray(self.spine + bend, np.float32)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,13 @@ _COVERAGE: dict[Coverage, tuple[float, float]] = {
 _FINEST = 1.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phantom:
     """A made-up CT and what is in it.
 
     Args:
         volume: int16 HU [i, j, k] with its affine.
-        labelmap: uint8 [i, j, k]; 1 liver, 2 tumour.
+        labelmap: uint8 [i, j, k]; 1 liver, 2 tumor.
         seed: what it was made from.
         phase: contrast phase.
     """
@@ -75,50 +75,25 @@ def make_phantom(
         fatty: fatty liver; None makes one patient in eight fatty.
         lesions: how many; None draws 0-6.
         lesion_mm: smallest and largest diameter of a lesion; its shape makes it up to a fifth longer or shorter.
-        mass: add a mass of 60-140 mm beside the liver (background in the label map).
-        arms: put the arms beside the body.
-        ascites: add fluid around liver and spleen.
+        mass, arms, ascites: a mass of 60-140 mm beside the liver (background), arms beside the body, fluid around it.
         noise: standard deviation in HU; None draws 5-30.
         streaks: add streaks of photon starvation; None adds them with arms down.
 
     Raises:
         ValueError: `orientation`, `coverage`, `shape`, `spacing` or `lesion_mm` makes no sense.
     """
-    _check(shape, spacing, coverage, orientation)
-    if not 0 < lesion_mm[0] <= lesion_mm[1]:
-        raise ValueError(f"lesion_mm is {lesion_mm}; two positive diameters are needed, the smaller one first.")
-    choice = np.random.default_rng([seed, 0])
-    # Everything is drawn even where it is given, so that what is not given stays the same.
-    in_plane = float(choice.uniform(2.0, 2.5))
-    spacing = spacing or (in_plane, in_plane, 3.0)
-    drawn_phase: Phase = PHASES[choice.choice(4, p=(0.25, 0.15, 0.5, 0.1))]
-    drawn_fatty = bool(choice.uniform() < 0.125)
-    drawn_lesions, drawn_noise = int(choice.integers(0, 7)), float(5 * 6 ** choice.uniform())
-    drawn_code = axis_codes()[choice.integers(48)]
-    code = orientation or drawn_code
-    phase = phase or drawn_phase
+    _check(shape, spacing, coverage, orientation, lesion_mm)
+    chosen = _choose(seed, spacing=spacing, code=orientation, phase=phase, fatty=fatty, lesions=lesions, noise=noise)
     anatomy = Anatomy.draw(np.random.default_rng([seed, 1]), ascites=ascites)
-    affine, size = _sampling(anatomy, shape, spacing, coverage, arms, oblique_degrees, np.random.default_rng([seed, 2]))
-    grid = _working_grid(affine, size)
-    rng = np.random.default_rng([seed, 3])
-    tissue = draw_tissue(rng, phase, drawn_fatty if fatty is None else fatty)
-    count = drawn_lesions if lesions is None else lesions
-    plan = plan_patient(anatomy, tissue, seed, lesions=count, lesion_mm=lesion_mm, mass=mass)
-    canvas = empty_canvas(grid, plan.anatomy, tissue, seed)
-    labels = paint_patient(canvas, plan, seed, mass=mass, arms=arms)
-    hu, labelmap = _sample(canvas, labels, affine, size)
-    scanner = np.random.default_rng([seed, 4])
-    straight = Grid(*(even_axis(o, s, n) for o, s, n in zip(affine[:3, 3], spacing, size, strict=True)))
-    expose(
-        hu,
-        straight,
-        scanner,
-        noise=drawn_noise if noise is None else noise,
-        streaks=arms if streaks is None else streaks,
-    )
-    stored, final = orient(store(hu, straight, scanner), affine, code)
-    turned, _ = orient(labelmap, affine, code)
-    return Phantom(Volume(stored, final, f"phantom {seed}", "CT"), turned.astype(np.uint8), seed, phase)
+    place = np.random.default_rng([seed, 2])
+    affine, size = _sampling(anatomy, shape, chosen.spacing, coverage, arms, oblique_degrees, place)
+    tissue = draw_tissue(np.random.default_rng([seed, 3]), chosen.phase, chosen.fatty)
+    plan = plan_patient(anatomy, tissue, seed, lesions=chosen.lesions, lesion_mm=lesion_mm, mass=mass)
+    canvas = empty_canvas(_working_grid(affine, size), plan.anatomy, tissue, seed)
+    hu, truth = _sample(canvas, paint_patient(canvas, plan, seed, mass=mass, arms=arms), affine, size)
+    stored = _scan(hu, affine, seed, chosen, streaks=arms if streaks is None else streaks)
+    volume = Volume(*orient(stored, affine, chosen.code), f"phantom {seed}", "CT")
+    return Phantom(volume=volume, labelmap=orient(truth, affine, chosen.code)[0], seed=seed, phase=chosen.phase)
 
 
 def _check(
@@ -126,6 +101,7 @@ def _check(
     spacing: tuple[float, float, float] | None,
     coverage: str,
     orientation: str | None,
+    lesion_mm: tuple[float, float],
 ) -> None:
     """Refuse what makes no sense before any work is done."""
     if orientation is not None and orientation not in axis_codes():
@@ -136,6 +112,35 @@ def _check(
         raise ValueError(f"shape is {shape}; three positive numbers are needed.")
     if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
         raise ValueError(f"spacing is {spacing}; three positive numbers of mm are needed.")
+    if not 0 < lesion_mm[0] <= lesion_mm[1]:
+        raise ValueError(f"lesion_mm is {lesion_mm}; two positive diameters are needed, the smaller one first.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choices:
+    """What is drawn where it is not given; see `make_phantom`."""
+
+    spacing: tuple[float, float, float]
+    phase: Phase
+    fatty: bool
+    lesions: int
+    noise: float
+    code: str
+
+
+def _choose(seed: int, **given: Any) -> _Choices:
+    """Draw everything, also what is given, so that what is not given stays the same; None is not given."""
+    rng = np.random.default_rng([seed, 0])
+    in_plane = float(rng.uniform(2.0, 2.5))
+    drawn = _Choices(
+        spacing=(in_plane, in_plane, 3.0),
+        phase=PHASES[rng.choice(4, p=(0.25, 0.15, 0.5, 0.1))],
+        fatty=bool(rng.uniform() < 0.125),
+        lesions=int(rng.integers(0, 7)),
+        noise=float(5 * 6 ** rng.uniform()),
+        code=axis_codes()[rng.integers(48)],
+    )
+    return replace(drawn, **{name: value for name, value in given.items() if value is not None})
 
 
 def _sampling(
@@ -183,10 +188,18 @@ def _sample(
     canvas: Canvas, labels: Array, affine: npt.NDArray[np.float64], size: tuple[int, int, int]
 ) -> tuple[Array, npt.NDArray[np.uint8]]:
     """HU and label map at the voxels of the scan."""
-    home = np.diag([*canvas.grid.spacing, 1.0])
-    home[:3, 3] = canvas.grid.x[0], canvas.grid.y[0], canvas.grid.z[0]
     hu = canvas.hu
-    if hu.shape != size or not np.allclose(home, affine, atol=1e-3):
+    if hu.shape != size or not np.allclose(canvas.grid.affine, affine, atol=1e-3):
         hu = resample(hu, canvas.grid, affine, size, -1000.0)
         labels = resample(labels, canvas.grid, affine, size, 0.0)
     return hu, ((labels >= 0.5).astype(np.uint8) + (labels >= 1.5)).astype(np.uint8)
+
+
+def _scan(
+    hu: Array, affine: npt.NDArray[np.float64], seed: int, chosen: _Choices, *, streaks: bool
+) -> npt.NDArray[np.int16]:
+    """What the scanner makes of the patient's HU, which are changed."""
+    rng = np.random.default_rng([seed, 4])
+    straight = Grid(*(even_axis(o, s, n) for o, s, n in zip(affine[:3, 3], chosen.spacing, hu.shape, strict=True)))
+    expose(hu, straight, rng, noise=chosen.noise, streaks=streaks)
+    return store(hu, straight, rng)

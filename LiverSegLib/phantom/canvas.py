@@ -10,7 +10,7 @@ from LiverSegLib.phantom.anatomy import Anatomy, Tissue
 from LiverSegLib.phantom.space import EVERYWHERE, Array, Box, Field, Grid, Noise, smooth_max
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Canvas:
     """A phantom in the making.
 

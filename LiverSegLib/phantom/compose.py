@@ -79,7 +79,8 @@ def plan_patient(
 def empty_canvas(grid: Grid, anatomy: Anatomy, tissue: Tissue, seed: int) -> Canvas:
     """An empty canvas: air, and no room taken."""
     air, free = np.full(grid.shape, -1000, np.float32), np.full(grid.shape, -999, np.float32)
-    return Canvas(grid, anatomy, tissue, air, free, free.copy(), Noise(stream(seed, "grain"), 4.5))
+    grain = Noise(stream(seed, "grain"), 4.5)
+    return Canvas(grid=grid, anatomy=anatomy, tissue=tissue, hu=air, free=free, shell=free.copy(), grain=grain)
 
 
 def _paint_fluid(canvas: Canvas, cavity: Array, below: Array) -> None:

@@ -9,7 +9,7 @@ from LiverSegLib.phantom.canvas import Canvas
 from LiverSegLib.phantom.space import Array, is_empty, tube, tube_box
 
 Points = list[npt.NDArray[np.float64]]
-# Odds of gas over fluid, fluid, oral contrast, faeces.
+# Odds of gas over fluid, fluid, oral contrast, feces.
 _COLON = (0.2, 0.05, 0.1, 0.65)
 
 
@@ -34,7 +34,7 @@ def paint_stomach(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def paint_colon(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Ascending, transverse and descending colon with gas and faeces."""
+    """Ascending, transverse and descending colon with gas and feces."""
     sag, flexure = float(rng.uniform(-215, -160)), float(rng.uniform(-100, -55))
     right = ((88, 10, -300), (98, 0, -250), (100, 0, -215), (80, 40, -172))
     across = ((40, 62, sag + 5), (-20, 68, sag), (-70, 58, sag + 25), (-88, 42, flexure))
@@ -91,7 +91,7 @@ def _gut(
     kinds: tuple[float, float, float, float],
     occupy: bool = True,
 ) -> None:
-    """A piece of gut with one content: gas over fluid, fluid, oral contrast, or faeces (odds in `kinds`)."""
+    """A piece of gut with one content: gas over fluid, fluid, oral contrast, or feces (odds in `kinds`)."""
     kind = int(rng.choice(4, p=np.array(kinds) / sum(kinds)))
     level, fluid = float(rng.uniform(-0.3, 0.6)), float(rng.uniform(5, 35))
     bright = float(rng.uniform(150, 450))

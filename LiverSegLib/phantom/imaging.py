@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from LiverSegLib.phantom.space import Array, Grid
 
+Number = TypeVar("Number", bound=np.generic)
 _PAIRS = (("R", "L"), ("A", "P"), ("S", "I"))
 
 
@@ -57,15 +59,9 @@ def store(hu: Array, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int
 
 
 def orient(
-    array: npt.NDArray[np.generic], affine: npt.NDArray[np.float64], code: str
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
-    """Permute and flip a RAS array [x, y, z] so that its axes run as `code` says, the world staying put.
-
-    Raises:
-        ValueError: `code` is none of the 48 axis codes.
-    """
-    if code not in axis_codes():
-        raise ValueError(f"orientation is {code!r}; use three letters such as 'LPS' or 'RAS'.")
+    array: npt.NDArray[Number], affine: npt.NDArray[np.float64], code: str
+) -> tuple[npt.NDArray[Number], npt.NDArray[np.float64]]:
+    """Permute and flip a RAS array [x, y, z] so that its axes run as one of `axis_codes`, the world staying put."""
     order = [next(i for i, pair in enumerate(_PAIRS) if letter in pair) for letter in code]
     turned = affine.copy()
     turned[:3, :3] = affine[:3, order]
@@ -82,9 +78,7 @@ def resample(
     array: Array, grid: Grid, affine: npt.NDArray[np.float64], shape: tuple[int, int, int], fill: float
 ) -> Array:
     """Linear interpolation of a grid's values at the voxels of another affine and shape."""
-    home = np.diag([*grid.spacing, 1.0])
-    home[:3, 3] = grid.x[0], grid.y[0], grid.z[0]
-    step = np.linalg.inv(home) @ affine
+    step = np.linalg.inv(grid.affine) @ affine
     matrix = step[:3, :3]
     if np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
         matrix = np.diag(matrix)

@@ -15,21 +15,21 @@ def paint_lesions(canvas: Canvas, liver: Array, plan: LiverPlan, rng: np.random.
     Args:
         canvas: painted in place.
         liver: distance (mm) to the liver, on all of the grid; lesions do not leave it.
-        plan: centres and radii.
+        plan: centers and radii.
         rng: source of randomness.
 
     Returns:
         Distance (mm) to the nearest lesion, on all of the grid.
     """
     everything = np.full(canvas.grid.shape, 99, np.float32)
-    for centre, radius in zip(plan.lesion_centres, plan.lesion_radii, strict=True):
+    for center, radius in zip(plan.lesion_centers, plan.lesion_radii, strict=True):
         kind = int(rng.choice(5, p=(0.45, 0.12, 0.15, 0.2, 0.08)))
         radii, rotation = radius * rng.uniform(0.75, 1.2, 3), turn(rng, 180)
         rough, tone = Noise(rng, max(6.0, radius * 0.8)), rng.uniform(0, 1, 2)
-        box = canvas.grid.box(centre - radius * 1.7 - 4, centre + radius * 1.7 + 4)
+        box = canvas.grid.box(center - radius * 1.7 - 4, center + radius * 1.7 + 4)
         if is_empty(box):
             continue
-        shape = ellipsoid(canvas.grid, box, centre, radii, rotation) + 0.14 * radius * rough(canvas.grid, box)
+        shape = ellipsoid(canvas.grid, box, center, radii, rotation) + 0.14 * radius * rough(canvas.grid, box)
         shape = np.maximum(shape, liver[box] + 0.5).astype(np.float32)
         _paint_lesion(canvas, shape, box, float(radius), kind, float(tone[0]), float(tone[1]))
         np.minimum(everything[box], shape, out=everything[box])
@@ -57,14 +57,14 @@ def _paint_lesion(canvas: Canvas, shape: Array, box: Box, radius: float, kind: i
 def paint_mass(canvas: Canvas, rng: np.random.Generator) -> None:
     """A solid, cystic or necrotic mass of 60-140 mm; the liver, painted after it, gives way."""
     spots = (canvas.anatomy.at(75, 45, -165), canvas.anatomy.at(-30, 55, -95), canvas.anatomy.at(65, -45, -125))
-    centre = spots[rng.integers(len(spots))] + rng.uniform(-8, 8, 3)
+    center = spots[rng.integers(len(spots))] + rng.uniform(-8, 8, 3)
     radius, kind = float(rng.uniform(34, 64)), int(rng.integers(3))
     radii, rotation = radius * rng.uniform(0.9, 1.1, 3), turn(rng, 180)
     rough, tone = Noise(rng, 0.6 * radius), rng.uniform(0, 1, 3)
-    box = canvas.grid.box(centre - radius * 1.6, centre + radius * 1.6)
+    box = canvas.grid.box(center - radius * 1.6, center + radius * 1.6)
     if is_empty(box):
         return
-    shape = ellipsoid(canvas.grid, box, centre, radii, rotation) + 0.07 * radius * rough(canvas.grid, box)
+    shape = ellipsoid(canvas.grid, box, center, radii, rotation) + 0.07 * radius * rough(canvas.grid, box)
     shape = canvas.fit(shape, box, 1.0)
     tissue, bumps = canvas.tissue, canvas.anatomy.bumps(canvas.grid, box)
     if kind == 0:

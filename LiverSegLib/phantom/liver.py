@@ -15,20 +15,20 @@ from LiverSegLib.phantom.space import Array, Box, Grid, smooth_max
 Points = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LiverPlan:
     """What is decided on a coarse grid once, so that it is the same however the patient is scanned.
 
     Args:
         anatomy: the patient with the liver's final stretch.
         vessel_ends: [2, n, 3] RAS mm, where portal and hepatic veins end.
-        lesion_centres: [m, 3] RAS mm.
+        lesion_centers: [m, 3] RAS mm.
         lesion_radii: [m] mm.
     """
 
     anatomy: Anatomy
     vessel_ends: Points
-    lesion_centres: Points
+    lesion_centers: Points
     lesion_radii: npt.NDArray[np.float64]
 
 
@@ -58,7 +58,8 @@ def _fissure(grid: Grid, anatomy: Anatomy, bumps: Array) -> Array:
     sx, sy, sz = anatomy.scale
     below = np.clip(-(z / sz + 85 * anatomy.stretch) / 40, 0, 1)
     wedge = np.abs(x - 4 * sx - 0.15 * y + 5 * bumps) - 4.5 * below
-    return np.maximum(wedge, np.maximum(z + 85 * anatomy.stretch * sz, 38 * sy - y + 4 * bumps)).astype(np.float32)
+    floor = np.maximum(z + 85 * anatomy.stretch * sz, 38 * sy - y + 4 * bumps)
+    return np.asarray(np.maximum(wedge, floor), np.float32)
 
 
 def _largest(distance: Array) -> Array:
@@ -93,13 +94,10 @@ def plan_liver(canvas: Canvas, rng: np.random.Generator, lesions: int, lesion_mm
     smallest, largest = (float(np.log(mm / 2)) for mm in lesion_mm)
     radii = np.exp(rng.uniform(smallest, largest, lesions))
     deepest = -float(distance.min())
-    centres = [_spot(distance, min(r, 0.8 * deepest) * rng.uniform(0.5, 1), canvas, box, rng) for r in radii]
+    centers = [_spots(distance, min(r, 0.8 * deepest) * rng.uniform(0.5, 1), canvas, box, rng, 1) for r in radii]
     ends = np.stack([_spots(distance, 6.0, canvas, box, rng, 80) for _ in range(2)])
-    return LiverPlan(canvas.anatomy, ends, np.array(centres).reshape(-1, 3), radii)
-
-
-def _spot(distance: Array, depth: float, canvas: Canvas, box: Box, rng: np.random.Generator) -> Points:
-    return _spots(distance, depth, canvas, box, rng, 1)[0]
+    spots = np.array(centers).reshape(-1, 3)
+    return LiverPlan(anatomy=canvas.anatomy, vessel_ends=ends, lesion_centers=spots, lesion_radii=radii)
 
 
 def _spots(distance: Array, depth: float, canvas: Canvas, box: Box, rng: np.random.Generator, count: int) -> Points:

@@ -47,16 +47,16 @@ def paint_kidneys(canvas: Canvas, rng: np.random.Generator) -> None:
     grid, tissue = canvas.grid, canvas.tissue
     halo = rng.uniform(2, 9)
     for side, height in ((1.0, -150.0), (-1.0, -132.0)):
-        centre = canvas.anatomy.at(side * 64, -44, height) + rng.normal(0, 4, 3)
+        center = canvas.anatomy.at(side * 64, -44, height) + rng.normal(0, 4, 3)
         radii = np.array([26, 29, 54]) * rng.uniform(0.9, 1.1)
         tilt = np.deg2rad(14) * side
         rotation = np.array([[np.cos(tilt), 0, -np.sin(tilt)], [0, 1, 0], [np.sin(tilt), 0, np.cos(tilt)]])
-        box = grid.box(centre - 75, centre + 75)
+        box = grid.box(center - 75, center + 75)
         rotation, wedges = rotation @ turn(rng, 10), Noise(rng, 9.0)
         if is_empty(box):
             continue
-        kidney = ellipsoid(grid, box, centre, radii, rotation)
-        hilum = ellipsoid(grid, box, moved(centre, -side * 20, 11, 0), (15, 12, 20), np.eye(3))
+        kidney = ellipsoid(grid, box, center, radii, rotation)
+        hilum = ellipsoid(grid, box, moved(center, -side * 20, 11, 0), (15, 12, 20), np.eye(3))
         kidney = canvas.fit(smooth_max(kidney, -hilum, 8) + 1.2 * canvas.anatomy.bumps(grid, box), box, 3.0)
         grain = canvas.grain(grid, box)
         canvas.paint(kidney, tissue.cortex, box)
@@ -91,14 +91,14 @@ def paint_gallbladder(canvas: Canvas, rng: np.random.Generator) -> None:
 def paint_spleen(canvas: Canvas, rng: np.random.Generator) -> None:
     """Spleen behind and left, under its half of the diaphragm."""
     grid = canvas.grid
-    centre = canvas.anatomy.at(-98, -46, canvas.anatomy.left_dome - 62) + rng.normal(0, 5, 3)
+    center = canvas.anatomy.at(-98, -46, canvas.anatomy.left_dome - 62) + rng.normal(0, 5, 3)
     radii = np.array([34, 54, 54]) * rng.uniform(0.85, 1.2)
-    box = grid.box(centre - 95, centre + 95)
+    box = grid.box(center - 95, center + 95)
     if is_empty(box):
         return
     turned = np.deg2rad(-28)
     rotation = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
-    distance = ellipsoid(grid, box, centre, radii, rotation @ turn(rng, 10))
+    distance = ellipsoid(grid, box, center, radii, rotation @ turn(rng, 10))
     distance = distance + 3 * canvas.anatomy.bumps(grid, box)
     distance = canvas.fit(np.maximum(distance, canvas.shell[box] + canvas.ascites(box)), box, 1.5, 8.0)
     mottle = 18 if canvas.tissue.aorta > 220 else 3

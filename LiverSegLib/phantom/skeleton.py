@@ -18,7 +18,7 @@ def spine_distance(canvas: Canvas) -> Array:
     sx = np.float32(canvas.anatomy.scale[0])
     wide = 19 + np.clip(-z - 60, 0, 160) * 0.045
     across = np.sqrt((x / (wide * sx)) ** 2 + ((y - canvas.anatomy.spine_at(z)) / (wide * 0.78 * sx)) ** 2)
-    return np.maximum((across - 1) * 15 * sx, -262 * canvas.anatomy.scale[2] - z).astype(np.float32)
+    return np.asarray(np.maximum((across - 1) * 15 * sx, -262 * canvas.anatomy.scale[2] - z), np.float32)
 
 
 def paint_spine(canvas: Canvas, bodies: Array, rng: np.random.Generator) -> None:

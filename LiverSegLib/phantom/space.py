@@ -1,6 +1,6 @@
-"""The drawing board: a grid in patient millimetres, smooth noise, soft edges and distance functions.
+"""The drawing board: a grid in patient millimeters, smooth noise, soft edges and distance functions.
 
-All coordinates are RAS millimetres (x to the right, y to the front, z to the head). A distance is negative
+All coordinates are RAS millimeters (x to the right, y to the front, z to the head). A distance is negative
 inside a body and positive outside of it, so bodies are cut and joined with `smooth_max` and `np.minimum`.
 """
 
@@ -24,7 +24,7 @@ EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel centres of an axis-aligned RAS grid.
+    """Voxel centers of an axis-aligned RAS grid.
 
     Args:
         x, y, z: rising, equidistant coordinates in mm, one per plane.
@@ -46,6 +46,13 @@ class Grid:
         return steps[0], steps[1], steps[2]
 
     @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """4x4, voxel index -> RAS mm."""
+        matrix = np.diag([*self.spacing, 1.0])
+        matrix[:3, 3] = self.x[0], self.y[0], self.z[0]
+        return matrix
+
+    @property
     def edge(self) -> float:
         """Width in mm over which a surface fades: about one voxel."""
         return float(np.mean(self.spacing))
@@ -64,7 +71,8 @@ class Grid:
 
     def cover(self, distance: Field) -> Array:
         """Share of each voxel inside of the body (0 to 1): the partial volume at its surface."""
-        return np.clip(0.5 - distance.astype(np.float32, copy=False) / np.float32(self.edge), 0, 1)
+        share: Array = np.clip(0.5 - distance.astype(np.float32, copy=False) / np.float32(self.edge), 0, 1)
+        return share
 
 
 class Noise:
@@ -115,13 +123,14 @@ def even_axis(first: float, step: float, count: int) -> Array:
 def smooth_max(a: Array, b: Array, rounding: float) -> Array:
     """max(a, b) with the crease rounded over `rounding` mm: the intersection of two bodies."""
     overlap = np.clip(1 - np.abs(a - b) / np.float32(rounding), 0, None)
-    return np.maximum(a, b) + np.float32(rounding / 4) * overlap**2
+    joined: Array = np.maximum(a, b) + np.float32(rounding / 4) * overlap**2
+    return joined
 
 
-def ellipsoid(grid: Grid, box: Box, centre: Point, radii: Point, rotation: npt.NDArray[np.floating]) -> Array:
+def ellipsoid(grid: Grid, box: Box, center: Point, radii: Point, rotation: npt.NDArray[np.floating]) -> Array:
     """Approximate distance to an ellipsoid whose axes are the columns of `rotation` (3x3)."""
     x, y, z = grid.coordinates(box)
-    offset = (x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2]))
+    offset = (x - np.float32(center[0]), y - np.float32(center[1]), z - np.float32(center[2]))
     total: Array = np.zeros((1, 1, 1), np.float32)
     for axis, radius in enumerate(radii):
         across = sum(offset[i] * np.float32(rotation[i, axis] / radius) for i in range(3))
@@ -155,7 +164,8 @@ def tube_box(grid: Grid, points: Point | Sequence[Point], margin: float) -> Box:
 
 def moved(point: Point, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
     """The point x, y, z mm further on."""
-    return np.asarray(point, np.float64) + np.array([x, y, z])
+    place: npt.NDArray[np.float64] = np.asarray(point, np.float64) + np.array([x, y, z])
+    return place
 
 
 def is_empty(box: Box) -> bool:
@@ -169,4 +179,5 @@ def turn(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float64]:
     axis /= np.linalg.norm(axis)
     angle = np.deg2rad(rng.uniform(-degrees, degrees))
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    rotation: npt.NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return rotation

@@ -24,7 +24,7 @@ def paint_wall(canvas: Canvas, cavity: Array) -> Array:
     # The skin bridges the groove between the back muscles, with a shallow one of its own.
     outline = cavity - thick - behind * (20 * np.exp(-((x / 62) ** 4)) - 6 * np.exp(-((x / 10) ** 2)))
     fat = anatomy.fat * (1 + 0.12 * anatomy.bumps(canvas.grid)) * (0.75 + 0.35 * np.clip(front - back, 0, 1)) + 3
-    skin = outline - fat * (1 + 0.6 * lower)
+    skin: Array = outline - fat * (1 + 0.6 * lower)
     canvas.paint(skin, _SKIN)
     canvas.paint(skin + 2.2, tissue.fat + 6 * canvas.grain(canvas.grid))
     grain = canvas.grain(canvas.grid)

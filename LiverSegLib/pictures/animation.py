@@ -5,29 +5,25 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import atomic_file
-from LiverSegLib.pictures.blend import blend, grey_pixels
-from LiverSegLib.pictures.build import body_box, build_scene
+from LiverSegLib.pictures.build import build_scene
+from LiverSegLib.pictures.grey import blend, grey_pixels
 from LiverSegLib.pictures.scene import Scene
-from LiverSegLib.pictures.window import looks_like_hu
 from LiverSegLib.volume import Result, Volume
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_FRAMES, SIDE = 80, 384
 _PER_SECOND = 12
 _LINE, _FONT = 22, 14
 _MARGIN_MM = 8.0
 _COLORS = 96
-_ENDINGS = (".gif", ".mp4")
 
 
 def save_animation(path: Path, volume: Volume, result: Result, *, frames: int = MAX_FRAMES, side: int = SIDE) -> None:
@@ -44,22 +40,19 @@ def save_animation(path: Path, volume: Volume, result: Result, *, frames: int = 
         side: longest side of the picture in pixels, without the line of text below.
 
     Raises:
-        OutputError: the ending is another, Pillow or ffmpeg is missing, the file cannot be written, or the volume
-            has only one slice.
+        OutputError: the ending is another, ffmpeg is missing, the file cannot be written, or the volume has only
+            one slice.
     """
     path = Path(path)
     ending = path.suffix.lower()
-    if ending not in _ENDINGS:
+    if ending not in (".gif", ".mp4"):
         raise OutputError(f"{path} is not a film that can be written; end its name in .gif or .mp4.")
-    try:
-        from PIL import Image  # noqa: F401 (asked here once, so that the reason is told well)
-    except ModuleNotFoundError as error:
-        raise OutputError("Animations need Pillow; run pip install pillow.") from error
-    scene = build_scene(volume, result)
+    scene = build_scene(volume, result.labelmap, result.labels)
     if scene.image.shape[2] == 1:
         raise OutputError(f"{volume.name} has a single slice, which cannot be animated; save a picture instead.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = _pictures(scene, frames, side, hu=looks_like_hu(scene.image, volume.modality))
+    with suppress(OSError):  # the writing tells what is wrong with the folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = _pictures(scene, frames, side)
     if ending == ".gif":
         _write_gif(path, list(pictures), [overlay.color for overlay in scene.overlays])
     else:
@@ -72,11 +65,9 @@ def slices_shown(depth: int, frames: int) -> list[int]:
     return [round(float(k)) for k in np.linspace(depth - 1, 0, count)]
 
 
-def _pictures(scene: Scene, frames: int, side: int, *, hu: bool) -> Iterator[Image]:
+def _pictures(scene: Scene, frames: int, side: int) -> Iterator[Image.Image]:
     """The frames, one after the other, so that a long film needs little memory."""
-    from PIL import Image
-
-    box = _field_of_view(scene, hu=hu)
+    box = _field_of_view(scene)
     widths = [(b.stop - b.start) * s for b, s in zip(box, scene.spacing[:2], strict=True)]
     # Even numbers, which video encoders want.
     columns, rows = (max(2, round(side * width / max(widths) / 2) * 2) for width in widths)
@@ -87,23 +78,20 @@ def _pictures(scene: Scene, frames: int, side: int, *, hu: bool) -> Iterator[Ima
         yield _with_text(Image.fromarray(blend(np.asarray(grey), np.asarray(large), scene.overlays)), scene, k)
 
 
-def _field_of_view(scene: Scene, *, hu: bool) -> tuple[slice, slice]:
-    """The body with a margin where air tells it from its surroundings, joined with the segments; else all."""
+def _field_of_view(scene: Scene) -> tuple[slice, slice]:
+    """The body with a margin, joined with the segments."""
     sides = []
-    body = body_box(scene.image) if hu else tuple(slice(0, n) for n in scene.image.shape)
     for axis in (0, 1):
         margin = round(_MARGIN_MM / scene.spacing[axis])
-        inner = [body[axis], *([scene.box[axis]] if scene.overlays else [])]
+        inner = [scene.body[axis], *([scene.box[axis]] if scene.overlays else [])]
         start = max(0, min(s.start for s in inner) - margin)
         stop = min(scene.image.shape[axis], max(s.stop for s in inner) + margin)
         sides.append(slice(start, stop))
     return sides[0], sides[1]
 
 
-def _with_text(picture: Image, scene: Scene, k: int) -> Image:
+def _with_text(picture: Image.Image, scene: Scene, k: int) -> Image.Image:
     """The picture with orientation letters and a line below: legend on the left, slice number on the right."""
-    from PIL import Image, ImageDraw, ImageFont
-
     width, height = picture.size
     canvas = Image.new("RGB", (width, height + _LINE))
     canvas.paste(picture)
@@ -126,30 +114,18 @@ def _with_text(picture: Image, scene: Scene, k: int) -> Image:
     return canvas
 
 
-def _write_gif(path: Path, pictures: list[Image], colors: list[tuple[int, int, int]]) -> None:
+def _write_gif(path: Path, pictures: list[Image.Image], colors: list[tuple[int, int, int]]) -> None:
     """All frames in one palette: a palette each would flicker and make the file larger."""
-    from PIL import Image
-
     # No dithering: its noise doubles the file.
     palette = _palette(pictures, colors)
     first, *rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     with atomic_file(path) as file:
-        first.save(
-            file,
-            "GIF",
-            save_all=True,
-            append_images=rest,
-            duration=1000 // _PER_SECOND,
-            loop=0,
-            optimize=False,
-            comment=b"Not for clinical use",
-        )
+        style: dict[str, Any] = {"duration": 1000 // _PER_SECOND, "loop": 0, "comment": b"Not for clinical use"}
+        first.save(file, "GIF", save_all=True, append_images=rest, optimize=False, **style)
 
 
-def _palette(pictures: list[Image], colors: list[tuple[int, int, int]]) -> Image:
+def _palette(pictures: list[Image.Image], colors: list[tuple[int, int, int]]) -> Image.Image:
     """A picture with the palette of some frames and `colors` as they are: thin outlines would else be lost."""
-    from PIL import Image
-
     some = pictures[:: max(1, len(pictures) // 8)]
     sheet = Image.new("RGB", (some[0].width, sum(picture.height for picture in some)))
     for number, picture in enumerate(some):
@@ -160,44 +136,19 @@ def _palette(pictures: list[Image], colors: list[tuple[int, int, int]]) -> Image
     return palette
 
 
-def _write_mp4(path: Path, pictures: Iterator[Image]) -> None:
+def _write_mp4(path: Path, pictures: Iterator[Image.Image]) -> None:
     """Feed the frames to ffmpeg, which must be installed."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise OutputError(f"{path} needs ffmpeg, which is not installed; write a .gif instead.")
-    frames = [np.asarray(picture) for picture in pictures]
-    part = path.with_name(f".{path.stem}.part.mp4")
-    rows, columns, _ = frames[0].shape
-    command = [
-        program,
-        "-y",
-        "-v",
-        "error",
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{columns}x{rows}",
-        "-r",
-        str(_PER_SECOND),
-        "-i",
-        "-",
-        "-pix_fmt",
-        "yuv420p",
-        str(part.absolute()),
-    ]
-    try:
-        done = subprocess.run(command, input=_bytes_of(frames), capture_output=True, check=False)
+    frames = list(pictures)
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*frames[0].size), "-r", str(_PER_SECOND)]
+    wanted = ["-pix_fmt", "yuv420p", "-f", "mp4"]
+    with atomic_file(path) as file:
+        part = str(Path(file.name).absolute())
+        command = [program, "-y", "-v", "error", *given, "-i", "-", *wanted, part]
+        pixels = b"".join(picture.tobytes() for picture in frames)
+        done = subprocess.run(command, input=pixels, capture_output=True, check=False)
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise OutputError(f"ffmpeg could not write {path} ({said[-1] if said else 'no message'}); write a .gif.")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _bytes_of(frames: list[npt.NDArray[np.uint8]]) -> bytes:
-    return b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)

@@ -1,4 +1,4 @@
-"""From a volume and its result to a `Scene`: axes, grey window, segments, slices, field of view.
+"""From a volume and its label map to a `Scene`: axes, grey window, segments, slices, field of view.
 
 Everything is reoriented to the closest RAS axes first (transposed and flipped views, no resampling), so that
 an oblique or flipped volume is drawn along its own voxel axes, under the nearest anatomical directions.
@@ -6,6 +6,7 @@ an oblique or flipped volume is drawn along its own voxel axes, under the neares
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +16,9 @@ from nibabel import orientations
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.pictures.colors import picture_colors
+from LiverSegLib.pictures.grey import display_window, looks_like_hu
 from LiverSegLib.pictures.scene import Box, Overlay, Plane, Scene
-from LiverSegLib.pictures.window import display_window, looks_like_hu
-from LiverSegLib.volume import Result, Volume
+from LiverSegLib.volume import Label, Volume
 
 # Name, axis across the plane, axis to the right (reversed), axis upwards.
 _VIEWS = (("Axial", 2, 0, 1), ("Coronal", 1, 0, 2), ("Sagittal", 0, 1, 2))
@@ -25,32 +26,38 @@ _BODY_HU = -300.0
 _PLACED = ("CT", "MR")
 
 
-def build_scene(volume: Volume, result: Result) -> Scene:
+def build_scene(volume: Volume, labelmap: npt.NDArray[np.uint8], labels: Sequence[Label]) -> Scene:
     """Reorient, choose the grey window, the slices and the field of view.
 
+    Args:
+        volume: the image, [i, j, k].
+        labelmap: its segments, on the same grid.
+        labels: what the values of the label map mean.
+
     Raises:
-        OutputError: the result's label map has another shape than the image.
+        OutputError: the label map has another shape than the image.
     """
-    if result.labelmap.shape != volume.array.shape:
+    if labelmap.shape != volume.array.shape:
         raise OutputError(
-            f"The result does not belong to {volume.name}: its label map is {result.labelmap.shape}, "
+            f"The result does not belong to {volume.name}: its label map is {labelmap.shape}, "
             f"the image {volume.array.shape}; draw it on the image that was segmented."
         )
     orientation = orientations.io_orientation(volume.affine)
     back = orientations.inv_ornt_aff(orientation, volume.array.shape)
     image = orientations.apply_orientation(volume.array, orientation)
-    labelmap = orientations.apply_orientation(result.labelmap, orientation)
+    turned = orientations.apply_orientation(labelmap, orientation)
     scene = Scene(
         image=image,
-        labelmap=labelmap,
+        labelmap=turned,
         affine=volume.affine @ back,
         window=display_window(image, volume.modality),
-        overlays=_overlays(result),
-        box=_bounding_box(labelmap != 0),
+        overlays=_overlays(labelmap, labels),
+        box=_bounding_box(turned != 0),
+        body=_body_box(image, hu=looks_like_hu(image, volume.modality)),
     )
     if 1 in image.shape:
         return replace(scene, planes=(_only_plane(scene),), placed=volume.modality in _PLACED)
-    return replace(scene, planes=_planes(scene, hu=looks_like_hu(image, volume.modality)))
+    return replace(scene, planes=_planes(scene))
 
 
 def _only_plane(scene: Scene) -> Plane:
@@ -59,38 +66,38 @@ def _only_plane(scene: Scene) -> Plane:
     name, axis, across, up = next(view for view in _VIEWS if shape[view[1]] == 1)
     width, height = shape[across] * spacing[across], shape[up] * spacing[up]
     i, j, k = ((n - 1) / 2 for n in shape)
-    return Plane(name, axis, across, up, (i, j, k), width, height / width)
+    return Plane(name=name, axis=axis, across=across, up=up, center=(i, j, k), extent_mm=width, aspect=height / width)
 
 
-def _overlays(result: Result) -> tuple[Overlay, ...]:
+def _overlays(labelmap: npt.NDArray[np.uint8], labels: Sequence[Label]) -> tuple[Overlay, ...]:
     """Segments that have voxels; the liver comes first and includes the lesions, as it does when measured."""
     present = np.zeros(256, dtype=bool)
     # np.unique sorts and bincount widens to 64 bits; a table write does neither.
-    present[result.labelmap] = True
+    present[labelmap] = True
     overlays = []
-    colors = picture_colors(result.labels)
-    for label in sorted(result.labels, key=lambda label: label.name != "liver"):
-        inside = [o.value for o in result.labels if label.name == "liver" and o.name == "tumor"]
+    colors = picture_colors(labels)
+    for label in sorted(labels, key=lambda label: label.name != "liver"):
+        inside = [o.value for o in labels if label.name == "liver" and o.name == "tumor"]
         values = tuple(value for value in (label.value, *inside) if present[value])
         if values:
             overlays.append(Overlay(label.name, colors[label.name], values))
     return tuple(overlays)
 
 
-def _planes(scene: Scene, *, hu: bool) -> tuple[Plane, ...]:
-    """The three planes at one scale, centred on the body across and on the liver upwards."""
-    shape, spacing, box = scene.image.shape, scene.spacing, scene.box
-    body = body_box(scene.image) if hu else tuple(slice(0, n) for n in shape)
+def _planes(scene: Scene) -> tuple[Plane, ...]:
+    """The three planes at one scale, centered on the body across and on the liver upwards."""
+    shape, spacing, box, body = scene.image.shape, scene.spacing, scene.box, scene.body
     sides = [(body[a].stop - body[a].start) * spacing[a] for a in (0, 1)]
     extent = 1.04 * max(*sides, (box[2].stop - box[2].start) * spacing[2])
     middle = [(body[a].start + body[a].stop - 1) / 2 for a in (0, 1)]
-    middle.append(_window_center(shape[2], (box[2].start + box[2].stop - 1) / 2, extent / spacing[2]))
+    # What is in view stays within the volume where it can.
+    half = (min(extent / spacing[2], shape[2]) - 1) / 2
+    middle.append(np.clip((box[2].start + box[2].stop - 1) / 2, half, shape[2] - 1 - half))
     chosen = _largest_slices(scene)
     planes = []
     for name, axis, across, up in _VIEWS:
-        center = [float(c) for c in middle]
-        center[axis] = float(chosen[axis])
-        planes.append(Plane(name, axis, across, up, (center[0], center[1], center[2]), extent))
+        i, j, k = (float(chosen[a] if a == axis else middle[a]) for a in range(3))
+        planes.append(Plane(name=name, axis=axis, across=across, up=up, center=(i, j, k), extent_mm=extent))
     return tuple(planes)
 
 
@@ -109,15 +116,10 @@ def _largest_slices(scene: Scene) -> list[int]:
     return chosen
 
 
-def _window_center(length: int, wanted: float, window: float) -> float:
-    """Middle of a window of `window` voxels near `wanted` that stays within `length` voxels where it can."""
-    if window >= length:
-        return (length - 1) / 2
-    return float(np.clip(wanted, (window - 1) / 2, length - 1 - (window - 1) / 2))
-
-
-def body_box(image: npt.NDArray[Any]) -> Box:
-    """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel."""
+def _body_box(image: npt.NDArray[Any], *, hu: bool) -> Box:
+    """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel; else all of it."""
+    if not hu:
+        return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
     steps = tuple(4 if n >= 64 else 1 for n in image.shape)
     coarse = _bounding_box(image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU)
     i, j, k = (slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True))

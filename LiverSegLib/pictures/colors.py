@@ -1,6 +1,6 @@
-"""Colours of segments in pictures, where several lie side by side and must be told apart.
+"""Colors of segments in pictures, where several lie side by side and must be told apart.
 
-Anatomical colours, which segmentations keep, are hardly meant for that: liver, stomach and kidney share one brown.
+Anatomical colors, which segmentations keep, are hardly meant for that: liver, stomach and kidney share one brown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from LiverSegLib.volume import Label
 
 Color = tuple[int, int, int]
 FAR = 30.0
-"""Distance in CIELAB (1976) from which two colours are taken for different at a glance; 2.3 is just noticeable."""
+"""Distance in CIELAB (1976) from which two colors are taken for different at a glance; 2.3 is just noticeable."""
 _HUES = 36
 _SHADES = ((1.0, 1.0), (0.55, 1.0), (1.0, 0.72), (0.6, 0.75))
 # sRGB (D65) to XYZ, relative to white.
@@ -24,7 +24,7 @@ _XYZ = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.
 
 
 def picture_colors(labels: Iterable[Label]) -> dict[str, Color]:
-    """A colour, 0 to 255, for each label's name.
+    """A color, 0 to 255, for each label's name.
 
     The liver and its lesions have theirs in every picture. Any other label keeps its own where that is far from all
     before it, and otherwise gets the saturated one that is farthest from them: a model's labels always look the same.
@@ -44,22 +44,20 @@ def _farthest(taken: list[Color]) -> Color:
 
 @lru_cache
 def _candidates() -> list[Color]:
-    """Colours that stand out from grey, of all hues."""
+    """Colors that stand out from grey, of all hues."""
     mixed = [colorsys.hsv_to_rgb(hue / _HUES, *shade) for shade in _SHADES for hue in range(_HUES)]
     return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in mixed]
 
 
 def _distances(some: list[Color], others: list[Color]) -> npt.NDArray[np.float64]:
     """CIELAB distances, [some, others]."""
-    if not others:
-        return np.empty((len(some), 0))
     difference: npt.NDArray[np.float64] = np.linalg.norm(lab(some)[:, None] - lab(others)[None], axis=-1)
     return difference
 
 
 def lab(colors: list[Color]) -> npt.NDArray[np.float64]:
-    """sRGB, 0 to 255, as CIELAB, [colours, (L, a, b)]."""
-    rgb = np.array(colors, dtype=np.float64) / 255
+    """sRGB, 0 to 255, as CIELAB, [colors, (L, a, b)]."""
+    rgb = np.array(colors, dtype=np.float64).reshape(-1, 3) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     xyz = linear @ _XYZ.T
     x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29).T

@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.pictures import panels
-from LiverSegLib.pictures.colors import picture_colors
+from LiverSegLib.pictures.colors import Color, picture_colors
 from LiverSegLib.pictures.scene import Plane, Scene
-from LiverSegLib.pictures.slicer_process import TILE
 from LiverSegLib.pictures.surface import render_front
 from LiverSegLib.volume import Result
 
+Entry = tuple[str, Color | None]
 WARNING = "Not for clinical use"
+TILE = 680
+"""Side of a panel of the case picture in pixels."""
 _DPI = 100
 _GAP, _CAPTION = 8, 66
 _SLICE_SIDE, _CAPTION_WIDTH = 900, 560
 _BACKGROUND = "#101214"
 
 
-def case_figure(scene: Scene, name: str, result: Result, tiles: npt.NDArray[np.uint8] | None) -> Figure:
-    """Axial, coronal, sagittal and front view in a square, with a caption below.
-
-    Args:
-        scene: what to draw.
-        name: the case, for the caption.
-        result: numbers and model, for the caption.
-        tiles: the four panels drawn elsewhere, uint8 [4, rows, columns, 3]; None to draw them here.
-    """
-    figure, axes = panel_grid(rows=2, columns=2, side=TILE)
-    for number, plane in enumerate(scene.planes):
-        if tiles is None:
-            panels.draw_slice(axes[number], scene, plane)
-        else:
-            panels.draw_tile(axes[number], tiles[number], plane.extent_mm)
-        panels.annotate(axes[number], plane, panels.position_text(scene, plane))
-    _draw_surface(axes[3], scene, None if tiles is None else tiles[3], _nothing(result))
-    _caption(figure, name, result)
+def case_figure(scene: Scene, name: str, result: Result) -> Figure:
+    """Axial, coronal, sagittal and front view in a square; below it the case `name`, numbers and model of `result`."""
+    figure, (*slices, front) = panel_grid(rows=2, columns=2, side=TILE)
+    for axes, plane in zip(slices, scene.planes, strict=True):
+        panels.draw_slice(axes, scene, plane)
+        panels.annotate(axes, scene, plane)
+    if scene.overlays:
+        panels.draw_front(front, *render_front(scene, TILE))
+    else:
+        panels.notice(front, _nothing(result))
+    caption(figure, name, measured(result), result.model)
     return figure
 
 
@@ -57,13 +51,13 @@ def grid_figure(scene: Scene, planes: Sequence[Plane], name: str, result: Result
     figure, axes = panel_grid(rows=rows, columns=columns, side=max(380, 900 // columns))
     for place, plane in zip(axes, planes, strict=False):
         panels.draw_slice(place, scene, plane, line=1.1, fill=0.12)
-        position, _, number = panels.position_text(scene, plane).partition(", slice ")
+        position, number = panels.position_text(scene, plane)
         panels.title(place, position)
         panels.title(place, number, right=True)
     for place in axes[len(planes) :]:
         panels.empty_panel(place, 1.0)
     panels.draw_letters(axes[0], planes[0].letters)
-    _caption(figure, name, result)
+    caption(figure, name, measured(result), result.model)
     return figure
 
 
@@ -84,19 +78,8 @@ def slice_figure(scene: Scene, name: str, result: Result) -> Figure:
         panels.draw_letters(axes, plane.letters)
     if scene.in_mm:
         panels.draw_scale_bar(axes, plane)
-    _caption(figure, name, result, area=_area(scene))
+    caption(figure, name, _areas(scene, result), result.model)
     return figure
-
-
-def _area(scene: Scene) -> dict[str, str]:
-    """Each segment's area on a single slice: in cm2, or in percent of a picture that tells no pixel size."""
-    pixel_cm2 = float(np.prod([scene.spacing[a] for a in (scene.planes[0].across, scene.planes[0].up)])) / 100
-    texts = {}
-    for overlay in scene.overlays:
-        pixels = int(overlay.mask(scene.labelmap).sum())
-        share = 100 * pixels / scene.labelmap.size
-        texts[overlay.name] = f"{pixels * pixel_cm2:.1f} cm²" if scene.in_mm else f"{share:.1f} % of the picture"
-    return texts
 
 
 def save(figure: Figure, path: Path, *, opener: Opener = atomic_file) -> None:
@@ -105,11 +88,8 @@ def save(figure: Figure, path: Path, *, opener: Opener = atomic_file) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    try:
+    with suppress(OSError):  # the opener tells what is wrong with the folder
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     with opener(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": "LiverSeg", "Comment": WARNING})
 
@@ -130,63 +110,51 @@ def panel_grid(*, rows: int, columns: int, side: int, tall: int | None = None) -
     return figure, axes
 
 
-def _draw_surface(axes: Axes, scene: Scene, tile: npt.NDArray[np.uint8] | None, nothing: str) -> None:
-    """The front view, or the sentence `nothing` where there is nothing to see."""
-    panels.empty_panel(axes, 1.0)
-    if not scene.overlays:
-        panels.notice(axes, nothing)
-        return
-    if tile is None:
-        picture, extent = render_front(scene, TILE)
-        panels.draw_tile(axes, picture, extent)
-    else:
-        panels.draw_tile(axes, tile, 1.0)
-    panels.title(axes, "Surface from the front")
-    panels.draw_letters(axes, ("R", "L", "S", "I"))
+def caption(figure: Figure, name: str, entries: Sequence[Entry], note: str = "") -> None:
+    """Two lines below the panels: case and warning; then texts in the colors of their segments, and a note.
 
-
-def legend(figure: Figure, name: str, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
-    """A caption that tells the case and which colour (0 to 255) is which segment."""
+    Args:
+        figure: as `panel_grid` made it.
+        name: the case.
+        entries: text and color, 0 to 255, of each; None for what is about no segment.
+        note: what stands at the right of the second line.
+    """
     height, width = figure.get_figheight() * _DPI, figure.get_figwidth() * _DPI
-    common: dict[str, Any] = {"va": "center", "parse_math": False}
-    left = 2 * _GAP / width
-    first, second = (_CAPTION - 18) / height, 18 / height
-    figure.text(left, first, _shorten(name, int(width / 16)), color="white", size=13, weight="bold", **common)
-    figure.text(1 - left, first, WARNING, color="#ffb74d", size=12, weight="bold", ha="right", **common)
-    for text, color in entries:
-        drawn = figure.text(left, second, f"■ {text}", color=tuple(c / 255 for c in color), size=12, **common)
-        left = drawn.get_window_extent().x1 / width + 20 / width
-
-
-def _caption(figure: Figure, name: str, result: Result, area: dict[str, str] | None = None) -> None:
-    """Two lines: case and warning; volumes (or areas) in their segments' colours and model."""
-    height = figure.get_figheight() * _DPI
-    width = figure.get_figwidth() * _DPI
     first, second = (_CAPTION - 18) / height, 18 / height
     left, right = 2 * _GAP / width, 1 - 2 * _GAP / width
     common: dict[str, Any] = {"va": "center", "parse_math": False}
     room = int(width / 16)
     figure.text(left, first, _shorten(name, room), color="white", size=13, weight="bold", **common)
     figure.text(right, first, WARNING, color="#ffb74d", size=12, weight="bold", ha="right", **common)
-    figure.text(right, second, _shorten(result.model, room), color=panels.DIM, size=11, ha="right", **common)
-    colors = {name: tuple(c / 255 for c in color) for name, color in picture_colors(result.labels).items()}
-    numbers = _numbers(result) if area is None else [(f"{segment} {text}", segment) for segment, text in area.items()]
-    for text, segment in numbers or [(_nothing(result), "")]:
-        drawn = figure.text(left, second, text, color=colors.get(segment, panels.INK), size=12, **common)
+    figure.text(right, second, _shorten(note, room), color="#9a9a9a", size=11, ha="right", **common)
+    for text, color in entries:
+        ink = panels.INK if color is None else tuple(c / 255 for c in color)
+        drawn = figure.text(left, second, text, color=ink, size=12, **common)
         left = drawn.get_window_extent().x1 / width + 20 / width
 
 
-def _numbers(result: Result) -> list[tuple[str, str]]:
-    """What was measured as short texts, each with the segment that it is about."""
-    measured = result.measurements
-    texts = [(f"{s.name} {_ml(s.volume_ml)}", s.name) for s in measured.segments if s.voxels]
-    if measured.lesions:
-        count = len(measured.lesions)
-        longest = max(lesion.longest_diameter_mm for lesion in measured.lesions)
-        texts.append((f"{count} lesion{'s' * (count != 1)}, longest diameter {longest:.0f} mm", "tumor"))
-    if not result.labelmap.any():
-        texts.append((_nothing(result), ""))
-    return texts
+def measured(result: Result) -> list[Entry]:
+    """What was measured as short texts, each with the color of the segment that it is about."""
+    numbers, colors = result.measurements, picture_colors(result.labels)
+    entries: list[Entry] = [(f"{s.name} {_ml(s.volume_ml)}", colors.get(s.name)) for s in numbers.segments if s.voxels]
+    if numbers.lesions:
+        count = len(numbers.lesions)
+        longest = max(lesion.longest_diameter_mm for lesion in numbers.lesions)
+        text = f"{count} lesion{'s' * (count != 1)}, longest diameter {longest:.0f} mm"
+        entries.append((text, colors.get("tumor")))
+    return entries if entries and result.labelmap.any() else [*entries, (_nothing(result), None)]
+
+
+def _areas(scene: Scene, result: Result) -> list[Entry]:
+    """Each segment's area on a single slice: in cm2, or in percent of a picture that tells no pixel size."""
+    pixel_cm2 = float(np.prod([scene.spacing[a] for a in (scene.planes[0].across, scene.planes[0].up)])) / 100
+    entries: list[Entry] = []
+    for overlay in scene.overlays:
+        pixels = int(overlay.mask(scene.labelmap).sum())
+        share = 100 * pixels / scene.labelmap.size
+        size = f"{pixels * pixel_cm2:.1f} cm²" if scene.in_mm else f"{share:.1f} % of the picture"
+        entries.append((f"{overlay.name} {size}", overlay.color))
+    return entries or [(_nothing(result), None)]
 
 
 def _nothing(result: Result) -> str:

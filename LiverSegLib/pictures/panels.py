@@ -1,4 +1,4 @@
-"""Matplotlib drawing of single panels: a slice with its outlines, a rendered tile, letters and scale bar.
+"""Matplotlib drawing of single panels: a slice with its outlines, the surface from the front, letters and scale bar.
 
 Only the object interface is used: pyplot keeps global state that threads would share.
 """
@@ -16,7 +16,6 @@ from matplotlib.patheffects import withStroke
 from LiverSegLib.pictures.scene import AXIS_LETTERS, Plane, Scene
 
 INK = "#e8e8e8"
-DIM = "#9a9a9a"
 _HALO = [withStroke(linewidth=2.5, foreground="black")]
 _BAR_LENGTHS_MM = (100, 50, 20, 10, 5, 2, 1)
 
@@ -41,66 +40,55 @@ def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fil
     smooth = "bicubic" if min(grey.shape) > 1 else "nearest"
     axes.imshow(np.clip(grey, low, high), cmap="gray", vmin=low, vmax=high, interpolation=smooth, **kwargs)
     labels = plane.cut(scene.labelmap)
+    # Contours run half-way between voxel centers; a margin of one voxel closes them at the image's border.
+    left, right, bottom, top = edges
+    rows, columns = labels.shape
+    x = left + (right - left) / columns * (np.arange(columns + 2) - 0.5)
+    y = top - (top - bottom) / rows * (np.arange(rows + 2) - 0.5)
     for overlay in scene.overlays:
         mask = overlay.mask(labels)
-        if not mask.any():
-            continue
-        color = np.array(overlay.color) / 255
-        shown = np.ma.masked_where(~mask, mask)
-        axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
-        _outline(axes, mask, edges, color, line)
-    half, half_height = plane.extent_mm / 2, plane.extent_mm * plane.aspect / 2
-    axes.set(xlim=(-half, half), ylim=(-half_height, half_height))
+        if mask.any():
+            color = np.array(overlay.color) / 255
+            shown = np.ma.masked_where(~mask, mask)
+            axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
+            axes.contour(x, y, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[color], linewidths=line)
 
 
-def _outline(
-    axes: Axes,
-    mask: npt.NDArray[np.bool_],
-    edges: tuple[float, float, float, float],
-    color: npt.NDArray[np.float64],
-    width: float,
-) -> None:
-    """Contour half-way between voxel centres; a margin of one voxel closes outlines at the image's border."""
-    left, right, bottom, top = edges
-    rows, columns = mask.shape
-    dx, dy = (right - left) / columns, (top - bottom) / rows
-    x = left + dx * (np.arange(columns + 2) - 0.5)
-    y = top - dy * (np.arange(rows + 2) - 0.5)
-    axes.contour(x, y, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[color], linewidths=width)
-
-
-def draw_tile(axes: Axes, tile: npt.NDArray[np.uint8] | npt.NDArray[np.float32], extent_mm: float) -> None:
-    """Show an RGB picture, shape [rows, columns, 3], that fills the panel of `extent_mm`."""
+def draw_front(axes: Axes, picture: npt.NDArray[Any], extent_mm: float) -> None:
+    """Show the surface from the front: RGB, shape [rows, columns, 3], that fills the panel of `extent_mm`."""
     empty_panel(axes, extent_mm)
     half = extent_mm / 2
-    axes.imshow(tile, extent=(-half, half, -half, half), interpolation="bilinear", aspect="equal")
+    axes.imshow(picture, extent=(-half, half, -half, half), interpolation="bilinear", aspect="equal")
+    title(axes, "Surface from the front")
+    draw_letters(axes, ("R", "L", "S", "I"))
 
 
-def annotate(axes: Axes, plane: Plane, position: str) -> None:
+def annotate(axes: Axes, scene: Scene, plane: Plane) -> None:
     """Write the plane's name and position, the orientation letters and a scale bar."""
-    _write(axes, 0.02, 0.98, f"{plane.name}   {position}", ha="left", va="top", size=11)
+    title(axes, "{}   {}, slice {}".format(plane.name, *position_text(scene, plane)))
     draw_letters(axes, plane.letters)
     draw_scale_bar(axes, plane)
 
 
 def draw_scale_bar(axes: Axes, plane: Plane) -> None:
     """Draw a bar of a round length in the lower right corner."""
-    fitting = [length for length in _BAR_LENGTHS_MM if length <= plane.extent_mm / 4]
-    if fitting:
+    length = next((mm for mm in _BAR_LENGTHS_MM if mm <= plane.extent_mm / 4), None)
+    if length is not None:
         right, y = 0.46 * plane.extent_mm, -0.46 * plane.extent_mm * plane.aspect
-        axes.plot([right - fitting[0], right], [y, y], color=INK, linewidth=2, path_effects=_HALO)
-        text = f"{fitting[0] // 10} cm" if fitting[0] >= 10 else f"{fitting[0]} mm"
-        middle = 0.96 - fitting[0] / plane.extent_mm / 2
+        axes.plot([right - length, right], [y, y], color=INK, linewidth=2, path_effects=_HALO)
+        text = f"{length // 10} cm" if length >= 10 else f"{length} mm"
+        middle = 0.96 - length / plane.extent_mm / 2
         _write(axes, middle, 0.05, text, ha="center", va="bottom", size=9)
 
 
 def draw_letters(axes: Axes, letters: tuple[str, str, str, str]) -> None:
     """Write orientation letters at the left, right, top and bottom."""
-    places = ((0.015, 0.5), (0.985, 0.5), (0.5, 0.985), (0.5, 0.015))
-    for letter, (x, y), ha, va in zip(
-        letters, places, ("left", "right", "center", "center"), ("center", "center", "top", "bottom"), strict=True
-    ):
-        _write(axes, x, y, letter, ha=ha, va=va, size=13, weight="bold")
+    left, right, top, bottom = letters
+    bold: dict[str, Any] = {"size": 13, "weight": "bold"}
+    _write(axes, 0.015, 0.5, left, ha="left", va="center", **bold)
+    _write(axes, 0.985, 0.5, right, ha="right", va="center", **bold)
+    _write(axes, 0.5, 0.985, top, ha="center", va="top", **bold)
+    _write(axes, 0.5, 0.015, bottom, ha="center", va="bottom", **bold)
 
 
 def title(axes: Axes, text: str, *, right: bool = False) -> None:
@@ -109,17 +97,18 @@ def title(axes: Axes, text: str, *, right: bool = False) -> None:
 
 
 def notice(axes: Axes, text: str) -> None:
-    """Write a sentence in the middle of a panel."""
+    """Write a sentence in the middle of an empty panel."""
+    empty_panel(axes, 1.0)
     _write(axes, 0.5, 0.5, text, ha="center", va="center", size=15, color="#ffb74d")
 
 
-def position_text(scene: Scene, plane: Plane) -> str:
-    """Where the plane lies in RAS mm along its axis, and its number: "S 91.2 mm, slice 57 of 129"."""
+def position_text(scene: Scene, plane: Plane) -> tuple[str, str]:
+    """Where the plane lies in RAS mm along its axis, and its number: "S 91.2 mm" and "57 of 129"."""
     point = scene.affine @ np.array([*plane.center, 1.0])
     column = np.abs(scene.affine[:3, plane.axis])
     value = round(float(point[int(column.argmax())]), 1)
     letter = AXIS_LETTERS[int(column.argmax())][int(value >= 0)]
-    return f"{letter} {abs(value):.1f} mm, slice {plane.index + 1} of {scene.image.shape[plane.axis]}"
+    return f"{letter} {abs(value):.1f} mm", f"{plane.index + 1} of {scene.image.shape[plane.axis]}"
 
 
 def _write(axes: Axes, x: float, y: float, text: str, *, color: str = INK, **kwargs: Any) -> None:

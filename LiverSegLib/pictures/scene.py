@@ -1,4 +1,4 @@
-"""What is to be drawn, without saying how: `Scene`, `Plane`, `Overlay`; both backends draw the same one."""
+"""What is to be drawn, without saying how: `Scene`, `Plane`, `Overlay`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 @dataclass(frozen=True)
 class Overlay:
-    """One segment: `values` are the label map's values that belong to it; colour is RGB, 0 to 255."""
+    """One segment: `values` are the label map's values that belong to it; color is RGB, 0 to 255."""
 
     name: str
     color: tuple[int, int, int]
@@ -30,7 +30,7 @@ class Overlay:
         return table[labelmap]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plane:
     """One slice in radiological convention: the patient's right, or front, is on the image's left.
 
@@ -82,7 +82,7 @@ class Plane:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """A case made ready for drawing.
 
@@ -93,6 +93,7 @@ class Scene:
         window: darkest and brightest voxel value shown.
         overlays: the segments that are present, outer ones first.
         box: smallest box of voxels that holds all segments; the whole volume where there are none.
+        body: box of the body where air tells it from its surroundings; else the whole volume.
         planes: axial, coronal, sagittal; of a single slice only that slice.
         placed: whether the file tells where in the patient the voxels lie; a plain picture or X-ray does not.
     """
@@ -103,6 +104,7 @@ class Scene:
     window: tuple[float, float]
     overlays: tuple[Overlay, ...]
     box: Box
+    body: Box
     planes: tuple[Plane, ...] = ()
     placed: bool = True
 

@@ -26,15 +26,12 @@ _INNER_LEVEL = 0.3
 _EDGE = 5.0
 
 
-def render_front(
-    scene: Scene, pixels: int = 420, background: tuple[float, float, float] = (0, 0, 0)
-) -> tuple[FloatArray, float]:
-    """Render all segments from the front.
+def render_front(scene: Scene, pixels: int) -> tuple[FloatArray, float]:
+    """Render all segments from the front, before black.
 
     Args:
         scene: what to draw; must have at least one overlay.
         pixels: side of the picture; sets also how far masks are coarsened, so time hardly grows with size.
-        background: colour behind the segments, 0 to 1.
 
     Returns:
         RGB in 0 to 1, shape [pixels, pixels, 3], first row at the top and the patient's right on the left;
@@ -46,7 +43,7 @@ def render_front(
     # Three pixels per grid cell: the field is smooth, so interpolating the lit rays loses nothing.
     # Voxels larger than that are not cut up further than the blur needs, nor is a deep stack of thin slices.
     cell = max(3 * extent / pixels, max(sides) / 300, min(spacing) / 3)
-    picture = np.tile(np.asarray(background, dtype=np.float32), (pixels, pixels, 1))
+    picture = np.zeros((pixels, pixels, 3), dtype=np.float32)
     covered = np.zeros((pixels, pixels), dtype=np.float32)
     for number, overlay in enumerate(scene.overlays):
         field = _smooth_field(overlay, scene, cell, inner=number > 0)
@@ -81,7 +78,7 @@ def _block_mean(mask: npt.NDArray[np.bool_], factors: list[int]) -> FloatArray:
     padded = np.pad(mask, [(0, -n % f) for n, f in zip(mask.shape, factors, strict=True)])
     i, j, k = (n // f for n, f in zip(padded.shape, factors, strict=True))
     blocks = padded.reshape(i, factors[0], j, factors[1], k, factors[2])
-    return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _shade(field: FloatArray, color: tuple[int, int, int]) -> FloatArray:
@@ -118,7 +115,7 @@ def _gradient_at(field: FloatArray, depth: npt.NDArray[np.intp]) -> FloatArray:
 
 
 def _to_canvas(layer: FloatArray, cell: float, extent: float, pixels: int) -> FloatArray:
-    """Enlarge a layer of `_shade` to pixels and centre it; RGBA [pixels, pixels, 4].
+    """Enlarge a layer of `_shade` to pixels and center it; RGBA [pixels, pixels, 4].
 
     The silhouette is where the enlarged field crosses zero, so that it does not show the grid's steps.
     """

@@ -14,6 +14,7 @@ from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import ProtocolError
 from LiverSegLib.measure import Measurements
 from LiverSegLib.request import SegmentationRequest
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Label
 
 PROTOCOL = 2
@@ -70,16 +71,6 @@ class Numbered:
 @dataclass(frozen=True)
 class ListDevices(Numbered):
     """Ask for the devices; answered by `Devices` once torch is imported."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceInfo:
-    """One device: its name for requests ("cuda:0"), its title for people, its memory in bytes if known."""
-
-    name: str
-    title: str
-    free_bytes: int | None
-    total_bytes: int | None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
-import os
 import stat
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from LiverSegLib.models.folder import PACKAGE_FILES
+from LiverSegLib.system import allowed_cpus
 
 if TYPE_CHECKING:
     from LiverSegLib.engine.segmenter import Segmenter
@@ -87,13 +87,3 @@ def import_torch() -> None:
         return
     torch = importlib.import_module("torch")
     torch.set_num_threads(max(1, min(torch.get_num_threads(), allowed_cpus())))
-
-
-def allowed_cpus() -> int:
-    """CPUs of this process: its affinity, and on Linux the quota of its container."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return min(count, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return count

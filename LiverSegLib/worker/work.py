@@ -9,10 +9,10 @@ from pathlib import Path
 
 from LiverSegLib.engine.progress import Progress, ProgressCallback, StopCallback
 from LiverSegLib.errors import LiverSegError, SegmentationCancelled
+from LiverSegLib.system import find_devices
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import done_from, volume_from
 from LiverSegLib.worker.codec import kind_of
-from LiverSegLib.worker.hardware import find_devices
 from LiverSegLib.worker.warm import WarmModel
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ import torch
 
 from LiverSegLib.engine import components, plan
 from LiverSegLib.engine import segmenter as segmenter_module
-from LiverSegLib.engine.memory import available_bytes
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, Progress
 from LiverSegLib.engine.segmenter import Segmenter
@@ -182,11 +181,3 @@ def test_every_stage_is_reported_also_where_nothing_is_found(threshold_package: 
     assert not Segmenter(threshold_package(), "cpu").segment(empty, heard.append).labelmap.any()
     stages = [stage for stage, _ in itertools.groupby(p.stage for p in heard)]
     assert stages == ["prepare", "network", "restore", "postprocess", "measure"]
-
-
-def test_the_free_memory_is_known_on_linux() -> None:
-    if not Path("/proc/meminfo").exists():
-        pytest.skip("this system does not tell")
-    free = available_bytes()
-    assert free is not None
-    assert 0 < free < 1 << 50

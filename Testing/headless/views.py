@@ -19,9 +19,9 @@ import slicer.util
 from LiverSegLib import slicer_bridge
 from LiverSegLib.labels import labels_for
 from LiverSegLib.measure import measure
-from LiverSegLib.pictures import save_case_picture
 from LiverSegLib.volume import Result
 from Testing.headless.host import Host
+from Testing.headless.slicer_views import save_slicer_picture
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def draw(host: Host, picture: Path) -> None:
     numbers = measure(labelmap, volume.affine, labels)
     model = host.widget.logic.runner.lastJob.model
     result = Result(labelmap, volume.affine, labels, numbers, model=model)
-    save_case_picture(picture, volume, result, backend="slicer")
+    save_slicer_picture(picture, volume, result)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from Training.data.phantoms import Phantom, make_phantom, write_dataset
 
 nib = pytest.importorskip("nibabel")
 
-COARSE = {"spacing": (4.0, 4.0, 5.0)}
+COARSE: dict[str, Any] = {"spacing": (4.0, 4.0, 5.0)}
 SEEDS = (0, 1, 2, 3, 4, 5)
 
 
@@ -30,12 +30,12 @@ def coarse(seed: int, **options: Any) -> Phantom:
     return _made(seed, tuple(sorted((COARSE | options).items())))
 
 
-def millilitres(mask: np.ndarray, phantom: Phantom) -> float:
+def milliliters(mask: np.ndarray, phantom: Phantom) -> float:
     return float(mask.sum() * np.prod(phantom.volume.spacing) / 1000)
 
 
-def centroid(phantom: Phantom) -> np.ndarray:
-    """Centre of the liver in RAS mm."""
+def centroid(phantom: Phantom) -> Any:
+    """Center of the liver in RAS mm."""
     middle = np.argwhere(phantom.labelmap > 0).mean(axis=0)
     return phantom.volume.affine[:3, :3] @ middle + phantom.volume.affine[:3, 3]
 
@@ -68,7 +68,7 @@ def test_array_and_labelmap_fit(a_phantom: Phantom) -> None:
 
 
 def test_liver_has_a_human_size(a_phantom: Phantom) -> None:
-    assert 900 < millilitres(a_phantom.labelmap > 0, a_phantom) < 2500
+    assert 900 < milliliters(a_phantom.labelmap > 0, a_phantom) < 2500
 
 
 def test_liver_is_on_the_right(a_phantom: Phantom) -> None:
@@ -105,11 +105,11 @@ def test_noise_level_is_respected() -> None:
 
 def test_lesions_lie_in_the_liver() -> None:
     phantom = coarse(5, lesions=5, spacing=(2.5, 2.5, 3.0))
-    tumour = phantom.labelmap == 2
-    assert ndimage.label(tumour)[1] >= 1
+    tumor = phantom.labelmap == 2
+    assert ndimage.label(tumor)[1] >= 1
     closed = ndimage.binary_fill_holes(phantom.labelmap > 0)
-    assert closed[tumour].all()
-    assert millilitres(tumour, phantom) < 0.4 * millilitres(phantom.labelmap > 0, phantom)
+    assert closed[tumor].all()
+    assert milliliters(tumor, phantom) < 0.4 * milliliters(phantom.labelmap > 0, phantom)
 
 
 def test_no_lesions_when_none_are_asked_for() -> None:
@@ -140,7 +140,7 @@ def test_orientation_is_what_was_asked_for(code: str) -> None:
 def test_anatomy_does_not_depend_on_the_grid(options: dict[str, Any]) -> None:
     one, other = coarse(4), coarse(4, **options)
     assert np.linalg.norm(centroid(one) - centroid(other)) < 2.5
-    volumes = [millilitres(p.labelmap > 0, p) for p in (one, other)]
+    volumes = [milliliters(p.labelmap > 0, p) for p in (one, other)]
     assert volumes[0] == pytest.approx(volumes[1], rel=0.05)
 
 
@@ -159,7 +159,7 @@ def test_oblique_affine_is_rigid() -> None:
 
 def test_trunk_reaches_beyond_the_liver() -> None:
     phantom = coarse(1, coverage="trunk", orientation="RAS")
-    with_liver = (phantom.labelmap > 0).any(axis=(0, 1))
+    with_liver: Any = (phantom.labelmap > 0).any(axis=(0, 1))
     assert with_liver.mean() < 0.5
     assert not with_liver[:20].any()
     assert not with_liver[-15:].any()
@@ -168,8 +168,8 @@ def test_trunk_reaches_beyond_the_liver() -> None:
 def test_mass_takes_room_that_is_not_liver() -> None:
     plain, ill = (coarse(6, mass=mass, lesions=0, orientation="RAS", noise=5.0) for mass in (False, True))
     changed = np.abs(plain.volume.array.astype(float) - ill.volume.array) > 40
-    assert millilitres(changed, ill) > 60
-    assert 900 < millilitres(ill.labelmap > 0, ill) < 2500
+    assert milliliters(changed, ill) > 60
+    assert 900 < milliliters(ill.labelmap > 0, ill) < 2500
 
 
 def test_ascites_surrounds_the_liver_with_fluid() -> None:

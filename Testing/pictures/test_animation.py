@@ -14,9 +14,9 @@ from PIL import Image
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.measure import Measurements
-from LiverSegLib.pictures import animation, save_animation
+from LiverSegLib.pictures import save_animation
 from LiverSegLib.pictures.animation import slices_shown
-from LiverSegLib.pictures.blend import blend, grey_pixels
+from LiverSegLib.pictures.grey import blend, grey_pixels
 from LiverSegLib.pictures.scene import Overlay
 from LiverSegLib.volume import Result, Volume, label_for
 
@@ -25,7 +25,7 @@ AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 
 
 def case(affine: npt.NDArray[np.float64] = AFFINE, depth: int = 12) -> tuple[Volume, Result]:
-    """In RAS order: a body with a liver at the right, in front, in the upper half; a tumour in it."""
+    """In RAS order: a body with a liver at the right, in front, in the upper half; a tumor in it."""
     image = np.full((60, 50, depth), -1000, dtype=np.int16)
     image[4:56, 4:46] = 0
     labels = np.zeros(image.shape, dtype=np.uint8)
@@ -54,7 +54,7 @@ def frames(path: Path) -> list[npt.NDArray[np.int16]]:
 
 
 def where(frame: npt.NDArray[np.int16], color: tuple[int, int, int]) -> npt.NDArray[np.intp]:
-    """Rows and columns of a colour, without the line of text below."""
+    """Rows and columns of a color, without the line of text below."""
     return np.argwhere(np.abs(frame[:-22] - color).max(axis=-1) < 8)
 
 
@@ -104,7 +104,7 @@ def test_films_that_cannot_be_made_are_refused_in_one_sentence(tmp_path: Path, m
     one = Result(result.labelmap[:, :, :1], AFFINE, LABELS, Measurements())
     with pytest.raises(OutputError, match="single slice"):
         save_animation(tmp_path / "film.gif", Volume(volume.array[:, :, :1], AFFINE, "x", "CT"), one)
-    monkeypatch.setattr(animation.shutil, "which", lambda _name: None)
+    monkeypatch.setattr("LiverSegLib.pictures.animation.shutil.which", lambda _name: None)
     with pytest.raises(OutputError, match=r"ffmpeg, which is not installed; write a \.gif"):
         save_animation(tmp_path / "film.mp4", volume, result)
     (tmp_path / "taken.gif").mkdir()
@@ -124,8 +124,8 @@ def test_an_mp4_gets_every_frame_and_is_there_only_when_ffmpeg_succeeds(
         Path(command[-1]).write_bytes(b"film")
         return subprocess.CompletedProcess(command, code, b"", b"codec missing\n")
 
-    monkeypatch.setattr(animation.shutil, "which", lambda _name: "/usr/bin/ffmpeg")
-    monkeypatch.setattr(animation.subprocess, "run", run)
+    monkeypatch.setattr("LiverSegLib.pictures.animation.shutil.which", lambda _name: "/usr/bin/ffmpeg")
+    monkeypatch.setattr("LiverSegLib.pictures.animation.subprocess.run", run)
     path = tmp_path / "film.mp4"
     if code:
         with pytest.raises(OutputError, match="codec missing"):

@@ -1,4 +1,4 @@
-"""Segments in pictures can be told apart, and segmentations keep their anatomical colours."""
+"""Segments in pictures can be told apart, and segmentations keep their anatomical colors."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def organs() -> tuple[Volume, Result]:
 
 
 def shown(path: Path, color: tuple[int, int, int]) -> int:
-    """How many pixels have a colour, or nearly: outlines are drawn with it."""
+    """How many pixels have a color, or nearly: outlines are drawn with it."""
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     return int((np.abs(pixels - color).max(axis=-1) <= 6).sum())
 
@@ -85,9 +85,9 @@ def shown(path: Path, color: tuple[int, int, int]) -> int:
 def test_pictures_are_drawn_in_colors_that_differ(organs: tuple[Volume, Result], tmp_path: Path) -> None:
     volume, result = organs
     colors = picture_colors(result.labels)
-    scene = build_scene(volume, result)
+    scene = build_scene(volume, result.labelmap, result.labels)
     assert {overlay.name: overlay.color for overlay in scene.overlays} == colors
-    save_case_picture(tmp_path / "case.png", volume, result, backend="matplotlib")
+    save_case_picture(tmp_path / "case.png", volume, result)
     mask = np.moveaxis(result.labelmap, 2, 0)[None, None, 10:11, :, :][:, :, 0]
     save_preview(
         {"image": mask.astype(np.float32), "label": mask}, tmp_path / "preview.png", dict(enumerate(PYRAMID, 1))

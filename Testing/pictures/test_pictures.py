@@ -1,9 +1,9 @@
-"""Pictures of a case: what is where and in which colour, in any orientation, with and without Slicer."""
+"""Pictures of a case: what is where and in which color, in any orientation."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,12 @@ from matplotlib.image import imread
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.measure import Measurements, SegmentMeasurement
-from LiverSegLib.pictures import figures, save_case_picture, save_slice_grid, slicer_process
+from LiverSegLib.pictures import figures, save_case_picture, save_slice_grid
 from LiverSegLib.pictures.build import build_scene
-from LiverSegLib.pictures.slice_grid import axial_planes
+from LiverSegLib.pictures.case_picture import axial_planes
+from LiverSegLib.pictures.grey import CT_WINDOW, display_window
+from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.pictures.surface import render_front
-from LiverSegLib.pictures.window import CT_WINDOW, display_window
 from LiverSegLib.volume import Result, Volume, label_for
 
 # Small panels, so that the tests are quick.
@@ -31,10 +32,8 @@ TUMOR = (slice(40, 46), slice(28, 34), slice(14, 17))
 
 
 @pytest.fixture(autouse=True)
-def _small_and_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "TILE", TILE)
-    monkeypatch.setattr(slicer_process, "TILE", TILE)
-    monkeypatch.setattr(slicer_process, "_FAILURES", [])
 
 
 def phantom(affine: npt.NDArray[np.float64] = AFFINE, *, tumor: bool = True) -> tuple[Volume, Result]:
@@ -55,6 +54,10 @@ def result_of(labels: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) ->
     return Result(labels, affine, LABELS, measured, model="test 1.0")
 
 
+def scene_of(volume: Volume, result: Result) -> Scene:
+    return build_scene(volume, result.labelmap, result.labels)
+
+
 def panels(path: Path) -> list[npt.NDArray[np.float64]]:
     """Axial, coronal, sagittal and front panel of a case picture, RGB in 0 to 1."""
     picture = imread(path)[..., :3]
@@ -62,7 +65,7 @@ def panels(path: Path) -> list[npt.NDArray[np.float64]]:
     return [picture[y : y + TILE, x : x + TILE] for y, x in starts]
 
 
-def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> npt.NDArray:
+def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> Any:
     """Rows and columns, [n, 2], as fractions of the panel, where it has `color`."""
     near = np.abs(panel - np.array(color) / 255).max(axis=-1) < tolerance
     return (np.argwhere(near) + 0.5) / panel.shape[0]
@@ -70,11 +73,11 @@ def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], toleran
 
 def test_outline_lies_on_the_edge_of_the_liver(tmp_path: Path) -> None:
     volume, result = phantom(tumor=False)
-    assert save_case_picture(tmp_path / "case.png", volume, result, backend="matplotlib") == "matplotlib"
-    scene = build_scene(volume, result)
+    save_case_picture(tmp_path / "case.png", volume, result)
+    scene = scene_of(volume, result)
     plane = scene.planes[0]
     rows, columns = colored(panels(tmp_path / "case.png")[0], LABELS[0].color).T
-    # Image x runs from the patient's right to the left: fraction 0.5 is the plane's centre.
+    # Image x runs from the patient's right to the left: fraction 0.5 is the plane's center.
     left = 0.5 + (plane.center[0] - 53.5) * 2 / plane.extent_mm
     right = 0.5 + (plane.center[0] - 33.5) * 2 / plane.extent_mm
     top = 0.5 - (39.5 - plane.center[1]) * 2 / plane.extent_mm
@@ -92,9 +95,7 @@ def test_patients_right_is_on_the_images_left_in_any_orientation(codes: str, tmp
     affine = AFFINE @ orientations.inv_ornt_aff(turn, volume.array.shape)
     image = orientations.apply_orientation(volume.array, turn)
     labels = orientations.apply_orientation(result.labelmap, turn)
-    save_case_picture(
-        tmp_path / "case.png", Volume(image, affine, "c", "CT"), result_of(labels, affine), backend="matplotlib"
-    )
+    save_case_picture(tmp_path / "case.png", Volume(image, affine, "c", "CT"), result_of(labels, affine))
     axial, coronal, sagittal, front = (
         colored(panel, LABELS[0].color, 0.12).mean(axis=0) for panel in panels(tmp_path / "case.png")
     )
@@ -107,14 +108,14 @@ def test_patients_right_is_on_the_images_left_in_any_orientation(codes: str, tmp
 
 
 def test_slices_go_through_the_lesion_where_there_is_one() -> None:
-    scene = build_scene(*phantom())
+    scene = scene_of(*phantom())
     assert [plane.index for plane in scene.planes] == [15, 31, 43]
     assert [overlay.values for overlay in scene.overlays] == [(1, 2), (2,)]
 
 
 def test_anisotropic_voxels_keep_their_shape(tmp_path: Path) -> None:
     volume, result = phantom(np.diag([1.0, 1.0, 6.0, 1.0]), tumor=False)
-    save_case_picture(tmp_path / "case.png", volume, result, backend="matplotlib")
+    save_case_picture(tmp_path / "case.png", volume, result)
     rows, columns = colored(panels(tmp_path / "case.png")[1], LABELS[0].color).T
     assert np.ptp(rows) / np.ptp(columns) == pytest.approx(8 * 6 / 20, rel=0.05)
 
@@ -122,12 +123,12 @@ def test_anisotropic_voxels_keep_their_shape(tmp_path: Path) -> None:
 def test_empty_result_says_so(tmp_path: Path) -> None:
     volume, result = phantom()
     empty = result_of(np.zeros_like(result.labelmap), AFFINE)
-    save_case_picture(tmp_path / "case.png", volume, empty, backend="matplotlib")
+    save_case_picture(tmp_path / "case.png", volume, empty)
     save_slice_grid(tmp_path / "grid.png", volume, empty)
     drawn = panels(tmp_path / "case.png")
     assert not any(len(colored(panel, LABELS[0].color)) for panel in drawn[:3])
     assert len(colored(drawn[3], (255, 183, 77))) > 30  # the sentence in the front view
-    assert [plane.index for plane in build_scene(volume, empty).planes] == [11, 24, 29]
+    assert [plane.index for plane in scene_of(volume, empty).planes] == [11, 24, 29]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_one_slice_is_one_panel_in_its_own_proportions(
     labels = np.ones(shape, dtype=np.uint8)
     for given in (labels, labels * 0):
         volume, result = Volume(image, AFFINE), result_of(given, AFFINE)
-        assert save_case_picture(tmp_path / "case.png", volume, result) == "matplotlib"
+        save_case_picture(tmp_path / "case.png", volume, result)
         save_slice_grid(tmp_path / "grid.png", volume, result)
         case, grid = imread(tmp_path / "case.png"), imread(tmp_path / "grid.png")
         assert np.array_equal(case, grid)
@@ -163,7 +164,7 @@ def test_a_picture_claims_only_the_scale_and_place_that_its_file_tells(
     image = np.linspace(0, 255, 10_000).reshape(100, 100, 1).astype(np.uint8)
     labels = np.zeros(image.shape, dtype=np.uint8)
     labels[:50, :50] = 1
-    scene = build_scene(Volume(image, affine, "x", modality), result_of(labels, affine))
+    scene = scene_of(Volume(image, affine, "x", modality), result_of(labels, affine))
     figure = figures.slice_figure(scene, "x", result_of(labels, affine))
     texts = [text.get_text() for text in (*figure.texts, *figure.axes[0].texts)]
     assert f"liver {area}" in texts
@@ -191,8 +192,8 @@ def test_oblique_volume_is_drawn_along_its_own_axes(tmp_path: Path) -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     straight, oblique = phantom(), phantom(turn @ AFFINE)
-    save_case_picture(tmp_path / "straight.png", *straight, backend="matplotlib")
-    save_case_picture(tmp_path / "oblique.png", *oblique, backend="matplotlib")
+    save_case_picture(tmp_path / "straight.png", *straight)
+    save_case_picture(tmp_path / "oblique.png", *oblique)
     where = [colored(panels(tmp_path / f"{n}.png")[0], LABELS[0].color) for n in ("straight", "oblique")]
     np.testing.assert_allclose(where[0].mean(axis=0), where[1].mean(axis=0), atol=0.01)
 
@@ -201,7 +202,7 @@ def test_front_view_shows_the_right_lobe_on_the_left_and_the_tumor_through_the_l
     volume, result = phantom()
     labels = np.array(result.labelmap)
     labels[20:34, 24:40, 18:20] = 1  # a thin left lobe, at the top
-    picture, extent = render_front(build_scene(volume, result_of(labels, AFFINE)), 200)
+    picture, extent = render_front(scene_of(volume, result_of(labels, AFFINE)), 200)
     assert extent > 34 * 2
     lit = picture.max(axis=-1) > 0.1
     assert lit[:, :100].sum() > 1.5 * lit[:, 100:].sum()
@@ -212,7 +213,7 @@ def test_front_view_shows_the_right_lobe_on_the_left_and_the_tumor_through_the_l
 
 def test_mosaic_takes_different_slices_from_the_top_down(tmp_path: Path) -> None:
     volume, result = phantom()
-    scene = build_scene(volume, result)
+    scene = scene_of(volume, result)
     assert [plane.index for plane in axial_planes(scene, 4)] == [18, 16, 14, 12]
     assert [plane.index for plane in axial_planes(scene, 50)] == list(range(19, 11, -1))
     save_slice_grid(tmp_path / "grid.png", volume, result, n=5)
@@ -240,84 +241,12 @@ def test_grey_window_is_fixed_for_ct_and_from_percentiles_otherwise() -> None:
 def test_a_bad_path_leaves_no_rest_and_says_which(tmp_path: Path) -> None:
     (tmp_path / "case.png").mkdir()
     with pytest.raises(OutputError, match=r"case\.png could not be written because a folder has that name"):
-        save_case_picture(tmp_path / "case.png", *phantom(), backend="matplotlib")
+        save_case_picture(tmp_path / "case.png", *phantom())
     assert [p.name for p in tmp_path.iterdir()] == ["case.png"]
 
 
-def test_result_of_another_image_and_unknown_backend_are_refused(tmp_path: Path) -> None:
-    volume, result = phantom()
+def test_result_of_another_image_is_refused(tmp_path: Path) -> None:
+    volume, _ = phantom()
     other = result_of(np.zeros((3, 3, 3), dtype=np.uint8), AFFINE)
     with pytest.raises(OutputError, match="does not belong to case 1"):
         save_case_picture(tmp_path / "case.png", volume, other)
-    with pytest.raises(ValueError, match="backend is 'vtk'"):
-        save_case_picture(tmp_path / "case.png", volume, result, backend="vtk")
-
-
-CRASHES = {
-    "abort": ("import os; os.abort()", "exit status"),
-    "segfault": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "exit status"),
-    "message": ("raise SystemExit('no OpenGL here')", "no OpenGL here"),
-    "no tiles": ("", "FileNotFoundError"),
-    "hangs": ("import time; time.sleep(60)", "no picture within"),
-}
-
-
-@pytest.mark.parametrize("name", CRASHES)
-def test_a_crashed_child_falls_back(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    code, reason = CRASHES[name]
-    monkeypatch.setattr(slicer_process, "_COMMAND", (sys.executable, "-c", code))
-    monkeypatch.setattr(slicer_process, "_PACKAGES", ())
-    monkeypatch.setattr(slicer_process, "_TIMEOUT_S", 1.0 if name == "hangs" else 30.0)
-    with caplog.at_level("INFO"):
-        assert save_case_picture(tmp_path / "case.png", *phantom()) == "matplotlib"
-    assert reason in caplog.text
-    assert (tmp_path / "case.png").stat().st_size > 10_000
-    # Not tried again for the next case, unless it is asked for by name.
-    assert reason in (slicer_process.why_not() or "")
-    with pytest.raises(OutputError, match="use the matplotlib backend"):
-        save_case_picture(tmp_path / "case.png", *phantom(), backend="slicer")
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slicer_process, "_PACKAGES", ("no-such-package-here",))
-    assert slicer_process.why_not() == "no-such-package-here is not installed"
-
-
-@pytest.fixture
-def slicer_draws(tmp_path: Path) -> None:
-    """Skip, with the reason, where Slicer's views are missing or cannot render."""
-    reason = slicer_process.why_not()
-    if reason is None:
-        try:
-            save_case_picture(tmp_path / "probe.png", *phantom(), backend="slicer")
-        except OutputError as error:
-            reason = str(error)
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.mark.usefixtures("slicer_draws")
-def test_slicers_views_draw_an_empty_result(tmp_path: Path) -> None:
-    volume, result = phantom()
-    empty = result_of(np.zeros_like(result.labelmap), AFFINE)
-    assert save_case_picture(tmp_path / "empty.png", volume, empty) == "slicer"
-
-
-@pytest.mark.usefixtures("slicer_draws")
-@pytest.mark.parametrize("oblique", [False, True])
-def test_slicers_views_show_the_same_as_matplotlib(oblique: bool, tmp_path: Path) -> None:
-    affine = AFFINE.copy()
-    if oblique:
-        angle = np.deg2rad(-20)
-        affine[1:3, 1:3] = [[2 * np.cos(angle), -4 * np.sin(angle)], [2 * np.sin(angle), 4 * np.cos(angle)]]
-    volume, result = phantom(affine)
-    save_case_picture(tmp_path / "slicer.png", volume, result, backend="slicer")
-    save_case_picture(tmp_path / "plain.png", volume, result, backend="matplotlib")
-    for ours, theirs in zip(panels(tmp_path / "plain.png")[:3], panels(tmp_path / "slicer.png")[:3], strict=True):
-        for label in LABELS:
-            plain, slicer = colored(ours, label.color), colored(theirs, label.color)
-            np.testing.assert_allclose(plain.min(axis=0), slicer.min(axis=0), atol=0.02)
-            np.testing.assert_allclose(plain.max(axis=0), slicer.max(axis=0), atol=0.02)
-    assert colored(panels(tmp_path / "slicer.png")[3], (150, 80, 60), 0.2).size > 0

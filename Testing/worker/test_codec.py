@@ -13,6 +13,7 @@ from LiverSegLib import errors
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, ModelError, ProtocolError, WorkerError
 from LiverSegLib.request import SegmentationRequest, Settings
+from LiverSegLib.system import DeviceInfo
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import matrix_of
 from LiverSegLib.worker.codec import LineBuffer, decode, encode, error_from, kind_of
@@ -37,7 +38,7 @@ EXAMPLES: list[messages.Message] = [
     HELLO,
     messages.ListDevices(1),
     SEGMENT,
-    messages.Devices(1, (messages.DeviceInfo(name="cuda:0", title="GPU", free_bytes=2**36, total_bytes=None),)),
+    messages.Devices(1, (DeviceInfo(name="cuda:0", title="GPU", free_bytes=2**36, total_bytes=None),)),
     messages.Cancel(3),
     messages.Cancelled(3),
     messages.Report(3, Progress("network", 1, 7, "windows", 1.5)),

@@ -23,9 +23,9 @@ from LiverSegLib.errors import LiverSegError, SegmentationCancelled
 from LiverSegLib.io import read_volume
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.pictures.animation import save_animation
-from LiverSegLib.pictures.blend import blend, grey_pixels
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.colors import picture_colors
+from LiverSegLib.pictures.grey import blend, grey_pixels
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
@@ -144,7 +144,7 @@ def _write(out: Path, item: Input, volume: Volume, result: Result, *, animate: b
         return files
     # A picture tells no place in the patient that a NIfTI file could keep.
     files = [] if item.is_picture else write_outputs(out, item.name, volume, result, picture=False)
-    scene = build_scene(volume, result)
+    scene = build_scene(volume, result.labelmap, result.labels)
     files += [out / f"{item.name}.png", out / f"{item.name}_labels.png"]
     save_blend(files[-2], scene)
     save_indexed(files[-1], scene, result.labels)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from LiverSegLib.worker.hardware import main_memory
+from LiverSegLib.system import main_memory
 from Training.planning.fingerprint import Fingerprint, fingerprint, median_shape, target_spacing
 from Training.planning.memory import GIB, training_memory, validation_memory
 from Training.planning.network import PLANNED, Stride, divisor, network_arguments, strides_for
@@ -181,8 +181,8 @@ def memory_at_hand() -> tuple[float, str]:
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0).total_memory
         return gpu / GIB, "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    available, total = main_memory()
-    known = available or total
+    memory = main_memory()
+    known = memory.available or memory.total
     if known is None:
         raise RecipeError("This machine does not tell its memory; give --memory-gb.")
     return known / GIB, "32-true"

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from Training.evaluation.metrics import METRICS
 from Training.evaluation.scores import Scores
+from Training.reports.plots import COLORS
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MOST_LABELS = 6
 
 

@@ -15,15 +15,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from LiverSegLib.measure import Measurements
 from LiverSegLib.pictures import figures, panels
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.scene import Plane, Scene
-from LiverSegLib.volume import Label, Result, Volume
+from LiverSegLib.volume import Label, Volume
 from Training.errors import DataError
 
 HISTORY, PICTURE = "history.csv", "history.png"
-# Okabe and Ito's colours, which colour-blind people can tell apart (jfly.uni-koeln.de/color).
+# Okabe and Ito's colors, which color-blind people can tell apart (jfly.uni-koeln.de/color).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _STYLES = ("-", "--", "-.", ":")
 _GRID = "#dddddd"
@@ -189,7 +188,7 @@ def save_triplet(volume: Volume, reference: LabelMap, predicted: LabelMap, label
         OutputError: shapes differ, or the file cannot be written.
     """
     both = np.where(reference > 0, reference, predicted).astype(np.uint8)
-    scenes = [_scene(volume, given, labels) for given in (both, reference, predicted)]
+    scenes = [build_scene(volume, given, labels) for given in (both, reference, predicted)]
     chosen = _rows(scenes)
     width = max(260, round(340 / max(1.0, chosen[0].aspect)))
     height = round(width * chosen[0].aspect)
@@ -202,12 +201,8 @@ def save_triplet(volume: Volume, reference: LabelMap, predicted: LabelMap, label
             panels.title(panel, name)
             if column == 0 and len(scene.image.shape) == 3 and scene.image.shape[plane.axis] > 1:
                 panels.title(panel, f"slice {plane.index + 1} of {scene.image.shape[plane.axis]}", right=True)
-    figures.legend(figure, volume.name, [(overlay.name, overlay.color) for overlay in scenes[0].overlays])
+    figures.caption(figure, volume.name, [(f"■ {overlay.name}", overlay.color) for overlay in scenes[0].overlays])
     figures.save(figure, path)
-
-
-def _scene(volume: Volume, labelmap: LabelMap, labels: Sequence[Label]) -> Scene:
-    return build_scene(volume, Result(labelmap, volume.affine, tuple(labels), Measurements()))
 
 
 def _rows(scenes: list[Scene]) -> list[Plane]:
