@@ -18,7 +18,7 @@ from LiverSegLib.cli.outputs import check_replaceable, check_writable, write_out
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.two_step import segment_within
-from LiverSegLib.io import read_volume
+from LiverSegLib.io import read_slice, read_volume
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.io.picture import PICTURES
 from LiverSegLib.pictures.animation import save_animation
@@ -28,7 +28,6 @@ from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
-from Training.data.readers.dicom import read_slice
 from Training.evaluation.predict_inputs import find_inputs
 
 log = logging.getLogger(__name__)

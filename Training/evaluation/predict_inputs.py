@@ -10,6 +10,7 @@ from LiverSegLib.cli.output_plan import Case
 from LiverSegLib.cli.outputs import case_name
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.picture import PICTURES
+from LiverSegLib.io.read import is_dicom_file
 
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -61,7 +62,7 @@ def _in_folder(folder: Path, out: Path, *, slices: bool) -> Iterator[Case]:
 
 def _dicom(paths: Sequence[Path], out: Path, *, slices: bool) -> Iterator[Case]:
     """One input for each series in each folder, or for each file that is a picture of its own."""
-    from LiverSegLib.io.dicom.headers import read_header
+    from LiverSegLib.io.dicom.headers import has_dicom_mark, read_header
 
     seen: set[tuple[Path, str]] = set()
     for path in paths:
@@ -70,7 +71,7 @@ def _dicom(paths: Sequence[Path], out: Path, *, slices: bool) -> Iterator[Case]:
         except InputError:  # reading it again tells why, in its place in the summary
             yield Case(path=path, name=case_name(path), out=out)
             continue
-        if file is None and not _has_mark(path):
+        if file is None and not has_dicom_mark(path):
             yield Case(path=path, name=case_name(path), out=out)
         if file is None or file.text("Modality") == "SEG":
             continue
@@ -84,15 +85,9 @@ def _dicom(paths: Sequence[Path], out: Path, *, slices: bool) -> Iterator[Case]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """By its mark; a .dcm without one is taken too, so that it is reported."""
-    return path.suffix.lower() == ".dcm" or _has_mark(path)
-
-
-def _has_mark(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+        return is_dicom_file(path)
+    except OSError:  # told when it is read, where it is wanted at all
         return False
 
 

@@ -110,6 +110,12 @@ class ImageFile:
         return "LOCALIZER" in str(self.header.get("ImageType", "")).upper()
 
 
+def has_dicom_mark(path: Path) -> bool:
+    """Whether the file says of itself that it is DICOM; the name tells little."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def read_header(path: Path) -> ImageFile | None:
     """The header of a DICOM image file, or None for anything else (reports, DICOMDIR, other formats).
 
@@ -118,9 +124,8 @@ def read_header(path: Path) -> ImageFile | None:
     """
     from pydicom.filereader import read_file_meta_info
 
-    with path.open("rb") as stream:
-        if stream.read(132)[128:] != b"DICM":
-            return None
+    if not has_dicom_mark(path):
+        return None
     try:
         meta = read_file_meta_info(path)
         storage_class = meta.get("MediaStorageSOPClassUID")
