@@ -61,7 +61,7 @@ def read_picture(path: Path) -> Volume:
         if is_palette:
             raise _colored(path, "a palette, as label maps and color maps have them")
         gray = np.round(pixels[..., :3] @ _LUMINANCE).astype(pixels.dtype)
-        notes = (f"{path.name} is in color; its luminance was taken, so check that the model was trained on such.",)
+        notes = (f"{path.name} is in color; its luminance was taken, so check that nothing is drawn on it.",)
     return Volume(_flat(pixels if gray is None else gray, path).T[:, :, None], AFFINE, path.name, notes=notes)
 
 

@@ -80,11 +80,12 @@ def read_label_map(path: Path, volume: Volume, *, has_place: bool = True) -> npt
         InputError: it cannot be read, is in color, or lies on another grid.
     """
     with _in_a_sentence(path):
-        if path.name.lower().endswith(PICTURES) and path.is_file():
+        is_dicom = path.is_file() and is_dicom_file(path)
+        if path.is_file() and path.name.lower().endswith(PICTURES):
             values = read_picture_mask(path).T[..., None]
-        elif path.is_file() and is_dicom_file(path) and is_seg(path):
+        elif is_dicom and is_seg(path):
             return placed_on(volume, read_seg(path))
-        elif path.is_file() and is_dicom_file(path) and volume.array.shape[2] == 1:
+        elif is_dicom and volume.array.shape[2] == 1:
             values = read_stored_slice(path)
         elif has_place:
             return on_grid_of(volume, read_volume(path))

@@ -13,9 +13,11 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import yaml
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from typer.testing import CliRunner
 
 from LiverSegLib.cli.commands import app as liverseg
+from LiverSegLib.errors import InputError
 from LiverSegLib.io import read_label_map, read_volume
 from LiverSegLib.volume import Volume
 from Testing.conftest import MakePackage
@@ -174,6 +176,20 @@ def test_a_dicom_seg_is_the_same_to_both(tmp_path: Path) -> None:
     np.testing.assert_array_equal(prepared(tmp_path / "a.series", path).label, masks.transpose(2, 1, 0))
     labels = read_label_map(path, read_volume(tmp_path / "a.series"))
     np.testing.assert_array_equal(labels, masks.transpose(2, 1, 0))
+
+
+def test_a_mask_that_is_packed_as_a_whole_is_not_unpacked(tmp_path: Path) -> None:
+    image = dicom.image(0, pixels=STORED)
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = dicom.save(tmp_path, image, "m.dcm")
+    volume = Volume(CT, TILTED)
+    with pytest.raises(InputError, match=r"m\.dcm is a deflated DICOM file"):
+        read_label_map(path, volume)
+    path.write_bytes(b"no DICOM")
+    with pytest.raises(InputError, match=r"m\.dcm is damaged or no DICOM file"):
+        read_label_map(path, volume)
+    with pytest.raises(InputError, match=r"gone\.dcm does not exist"):
+        read_label_map(tmp_path / "gone.dcm", volume)
 
 
 def recipe_of_pictures() -> Recipe:

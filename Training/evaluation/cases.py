@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,9 @@ def load_cases(
     entries = _entries(where)
     if not entries:
         raise DataError(f"{where} lists no case; add some.")
-    twice = _repeated([entry.name for entry in entries])
-    if twice is not None:
-        raise DataError(f"{where} has two cases called {twice}; give each a name of its own.")
+    name, count = Counter(entry.name for entry in entries).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{where} has two cases called {name}; give each a name of its own.")
     for entry in entries:
         try:
             yield _load(entry, data)
@@ -165,15 +166,6 @@ def _listed_entries(listing: Path) -> list[CaseEntry]:
         raise DataError(f"{listing} is not a list of cases: {key} {problem['msg']}.") from error
     except (OSError, ValueError, yaml.YAMLError, TypeError) as error:
         raise DataError(f"{listing} is not a list of cases with name, image and label.") from error
-
-
-def _repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
 
 
 def _load(entry: CaseEntry, data: Path) -> LabelledVolume:

@@ -67,11 +67,7 @@ def predict(
         OutputError: `out` cannot be written to.
         SegmentationCancelled: Ctrl-C.
     """
-    found = find_inputs(inputs, out, slices=slices)
-    check_inputs_stay([file for case in found for file in _possible_files(case)], [case.path for case in found])
-    check_replaceable([out / SUMMARY])
-    check_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
+    found = _planned(inputs, out, slices=slices)
     segment = model.segment if within is None else partial(segment_within, within, model, margin_mm=margin_mm)
     done: list[Outcome] = []
 
@@ -90,6 +86,16 @@ def predict(
     if progress is not None:
         progress(len(found), len(found), "")
     return done
+
+
+def _planned(inputs: Sequence[Path], out: Path, *, slices: bool) -> list[Case]:
+    """What is to be segmented; nothing of the user's will be replaced by its results."""
+    found = find_inputs(inputs, out, slices=slices)
+    check_inputs_stay([file for case in found for file in _possible_files(case)], [case.path for case in found])
+    check_replaceable([out / SUMMARY])
+    check_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
+    return found
 
 
 def _possible_files(case: Case) -> list[Path]:

@@ -116,6 +116,16 @@ def has_dicom_mark(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def check_pydicom(path: Path) -> None:
+    """Refuse `path` in a sentence where DICOM cannot be read at all."""
+    try:
+        import pydicom  # noqa: F401 (asked here once, so that the reason is told well)
+    except ImportError as error:
+        raise InputError(
+            f"{path} is DICOM, and reading it needs pydicom; install it with: pip install 'liverseg[dicom]'."
+        ) from error
+
+
 def read_header(path: Path) -> ImageFile | None:
     """The header of a DICOM image file, or None for anything else (reports, DICOMDIR, other formats).
 

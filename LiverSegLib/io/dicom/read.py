@@ -12,7 +12,7 @@ import numpy.typing as npt
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom.frames import Frame, frames_of
 from LiverSegLib.io.dicom.geometry import order_frames
-from LiverSegLib.io.dicom.headers import has_dicom_mark, read_header
+from LiverSegLib.io.dicom.headers import check_pydicom, has_dicom_mark, read_header
 from LiverSegLib.io.dicom.pixels import read_pixels
 from LiverSegLib.io.dicom.series import find_series
 from LiverSegLib.volume import Volume
@@ -38,7 +38,7 @@ def read_dicom(path: Path) -> Volume:
     Raises:
         InputError: no image series, several of them, an incomplete or damaged one, or pydicom is missing.
     """
-    _check_pydicom(path)
+    check_pydicom(path)
     files = find_series(path)
     frames = [frame for file in files for frame in frames_of(file)]
     # Resolved, because "." has no name.
@@ -74,21 +74,12 @@ def read_stored_slice(path: Path) -> npt.NDArray[Any]:
 
 
 def _frames_of_slice(path: Path) -> list[Frame]:
-    _check_pydicom(path)
+    check_pydicom(path)
     file = read_header(path)
     if file is None:
         why = "a DICOM file without an image" if has_dicom_mark(path) else "damaged or no DICOM file"
         raise InputError(f"{path} is {why}; pass a slice of the CT or MR series.")
     return frames_of(file, is_alone=file.frame_count == 1)
-
-
-def _check_pydicom(path: Path) -> None:
-    try:
-        import pydicom  # noqa: F401 (asked here once, so that the reason is told well)
-    except ImportError as error:
-        raise InputError(
-            f"{path} is DICOM, and reading it needs pydicom; install it with: pip install 'liverseg[dicom]'."
-        ) from error
 
 
 def _volume(frames: list[Frame], name: str) -> Volume:
