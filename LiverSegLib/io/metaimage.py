@@ -65,26 +65,10 @@ _USED = {
     "ElementToIntensityFunctionOffset",
     "ElementDataFile",
 }
-_IGNORED = {
-    "Comment",
-    "ObjectSubType",
-    "TransformType",
-    "Name",
-    "ID",
-    "ParentID",
-    "Color",
-    "CompressionLevel",
-    "CenterOfRotation",
-    "AnatomicalOrientation",
-    "Modality",
-    "SequenceID",
-    "ElementMin",
-    "ElementMax",
-    "AcquisitionDate",
-}
-# Any other key is somebody's note (ITK writes DICOM tags, or "dim[0]" and "pixdim[1]" where an image came from
-# NIfTI), unless it looks like one that matters.
-_KNOWN = {key.lower(): key for key in (*_USED, *_IGNORED, *_SYNONYMS)}
+# Any other key is somebody's note (MetaIO's own such as Comment, DICOM tags, or "dim[0]" and "pixdim[1]" where an image
+# came from NIfTI), unless it looks like one that matters.
+_NOTES = ("ElementMin", "ElementMax")
+_KNOWN = {key.lower() for key in (*_USED, *_SYNONYMS)}
 _FAMILIES = ("element", "binary", "compressed", "headersize", "objecttype", "ndims", "dimsize", "transformmatrix")
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _PATTERN = re.compile(r"%[0-9]*d")
@@ -136,7 +120,7 @@ def _read_header(file: BinaryIO, path: Path) -> HeaderText:
             raise header.doubtful(f'line {header.line_number} ({shown(line)}) is not "key = value"')
         key, value = match[1].rstrip(), match[2].strip()
         key = _SYNONYMS.get(key, key)
-        if key not in _USED and key not in _IGNORED and _is_near_a_key(key):
+        if key not in _USED and key not in _NOTES and _is_near_a_key(key):
             raise header.doubtful(f"the key {shown(key)} is none of MetaImage's")
         if key in header.fields and key in _USED:
             raise header.doubtful(f"it gives {key} twice")

@@ -1,4 +1,7 @@
-"""The voxels behind a NIfTI, MetaImage or NRRD header: raw, compressed or as text, and as many as declared."""
+"""The voxels behind a NIfTI, MetaImage or NRRD header: raw, compressed or as text, and as many as declared.
+
+Headers that promise more voxels than their file can hold are refused before memory is asked for.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.inflate import Inflate
-from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.volume import check_array
 
 # A text of numbers takes many times its size while it is read.
 _MOST_TEXT = 1 << 28
 _CHUNK = 1 << 16
+# Deflate (gzip, zlib) never shrinks data by more than this factor.
+DEFLATE_RATIO = 1032
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,24 @@ def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
     check_array(np.broadcast_to(np.zeros((), stored.dtype), stored.shape), stored.path.name)
     voxels = _from_text(file, stored, left) if stored.encoding == "text" else _from_bytes(file, stored, count)
     return native(voxels).reshape(stored.shape, order="F")
+
+
+def check_declared_size(path: Path, declared: int, possible: int) -> None:
+    """Compare the bytes that a header declares with the most that its file can hold.
+
+    Args:
+        path: the file, for the message.
+        declared: bytes of voxels according to the header.
+        possible: bytes of voxels that fit into the file, after decompression where there is one.
+
+    Raises:
+        InputError: the header declares more.
+    """
+    if declared > possible:
+        raise InputError(
+            f"{path} is truncated or has a damaged header: it declares {declared} bytes of voxels "
+            f"but can hold at most {possible}; copy or export it again."
+        )
 
 
 def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
