@@ -37,8 +37,6 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _NO_LIGHT = ("CMYK", "LAB", "HSV", "YCbCr")
 # Luminance of red, green and blue as in ITU-R BT.601, what PIL's "L" is too.
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
-# Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
-AFFINE = LPS_TO_RAS
 
 
 def read_picture(path: Path) -> Volume:
@@ -63,7 +61,9 @@ def read_picture(path: Path) -> Volume:
         # Row by row, because it is computed in eight times as many bytes.
         gray = np.stack([np.round(row[:, :3] @ _LUMINANCE).astype(pixels.dtype) for row in pixels])
         notes = (f"{path.name} is in color; its luminance was taken, so check that nothing is drawn on it.",)
-    return Volume(_flat(pixels if gray is None else gray, path).T[:, :, None], AFFINE, path.name, notes=notes)
+    columns = _flat(pixels if gray is None else gray, path).T[:, :, None]
+    # Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
+    return Volume(columns, LPS_TO_RAS, path.name, notes=notes)
 
 
 def read_picture_mask(path: Path) -> npt.NDArray[Any]:

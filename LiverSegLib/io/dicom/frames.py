@@ -8,6 +8,17 @@ from typing import Any
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom.headers import ImageFile
 
+# Where attributes stand in the functional groups of a multi-frame file: each frame's own, then those shared by all.
+_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SpacingBetweenSlices": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
@@ -45,7 +56,7 @@ def frames_of(file: ImageFile, *, is_alone: bool = False) -> list[Frame]:
             and its rows to the back, with pixels of 1 mm.
 
     Raises:
-        InputError: a colour image, or its place in space or its values are not told in a way that we know.
+        InputError: a color image, or its place in space or its values are not told in a way that we know.
     """
     if file.integer("SamplesPerPixel", 1) != 1 or file.text("PhotometricInterpretation") == "PALETTE COLOR":
         raise InputError(f"{file.path} is a color image; pass the folder of the original CT or MR series.")
@@ -58,30 +69,18 @@ def frames_of(file: ImageFile, *, is_alone: bool = False) -> list[Frame]:
         if len(per_frame) != file.frame_count:
             raise InputError(f"{file.path} describes {len(per_frame)} of {file.frame_count} frames; export it again.")
         shared = file.header.get("SharedFunctionalGroupsSequence") or [{}]
-        return [_enhanced_frame(file, index, [groups, shared[0]], is_alone) for index, groups in enumerate(per_frame)]
+        return [_frame(file, index, [groups, shared[0]], _GROUPS, is_alone) for index, groups in enumerate(per_frame)]
     if file.frame_count > 1:
         raise InputError(
             f"{file.path} has {file.frame_count} frames without their positions; "
             "export it as enhanced multi-frame or as single slices."
         )
-    return [_frame(file, 0, {}, [file.header], is_alone)]
+    return [_frame(file, 0, [file.header], {}, is_alone)]
 
 
-def _enhanced_frame(file: ImageFile, index: int, groups: list[Any], is_alone: bool) -> Frame:
-    """A frame whose attributes stand in functional groups: its own first, then those shared by all."""
-    names = {
-        "ImagePositionPatient": "PlanePositionSequence",
-        "ImageOrientationPatient": "PlaneOrientationSequence",
-        "PixelSpacing": "PixelMeasuresSequence",
-        "SpacingBetweenSlices": "PixelMeasuresSequence",
-        "SliceThickness": "PixelMeasuresSequence",
-        "RescaleSlope": "PixelValueTransformationSequence",
-        "RescaleIntercept": "PixelValueTransformationSequence",
-    }
-    return _frame(file, index, names, groups, is_alone)
+def _frame(file: ImageFile, index: int, sources: list[Any], sequences: dict[str, str], is_alone: bool) -> Frame:
+    """A frame; the first of `sources` that tells an attribute counts, and `sequences` name where it stands there."""
 
-
-def _frame(file: ImageFile, index: int, sequences: dict[str, str], sources: list[Any], is_alone: bool) -> Frame:
     def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
         for source in sources:
             items = source.get(sequences[keyword]) if keyword in sequences else [source]
