@@ -35,6 +35,7 @@ class Volume:
         affine: 4x4, voxel index -> RAS mm.
         name: how messages call it, usually the file or node name.
         modality: "CT", "MR" or None where the source does not tell.
+        notes: sentences on what reading had to change; every result of this volume tells them.
 
     Raises:
         InputError: the array is not 3D or is empty, or the affine does not span a volume of voxels from
@@ -45,6 +46,7 @@ class Volume:
     affine: npt.NDArray[np.float64]
     name: str = "the image"
     modality: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)

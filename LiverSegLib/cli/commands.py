@@ -72,6 +72,7 @@ def segment(
     margin: Annotated[float, typer.Option(min=0, help="Millimetres around the organ that still count.")] = 0.0,
 ) -> None:
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
+    from LiverSegLib.cli.batch import run_batch
     from LiverSegLib.cli.outputs import is_single_file
 
     if len(inputs) > 1 and out is not None and is_single_file(out):
@@ -82,15 +83,15 @@ def segment(
     with screen.console().status(plain("Loading the model")):
         run = partial(_run, _segmenter(model, device, postprocess), _organ(within, device, postprocess), margin)
     failed = 0
-    for case in cases:
-        try:
-            _segment_one(case, run, overlay)
-        except LiverSegError as error:
-            if len(cases) == 1:
-                raise
-            log.error("%s", error, exc_info=error)
-            show_error(error)  # one bad case does not end a batch
-            failed += 1
+    for outcome in run_batch(cases, partial(_segment_one, run=run, overlay=overlay)):
+        if outcome.result is not None:
+            _show_result(outcome.case.path.name, outcome.result, outcome.files)
+            continue
+        if outcome.cause is not None and len(cases) == 1:
+            raise outcome.cause
+        log.error("%s", outcome.error, exc_info=outcome.cause)
+        show_error(outcome.error)
+        failed += 1
     if failed:
         raise LiverSegError(f"{failed} of {len(cases)} inputs could not be segmented; see the messages above.")
 
@@ -157,8 +158,8 @@ def _run(
     return segment_within(organ, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
 
 
-def _segment_one(case: Case, run: _Run, overlay: bool) -> None:
-    """Read, segment, write and show one input."""
+def _segment_one(case: Case, run: _Run, overlay: bool) -> tuple[Result, list[Path]]:
+    """Read, segment and write one input."""
     from LiverSegLib.cli.outputs import write_outputs
     from LiverSegLib.io import read_volume
 
@@ -169,8 +170,12 @@ def _segment_one(case: Case, run: _Run, overlay: bool) -> None:
     with _progress_bar() as show:
         result = run(volume, show, stopping.requested)
     with console.status(plain("Writing results")):
-        files = write_outputs(case.out, case.name, volume, result, overlay, case.source_id)
-    console.print(result_table(case.path.name, result))
+        return result, write_outputs(case.out, case.name, volume, result, overlay, case.source_id)
+
+
+def _show_result(name: str, result: Result, files: list[Path]) -> None:
+    console = screen.console()
+    console.print(result_table(name, result))
     for warning in result.warnings:
         show_note(warning)
     for file in files:

@@ -20,13 +20,17 @@ from LiverSegLib.cli.outputs import (
 from LiverSegLib.errors import OutputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """One input. `out`: the folder, or the one file, of its results; `name`: how they are called in a folder."""
+    """One input. `out`: the folder, or the one file, of its results; `name`: how they are called in a folder.
+
+    `path` is a file or a folder, of a DICOM series any of its files; `single`: a DICOM file that is read alone.
+    """
 
     path: Path
     name: str
     out: Path
+    single: bool = False
 
     @property
     def source_id(self) -> str:
@@ -57,7 +61,8 @@ def plan_cases(inputs: Sequence[Path], out: Path | None, *, picture: bool, keep:
     paths = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100
     names = _own_names(paths)
     cases = [
-        Case(path, name, _place(path, name) if out is None else out) for path, name in zip(paths, names, strict=True)
+        Case(path=path, name=name, out=_place(path, name) if out is None else out)
+        for path, name in zip(paths, names, strict=True)
     ]
     _check_apart(cases, picture)
     for case in cases:

@@ -40,7 +40,7 @@ def usable_array(volume: Volume) -> tuple[npt.NDArray[Any], list[str]]:
 
 def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
     """Sentences on what the model was not made for (another modality or unit), and on sizes that mean little."""
-    notes = []
+    notes = [*volume.notes]
     wanted = package.modality
     if wanted and volume.modality and volume.modality != wanted:
         notes.append(

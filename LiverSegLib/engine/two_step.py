@@ -13,13 +13,12 @@ from LiverSegLib.engine.postprocess import bounding_box
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
-from LiverSegLib.io import read_volume
+from LiverSegLib.io import read_label_map
 from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in
 from LiverSegLib.measure import measure
 from LiverSegLib.volume import Result, Volume, spacing_of
 
 Mask = npt.NDArray[np.bool_]
-_GRID_TOLERANCE_MM = 1e-3
 
 
 def segment_within(
@@ -112,13 +111,7 @@ def read_mask(path: Path, volume: Volume) -> Mask:
     Raises:
         InputError: it cannot be read, or lies on another grid.
     """
-    given = read_volume(path)
-    if given.array.shape != volume.array.shape:
-        sizes = ["x".join(str(n) for n in array.shape) for array in (given.array, volume.array)]
-        raise InputError(f"{path} has {sizes[0]} voxels but {volume.name} {sizes[1]}; resample it onto the image.")
-    if not np.allclose(given.affine, volume.affine, atol=_GRID_TOLERANCE_MM):
-        raise InputError(f"{path} lies elsewhere in space than {volume.name}; resample it onto the image.")
-    return np.asarray(given.array > 0)
+    return np.asarray(read_label_map(path, volume) > 0)
 
 
 def grown(mask: Mask, affine: npt.NDArray[np.float64], margin_mm: float) -> Mask:

@@ -6,7 +6,15 @@ package costs nothing, and a missing one only matters for its own format.
 
 from LiverSegLib.io.measurements import write_measurements_csv, write_measurements_json
 from LiverSegLib.io.nifti import write_labelmap
-from LiverSegLib.io.read import read_volume
+from LiverSegLib.io.read import read_label_map, read_slice, read_volume
 from LiverSegLib.io.seg_nrrd import write_seg_nrrd
 
-__all__ = ["read_volume", "write_labelmap", "write_measurements_csv", "write_measurements_json", "write_seg_nrrd"]
+__all__ = [
+    "read_label_map",
+    "read_slice",
+    "read_volume",
+    "write_labelmap",
+    "write_measurements_csv",
+    "write_measurements_json",
+    "write_seg_nrrd",
+]

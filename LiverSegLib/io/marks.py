@@ -12,8 +12,8 @@ from LiverSegLib.io.seg_nrrd import COMMENT
 # NIfTI-1 and NIfTI-2 keep the name of what is shown at these places, 16 bytes long.
 _INTENT_NAME = (328, 508)
 _NIFTI_HEADER = 540
-# The first columns of the measurements in every version.
-_TABLE = b"kind,name,number,voxels,volume_ml,"
+# The first columns of the measurements, and of the summary of many inputs, in every version.
+_TABLES = (b"kind,name,number,voxels,volume_ml,", b"name,input,status,seconds,")
 _SOFTWARE = b"Software\0LiverSeg"
 
 
@@ -42,7 +42,7 @@ def _is_marked(path: Path, start: bytes) -> bool:
                 start = stream.read(_NIFTI_HEADER)
         return any(start[at : at + 16].rstrip(b"\0") == b"LiverSeg" for at in _INTENT_NAME)
     if name.endswith(".csv"):
-        return start.startswith(_TABLE)
+        return start.startswith(_TABLES)
     if name.endswith(".json"):
         return b'"software": "LiverSeg' in start
     return _SOFTWARE in start

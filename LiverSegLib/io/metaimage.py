@@ -14,8 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.errors import InputError
-from LiverSegLib.io.header_text import HeaderLines, doubtful, reals, whole, wholes
+from LiverSegLib.io.header_text import HeaderText
 from LiverSegLib.io.regular_file import open_beside, open_regular, shown
 from LiverSegLib.io.space import affine_of
 from LiverSegLib.io.stored_voxels import StoredVoxels, read_stored
@@ -66,32 +65,15 @@ _USED = {
     "ElementToIntensityFunctionOffset",
     "ElementDataFile",
 }
-_IGNORED = {
-    "Comment",
-    "ObjectSubType",
-    "TransformType",
-    "Name",
-    "ID",
-    "ParentID",
-    "Color",
-    "CompressionLevel",
-    "CenterOfRotation",
-    "AnatomicalOrientation",
-    "Modality",
-    "SequenceID",
-    "ElementMin",
-    "ElementMax",
-    "AcquisitionDate",
-}
-# Any other key is somebody's note (ITK writes DICOM tags, or "dim[0]" and "pixdim[1]" where an image came from
-# NIfTI), unless it looks like one that matters.
-_KNOWN = {key.lower(): key for key in (*_USED, *_IGNORED, *_SYNONYMS)}
+# Any other key is somebody's note (MetaIO's own such as Comment, DICOM tags, or "dim[0]" and "pixdim[1]" where an image
+# came from NIfTI), unless it looks like one that matters.
+_NOTES = ("ElementMin", "ElementMax")
+_KNOWN = {key.lower() for key in (*_USED, *_SYNONYMS)}
 _FAMILIES = ("element", "binary", "compressed", "headersize", "objecttype", "ndims", "dimsize", "transformmatrix")
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _PATTERN = re.compile(r"%[0-9]*d")
 # Directions are written with six digits or more.
 _UNIT_TOLERANCE = 1e-2
-Header = dict[str, str]
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -109,121 +91,110 @@ def read_metaimage(path: Path) -> Volume:
     """
     with open_regular(path) as file:
         header = _read_header(file, path)
-        if header["ElementDataFile"].upper() == "LOCAL":
-            if header.pop("HeaderSize", "0") not in ("0", "-1"):
-                raise doubtful(path, "it has a HeaderSize, which is for voxels in a file of their own")
-            stored, affine = _understand(header, path)
+        name = header.fields["ElementDataFile"]
+        if name.upper() == "LOCAL":
+            if header.fields.pop("HeaderSize", "0") not in ("0", "-1"):
+                raise header.doubtful("it has a HeaderSize, which is for voxels in a file of their own")
+            stored, affine = _understand(header)
             return Volume(read_stored(file, stored), affine, name=path.name)
-        name = header["ElementDataFile"]
         if name.upper().startswith("LIST") or _PATTERN.search(name):
-            raise InputError(
-                f"{path} keeps its voxels in several files ({shown(name)}); save it again as one .mha file."
-            )
+            raise header.several_files(name, ".mha")
         if file.read(1 << 16).strip():
-            raise doubtful(path, "something follows its last key, ElementDataFile")
-    stored, affine = _understand(header, path)
+            raise header.doubtful("something follows its last key, ElementDataFile")
+    stored, affine = _understand(header)
     with open_beside(path, name) as file:
         return Volume(read_stored(file, stored), affine, name=path.name)
 
 
-def _read_header(file: BinaryIO, path: Path) -> Header:
+def _read_header(file: BinaryIO, path: Path) -> HeaderText:
     """The keys that we use, by their first name; the file is left where voxels may start."""
-    header: Header = {}
-    lines = HeaderLines(file, path)
-    while "ElementDataFile" not in header:
-        line = lines.next()
+    header = HeaderText(file, path)
+    while "ElementDataFile" not in header.fields:
+        line = header.next_line()
         if line is None:
-            raise InputError(f"{path} is damaged or no {path.suffix.lower()} file; copy or export it again.")
+            raise header.no_header()
         if not line.strip():
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            raise doubtful(path, f'line {lines.number} ({shown(line)}) is not "key = value"')
+            raise header.doubtful(f'line {header.line_number} ({shown(line)}) is not "key = value"')
         key, value = match[1].rstrip(), match[2].strip()
         key = _SYNONYMS.get(key, key)
-        if key not in _USED and key not in _IGNORED:
-            _check_note(key, path)
-        elif key in header and key in _USED:
-            raise doubtful(path, f"it gives {key} twice")
-        header[key] = value
+        if key not in _USED and key not in _NOTES and _is_near_a_key(key):
+            raise header.doubtful(f"the key {shown(key)} is none of MetaImage's")
+        if key in header.fields and key in _USED:
+            raise header.doubtful(f"it gives {key} twice")
+        header.fields[key] = value
     return header
 
 
-def _check_note(key: str, path: Path) -> None:
-    """Refuse a key that MetaImage does not know but that looks as if it were meant for it."""
+def _is_near_a_key(key: str) -> bool:
+    """Whether a key that MetaImage does not know looks as if it were meant for it."""
     squeezed = re.sub(r"[^a-z]", "", key.lower())
-    if squeezed in _KNOWN or squeezed.startswith(_FAMILIES):
-        raise doubtful(path, f"the key {shown(key)} is none of MetaImage's")
+    return squeezed in _KNOWN or squeezed.startswith(_FAMILIES)
 
 
-def _understand(header: Header, path: Path) -> tuple[StoredVoxels, npt.NDArray[np.float64]]:
+def _understand(header: HeaderText) -> tuple[StoredVoxels, npt.NDArray[np.float64]]:
     """How the voxels are stored and where they lie."""
-    for key in ("NDims", "DimSize", "ElementType"):
-        if key not in header:
-            raise doubtful(path, f"it lacks {key}")
-    _check_supported(header, path)
-    dims = whole(path, "NDims", header["NDims"], 1, 10)
-    shape = wholes(path, "DimSize", header["DimSize"], 0, 1 << 40)
+    header.require("NDims", "DimSize", "ElementType")
+    _check_supported(header)
+    dims = header.whole("NDims", 1, 10)
+    shape = header.wholes("DimSize", 0, 1 << 40)
     if len(shape) != dims:
-        raise doubtful(path, f"its DimSize ({shown(header['DimSize'])}) is not made of {dims} numbers")
-    order = ">" if _boolean(header, "ElementByteOrderMSB", sys.byteorder == "big", path) else "<"
-    is_packed = _boolean(header, "CompressedData", False, path)
-    is_text = not _boolean(header, "BinaryData", True, path)
+        raise header.wrong("DimSize", f"is not made of {dims} numbers")
+    order = ">" if _boolean(header, "ElementByteOrderMSB", sys.byteorder == "big") else "<"
+    is_packed, is_text = _boolean(header, "CompressedData", False), not _boolean(header, "BinaryData", True)
     if is_text and is_packed:
-        raise doubtful(path, "its voxels are both text and compressed")
-    skip = whole(path, "HeaderSize", header.get("HeaderSize", "0"), -1, 1 << 40)
+        raise header.doubtful("its voxels are both text and compressed")
+    skip = header.whole("HeaderSize", -1, 1 << 40)
     if skip and (is_text or is_packed):
-        raise doubtful(path, f"it has a HeaderSize ({skip}) before voxels that are not raw")
-    packed = whole(path, "CompressedDataSize", header.get("CompressedDataSize", "0"), 0, 1 << 50) if is_packed else 0
+        raise header.doubtful(f"it has a HeaderSize ({skip}) before voxels that are not raw")
+    packed = header.whole("CompressedDataSize", 0, 1 << 50) if is_packed else 0
     stored = StoredVoxels(
-        path=path,
+        path=header.path,
         shape=shape,
-        dtype=np.dtype(order + _TYPES[header["ElementType"]]),
+        dtype=np.dtype(order + _TYPES[header.fields["ElementType"]]),
         encoding="zlib" if is_packed else "text" if is_text else "raw",
         skip=skip,
         packed=packed or None,
     )
-    return stored, _affine(header, dims, path)
+    # An image of other than three axes is refused by its shape.
+    return stored, _affine(header) if dims == 3 else np.eye(4)
 
 
-def _check_supported(header: Header, path: Path) -> None:
+def _check_supported(header: HeaderText) -> None:
     """Refuse what would change the meaning of voxels in a way that is not followed here."""
-    if whole(path, "ElementNumberOfChannels", header.get("ElementNumberOfChannels", "1"), 1, 1 << 20) > 1:
-        raise InputError(f"{path.name} is a colour or vector image; segment a scalar volume such as the original CT.")
-    if header["ElementType"] not in _TYPES:
-        raise doubtful(path, f"its ElementType ({shown(header['ElementType'])}) is no number type of MetaImage")
+    if header.whole("ElementNumberOfChannels", 1, 1 << 20) > 1:
+        raise header.no_scalars()
+    if header.fields["ElementType"] not in _TYPES:
+        raise header.wrong("ElementType", "is no number type of MetaImage")
     expected = {"ObjectType": ("Image",), "HeaderSizePerSlice": ("0",), "DistanceUnits": ("mm", "?", "")}
     for key, allowed in expected.items():
-        if header.get(key, allowed[0]) not in allowed:
-            raise doubtful(path, f"its {key} ({shown(header[key])}) is not {allowed[0]}")
+        if header.fields.get(key, allowed[0]) not in allowed:
+            raise header.wrong(key, f"is not {allowed[0]}")
     for key, neutral in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):
-        if key in header and reals(path, key, header[key], 1) != (neutral,):
-            raise doubtful(path, f"its {key} ({shown(header[key])}) is not {neutral:g}")
+        if header.reals(key, 1, str(neutral)) != (neutral,):
+            raise header.wrong(key, f"is not {neutral:g}")
 
 
-def _boolean(header: Header, key: str, default: bool, path: Path) -> bool:
-    if key not in header:
-        return default
-    value = _BOOLEANS.get(header[key].lower())
+def _boolean(header: HeaderText, key: str, default: bool) -> bool:
+    value = _BOOLEANS.get(header.fields.get(key, str(default)).lower())
     if value is None:
-        raise doubtful(path, f"its {key} ({shown(header[key])}) is neither True nor False")
+        raise header.wrong(key, "is neither True nor False")
     return value
 
 
-def _affine(header: Header, dims: int, path: Path) -> npt.NDArray[np.float64]:
-    """Voxel index -> RAS mm. For other than three axes any: their image is refused by its shape."""
-    if dims != 3:
-        return np.eye(4)
-    key = "ElementSpacing" if "ElementSpacing" in header else "ElementSize"
-    spacing = reals(path, key, header.get(key, "1 1 1"), 3)
+def _affine(header: HeaderText) -> npt.NDArray[np.float64]:
+    """Voxel index -> RAS mm."""
+    key = "ElementSpacing" if "ElementSpacing" in header.fields else "ElementSize"
+    spacing = header.reals(key, 3, "1 1 1")
     # Three numbers for each axis: its direction.
-    matrix = reals(path, "TransformMatrix", header.get("TransformMatrix", "1 0 0 0 1 0 0 0 1"), 9)
-    origin = reals(path, "Offset", header.get("Offset", "0 0 0"), 3)
+    directions = np.reshape(header.reals("TransformMatrix", 9, "1 0 0 0 1 0 0 0 1"), (3, 3))
+    origin = header.reals("Offset", 3, "0 0 0")
     if min(spacing) <= 0:
-        raise InputError(f"{path} has a voxel spacing of zero or less ({shown(header[key])}); repair its header.")
-    directions = np.reshape(matrix, (3, 3))
+        raise header.no_spacing(key)
     with np.errstate(all="ignore"):
         is_unit = np.abs(np.linalg.norm(directions, axis=1) - 1) < _UNIT_TOLERANCE
     if not is_unit.all():
-        raise doubtful(path, f"its TransformMatrix ({shown(header['TransformMatrix'])}) is not made of unit vectors")
+        raise header.wrong("TransformMatrix", "is not made of unit vectors")
     return affine_of(directions * np.array(spacing)[:, None], origin)

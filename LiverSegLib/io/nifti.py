@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import math
-import os
-import zlib
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +13,9 @@ import numpy.typing as npt
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.io.inflate import Inflate
-from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.io.regular_file import open_regular
-from LiverSegLib.io.stored_voxels import bytes_of, native
-from LiverSegLib.volume import Label, Result, Volume, check_array, spacing_of
+from LiverSegLib.io.stored_voxels import StoredVoxels, read_exactly, read_stored
+from LiverSegLib.volume import Label, Result, Volume, spacing_of
 
 # Label maps shrink a hundredfold at every level; this one costs no more time than the fastest.
 _COMPRESS_LEVEL = 3
@@ -39,7 +36,7 @@ def read_nifti(path: Path) -> Volume:
     """Read a .nii or .nii.gz file.
 
     The sform is used where its code is set, else the qform. A file with neither gets nibabel's guess:
-    centred, with axes to the left, front and top. Integers stay as on disk; scaled values become float32.
+    centered, with axes to the left, front and top. Integers stay as on disk; scaled values become float32.
     A .nii.gz is inflated no further than its header declares, and its checksum is compared.
 
     Args:
@@ -60,17 +57,20 @@ def read_nifti(path: Path) -> Volume:
             slope, inter = header.get_slope_inter()
         # A damaged header can raise nearly anything: HeaderDataError, EOFError, zlib.error, OverflowError, ...
         except Exception as error:
-            raise _damaged(path) from error
-        shape = _three_dimensions(header, path, file, is_gzip)
+            raise InputError(f"{path} is damaged or no NIfTI file; copy or export it again.") from error
         file.seek(0)
-        voxels = _read_voxels(file, header, math.prod(shape), is_gzip, path)
+        stored = StoredVoxels(
+            path=path,
+            shape=_three_dimensions(header, path),
+            dtype=header.get_data_dtype(),
+            encoding="gzip" if is_gzip else "raw",
+            skip=header.get_data_offset(),
+            slack=_MOST_REST if is_gzip else sys.maxsize,
+        )
+        voxels = read_stored(file, stored)
     if slope is not None and (slope, inter) != (1, 0):
         voxels = _scaled(voxels, slope, inter)
-    return Volume(voxels.reshape(shape, order="F"), affine, name=path.name)
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(f"{path} is damaged or no NIfTI file; copy or export it again.")
+    return Volume(voxels, affine, name=path.name)
 
 
 def _read_header(stream: BinaryIO | Inflate) -> Any:
@@ -81,10 +81,10 @@ def _read_header(stream: BinaryIO | Inflate) -> Any:
     """
     import nibabel as nib
 
-    block = _read_exactly(stream, 348)
+    block = read_exactly(stream, 348)
     is_version_2 = 540 in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big"))
     header_class: Any = nib.Nifti2Header if is_version_2 else nib.Nifti1Header
-    header = header_class(block + _read_exactly(stream, header_class.sizeof_hdr - len(block)))
+    header = header_class(block + read_exactly(stream, header_class.sizeof_hdr - len(block)))
     if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
         raise ValueError("a header without voxels")
     if not header_class.sizeof_hdr <= header.get_data_offset() <= _MOST_OFFSET:
@@ -92,74 +92,30 @@ def _read_header(stream: BinaryIO | Inflate) -> Any:
     return header
 
 
-def _read_exactly(stream: BinaryIO | Inflate, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        more = stream.read(size - len(found))
-        if not more:
-            raise EOFError("the header is cut off")
-        found += more
-    return found
-
-
-def _three_dimensions(header: Any, path: Path, file: BinaryIO, is_gzip: bool) -> tuple[int, ...]:
-    """The image's shape without trailing ones after the third; refuses all but 3D and absurd sizes."""
+def _three_dimensions(header: Any, path: Path) -> tuple[int, ...]:
+    """The image's shape without trailing ones after the third."""
     shape = tuple(int(n) for n in header.get_data_shape())
-    dtype = header.get_data_dtype()
     if min(shape, default=0) < 0:
         raise InputError(f"{path} has a damaged header (shape {shape}); export it again.")
-    size = os.fstat(file.fileno()).st_size
-    possible = size * (DEFLATE_RATIO if is_gzip else 1) - header.get_data_offset()
-    check_declared_size(path, math.prod(shape) * dtype.itemsize, max(possible, 0))
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    # A stand-in of this shape without memory: the check happens before anything is read.
-    check_array(np.broadcast_to(np.zeros((), dtype), shape), path.name)
     return shape
-
-
-def _read_voxels(file: BinaryIO, header: Any, count: int, is_gzip: bool, path: Path) -> npt.NDArray[Any]:
-    """The stored voxels, one after the other, in the machine's byte order."""
-    voxels = np.empty(count, header.get_data_dtype())
-    offset = header.get_data_offset()
-    if not is_gzip:
-        file.seek(offset)
-        if file.readinto(bytes_of(voxels)) != voxels.nbytes:  # type: ignore[attr-defined]
-            raise InputError(f"{path} became shorter while it was read; copy it again.")
-        return native(voxels)
-    stream = Inflate(file, "gzip")
-    try:
-        while offset > 0:
-            skipped = len(_read_exactly(stream, min(offset, 1 << 16)))
-            offset -= skipped
-        filled = stream.read_into(bytes_of(voxels))
-        # Read on to the end, where gzip compares its checksum.
-        rest, more = 0, b" "
-        while more and rest <= _MOST_REST:
-            more = stream.read(1 << 16)
-            rest += len(more)
-    except (EOFError, ValueError, zlib.error) as error:
-        raise _damaged(path) from error
-    check_declared_size(path, voxels.nbytes, filled)
-    if rest > _MOST_REST:
-        raise InputError(f"{path} has a damaged header: far more voxels follow than it declares; export it again.")
-    return native(voxels)
 
 
 def _scaled(voxels: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[np.float32]:
     """slope * voxels + inter as nibabel computes it, part by part because it does so in more digits."""
     from nibabel.volumeutils import apply_read_scaling
 
-    values = np.empty(voxels.shape, np.float32)
+    stored, values = voxels.reshape(-1, order="F"), np.empty(voxels.size, np.float32)
     factors = np.float64(slope), np.float64(inter)
     with np.errstate(all="ignore"):
         for start in range(0, voxels.size, _PART):
-            values[start : start + _PART] = apply_read_scaling(voxels[start : start + _PART], *factors)
-    return values
+            values[start : start + _PART] = apply_read_scaling(stored[start : start + _PART], *factors)
+    return values.reshape(voxels.shape, order="F")
 
 
 def _affine_mm(header: Any) -> npt.NDArray[np.float64]:
-    """Voxel index -> RAS mm, also for the rare file in metres or micrometres (as ITK and Slicer do)."""
+    """Voxel index -> RAS mm, also for the rare file in meters or micrometers (as ITK and Slicer do)."""
     affine: npt.NDArray[np.float64] = np.array(header.get_best_affine(), dtype=np.float64)
     affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     return affine

@@ -1,4 +1,9 @@
-"""Single grey pictures in: PNG, JPEG, BMP and TIFF with Pillow, and .npy arrays."""
+"""Single pictures in: PNG, JPEG, BMP and TIFF with Pillow, and .npy arrays.
+
+Training and inference read them here, so that a picture is the same numbers to both. Three equal channels are gray;
+colors become their luminance, and the result of such a picture tells so. Refused is what has no luminance that would
+mean anything: inks (CMYK), Lab, and palettes of colors, which are label maps or color maps.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.io.npy import read_npy
 from LiverSegLib.io.png_chunks import check_png
 from LiverSegLib.io.regular_file import open_regular
+from LiverSegLib.io.space import LPS_TO_RAS
+from LiverSegLib.io.stored_voxels import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.volume import Volume
 
 # Pillow's names; it tries no other format on a file that somebody renamed.
@@ -27,8 +33,10 @@ _MOST_PIXELS = 1 << 26
 _MOST_PAGES = 1000
 _JPEG_END = b"\xff\xd9"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-# Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
-AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Modes of Pillow whose channels are no amounts of light.
+_NO_LIGHT = ("CMYK", "LAB", "HSV", "YCbCr")
+# Luminance of red, green and blue as in ITU-R BT.601, what PIL's "L" is too.
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 def read_picture(path: Path) -> Volume:
@@ -38,23 +46,61 @@ def read_picture(path: Path) -> Volume:
         path: the file, which exists. A .npy array is [row, column].
 
     Returns:
-        The picture in its type on disk, array [column, row, 1], pixels of 1 mm. Three or four channels that hold
-        the same grey become one.
+        The picture in its type on disk, array [column, row, 1], pixels of 1 mm. An alpha channel is left out, colors
+        become their luminance; the volume's notes tell of that.
 
     Raises:
-        InputError: the file is damaged, in real colour, or holds more than one picture.
+        InputError: the file is damaged, holds more than one picture, or colors that have no luminance.
     """
-    pixels = read_npy(path) if path.suffix.lower() == ".npy" else _decode(path)
-    if pixels.ndim == 3:
-        pixels = _grey(pixels, path)
+    pixels, is_palette = _read(path, indices=False)
+    notes: tuple[str, ...] = ()
+    gray = _gray(pixels)
+    if gray is None and path.suffix.lower() != ".npy":
+        if is_palette:
+            raise _colored(path, "a palette, as label maps and color maps have them")
+        # Row by row, because it is computed in eight times as many bytes.
+        gray = np.stack([np.round(row[:, :3] @ _LUMINANCE).astype(pixels.dtype) for row in pixels])
+        notes = (f"{path.name} is in color; its luminance was taken, so check that nothing is drawn on it.",)
+    columns = _flat(pixels if gray is None else gray, path).T[:, :, None]
+    # Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
+    return Volume(columns, LPS_TO_RAS, path.name, notes=notes)
+
+
+def read_picture_mask(path: Path) -> npt.NDArray[Any]:
+    """Read the numbers [row, column] of a mask: gray levels, or the indices of a palette.
+
+    Raises:
+        InputError: the file is damaged, in color, or holds more than one picture.
+    """
+    pixels, _ = _read(path, indices=True)
+    gray = _gray(pixels)
+    if gray is None and path.suffix.lower() != ".npy":
+        raise InputError(f"{path} is a color picture; store a mask with one number a pixel.")
+    return _flat(pixels if gray is None else gray, path)
+
+
+def _read(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
+    """Pixels [row, column] or [row, column, channel] in the type on disk, and whether a palette gives their colors."""
+    return (read_npy(path), False) if path.suffix.lower() == ".npy" else _decode(path, indices=indices)
+
+
+def _gray(pixels: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """The one channel of a picture, None where channels differ; the second of two and the fourth are alpha."""
+    if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= 4:
+        return pixels
+    colors = pixels[..., : {2: 1, 4: 3}.get(pixels.shape[-1], 3)]
+    is_gray = all(np.array_equal(colors[..., 0], colors[..., n]) for n in range(1, colors.shape[-1]))
+    return colors[..., 0] if is_gray else None
+
+
+def _flat(pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     if pixels.ndim != 2:
         shape = "x".join(str(n) for n in pixels.shape)
-        raise InputError(f"{path} holds {shape} values instead of one grey picture; export a single slice.")
-    return Volume(pixels.T[:, :, None], AFFINE, name=path.name)
+        raise InputError(f"{path} holds {shape} values instead of one gray picture; export a single slice.")
+    return pixels
 
 
-def _decode(path: Path) -> npt.NDArray[Any]:
-    """Pixels [row, column] or [row, column, channel] in the type on disk."""
+def _decode(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
     from PIL import Image
 
     suffix = path.suffix.lower()
@@ -70,7 +116,7 @@ def _decode(path: Path) -> npt.NDArray[Any]:
                 file.seek(0)
             with Image.open(file, formats=[_FORMATS[suffix]]) as image:
                 _check_image(image, path)
-                return _pixels(image, path)
+                return _pixels(image, path, indices=indices), image.mode in ("P", "PA")
     except (InputError, MemoryError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -118,12 +164,13 @@ def _count_pages(image: Any) -> int:
     return pages
 
 
-def _pixels(image: Any, path: Path) -> npt.NDArray[Any]:
+def _pixels(image: Any, path: Path, *, indices: bool) -> npt.NDArray[Any]:
     """The decoded pixels. Pillow knows fewer types than TIFF: bits and format of a sample tell which one it was."""
-    if image.mode == "CMYK":
-        raise _colored(path)
-    # One bit a pixel counts as 0 and 255, an index as the color that it stands for.
-    mode = {"1": "L", "P": "RGB", "PA": "RGB"}.get(image.mode, image.mode)
+    if image.mode in _NO_LIGHT:
+        raise _colored(path, image.mode)
+    # One bit a pixel counts as 0 and 255, an index of an image as the color that it stands for.
+    modes = {"1": "L"} if indices else {"1": "L", "P": "RGB", "PA": "RGB"}
+    mode = modes.get(image.mode, image.mode)
     array = np.asarray(image if mode == image.mode else image.convert(mode))
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     bits = _tiff_tag(image, _BITS_PER_SAMPLE, (0,))[0]
@@ -144,12 +191,12 @@ def _too_large(path: Path) -> InputError:
     return InputError(f"{path} has more than {_MOST_PIXELS // 1_000_000} million pixels; crop it or export it smaller.")
 
 
-def _colored(path: Path) -> InputError:
-    return InputError(f"{path} is a colour picture; export it in grey, without drawings or a colour map.")
+def _colored(path: Path, how: str) -> InputError:
+    return InputError(f"{path} is a color picture of {how}; export it in gray, without drawings or a color map.")
 
 
 def _deep_color(path: Path) -> InputError:
-    return InputError(f"{path} is a colour picture of more than 8 bits a channel; export it in grey.")
+    return InputError(f"{path} is a color picture of more than 8 bits a channel; export it in gray.")
 
 
 def _is_cut_off(path: Path, suffix: str) -> bool:
@@ -160,14 +207,3 @@ def _is_cut_off(path: Path, suffix: str) -> bool:
             return size < int.from_bytes(file.read(6)[2:], "little")
         file.seek(max(0, size - 1024))
         return suffix in (".jpg", ".jpeg") and _JPEG_END not in file.read()
-
-
-def _grey(pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
-    """The one channel of a picture [row, column, channel] whose colours are equal; an alpha channel is left out."""
-    channels = pixels.shape[-1]
-    colours = pixels[..., : {2: 1, 4: 3}.get(channels, channels)]
-    if channels > 4:
-        return pixels  # no picture: refused by its shape
-    if any(not np.array_equal(colours[..., 0], colours[..., n]) for n in range(1, colours.shape[-1])):
-        raise _colored(path)
-    return colours[..., 0]

@@ -1,16 +1,22 @@
-"""`read_volume`: one door for every image format."""
+"""One door for every image format, and one for every format of label maps."""
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.io.dicom import read_dicom
+from LiverSegLib.io.dicom import has_dicom_mark, is_seg, read_dicom, read_dicom_slice, read_seg, read_stored_slice
+from LiverSegLib.io.grids import on_grid_of, placed_on
 from LiverSegLib.io.metaimage import read_metaimage
 from LiverSegLib.io.nifti import read_nifti
 from LiverSegLib.io.nrrd import read_nrrd
-from LiverSegLib.io.picture import PICTURES, read_picture
+from LiverSegLib.io.picture import PICTURES, read_picture, read_picture_mask
 from LiverSegLib.io.regular_file import open_regular, shown
 from LiverSegLib.volume import Volume
 
@@ -19,7 +25,7 @@ _NRRD = (".nrrd", ".nhdr")
 _METAIMAGE = (".mha", ".mhd")
 _FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder with one DICOM series, a DICOM "
-    "X-ray, or a single grey picture (.png, .jpg, .bmp, .tif, .npy)"
+    "X-ray, or a single gray picture (.png, .jpg, .bmp, .tif, .npy)"
 )
 
 
@@ -28,8 +34,9 @@ def read_volume(path: Path | str) -> Volume:
 
     Args:
         path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, any file of such a series
-            (its whole series is read from its folder), a DICOM X-ray, or a grey PNG, JPEG, BMP, TIFF or .npy
-            picture (pixels of 1 mm, since it does not tell; rows run to the back, columns to the left).
+            (its whole series is read from its folder), a DICOM X-ray, or a PNG, JPEG, BMP, TIFF or .npy
+            picture (pixels of 1 mm, since it does not tell; rows run to the back, columns to the left). A picture in
+            color is read as its luminance, and its `notes` say so.
 
     Returns:
         The image as array [i, j, k] in its type on disk and the affine, voxel index -> RAS mm. The array is a
@@ -43,8 +50,72 @@ def read_volume(path: Path | str) -> Volume:
     path = Path(path)
     if "\0" in str(path):
         raise InputError(f"{shown(str(path))} is no file name (it holds a zero byte); check the path.")
-    try:
+    with _in_a_sentence(path):
         return _read(path)
+
+
+def read_slice(path: Path) -> tuple[Volume, bool]:
+    """Read a DICOM file by itself, whatever series it belongs to, and whether it tells the size of its pixels.
+
+    A file of many frames is the volume that it is; a slice that does not tell its place lies as a picture does.
+
+    Raises:
+        InputError: damaged, in color, or without pixels.
+    """
+    with _in_a_sentence(path):
+        return read_dicom_slice(path)
+
+
+def read_label_map(path: Path, volume: Volume, *, has_place: bool = True) -> npt.NDArray[Any]:
+    """Read the label values of a file, [i, j, k] on the grid of `volume`.
+
+    Args:
+        path: any format of `read_volume`, or DICOM SEG, whose segment numbers are put in their place. Of a palette
+            picture these are its indices, of a DICOM mask for one slice its stored values; both have no place, only
+            their size is compared.
+        volume: the image that it belongs to.
+        has_place: whether the image tells its place, so that it can be compared.
+
+    Raises:
+        InputError: it cannot be read, is in color, or lies on another grid.
+    """
+    with _in_a_sentence(path):
+        is_dicom = path.is_file() and is_dicom_file(path)
+        if path.is_file() and path.name.lower().endswith(PICTURES):
+            values = read_picture_mask(path).T[..., None]
+        elif is_dicom and is_seg(path):
+            return placed_on(volume, read_seg(path))
+        elif is_dicom and volume.array.shape[2] == 1:
+            values = read_stored_slice(path)
+        elif has_place:
+            return on_grid_of(volume, read_volume(path))
+        else:
+            values = read_volume(path).array
+    check_same_size(values, volume, path)
+    return values
+
+
+def check_same_size(values: npt.NDArray[Any], volume: Volume, path: Path) -> None:
+    """Refuse a mask that has other pixels than its image.
+
+    Raises:
+        InputError: the sentence tells both sizes.
+    """
+    if values.shape != volume.array.shape:
+        mine, other = ("x".join(str(n) for n in array.shape) for array in (values, volume.array))
+        raise InputError(f"{path} is of size {mine}, its image {volume.name} of {other}; they must match.")
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM, by its mark; a .dcm without one counts too, so that it is told of."""
+    return path.suffix.lower() == ".dcm" or has_dicom_mark(path)
+
+
+@contextmanager
+def _in_a_sentence(path: Path) -> Iterator[None]:
+    """What the system says of a file, in a sentence."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; check the path.") from error
     except PermissionError as error:

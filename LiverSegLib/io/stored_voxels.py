@@ -1,4 +1,7 @@
-"""The voxels behind a MetaImage or NRRD header: raw, compressed or as text, and exactly as many as declared."""
+"""The voxels behind a NIfTI, MetaImage or NRRD header: raw, compressed or as text, and as many as declared.
+
+Headers that promise more voxels than their file can hold are refused before memory is asked for.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.inflate import Inflate
-from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.volume import check_array
 
 # A text of numbers takes many times its size while it is read.
 _MOST_TEXT = 1 << 28
+_CHUNK = 1 << 16
+# Deflate (gzip, zlib) never shrinks data by more than this factor.
+DEFLATE_RATIO = 1032
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,10 @@ class StoredVoxels:
         shape: number of voxels along each axis; the first runs fastest.
         dtype: type with its byte order.
         encoding: "raw", "zlib", "gzip" or "text".
-        skip: bytes of something else before raw voxels; -1 where these are the last bytes of the file.
+        skip: bytes of something else before the voxels, unpacked ones where they are compressed; -1 where raw voxels
+            are the last bytes of the file.
         packed: bytes of compressed data, None where the header does not tell.
+        slack: bytes of something else that may follow the voxels.
     """
 
     path: Path
@@ -41,6 +48,7 @@ class StoredVoxels:
     encoding: str
     skip: int = 0
     packed: int | None = None
+    slack: int = 0
 
 
 def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
@@ -66,7 +74,7 @@ def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
     elif stored.encoding == "text":
         check_declared_size(stored.path, 2 * count - 1, left)
     else:
-        check_declared_size(stored.path, declared, left * DEFLATE_RATIO)
+        check_declared_size(stored.path, declared, max(left * DEFLATE_RATIO - stored.skip, 0))
         if stored.packed not in (None, left):
             raise InputError(
                 f"{stored.path} is truncated or has a damaged header: it declares {stored.packed} bytes of compressed "
@@ -76,6 +84,24 @@ def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
     check_array(np.broadcast_to(np.zeros((), stored.dtype), stored.shape), stored.path.name)
     voxels = _from_text(file, stored, left) if stored.encoding == "text" else _from_bytes(file, stored, count)
     return native(voxels).reshape(stored.shape, order="F")
+
+
+def check_declared_size(path: Path, declared: int, possible: int) -> None:
+    """Compare the bytes that a header declares with the most that its file can hold.
+
+    Args:
+        path: the file, for the message.
+        declared: bytes of voxels according to the header.
+        possible: bytes of voxels that fit into the file, after decompression where there is one.
+
+    Raises:
+        InputError: the header declares more.
+    """
+    if declared > possible:
+        raise InputError(
+            f"{path} is truncated or has a damaged header: it declares {declared} bytes of voxels "
+            f"but can hold at most {possible}; copy or export it again."
+        )
 
 
 def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -90,12 +116,30 @@ def bytes_of(voxels: npt.NDArray[Any]) -> memoryview:
     return memoryview(voxels.reshape(-1, order="A").view(np.uint8))  # type: ignore[arg-type]
 
 
+def read_exactly(stream: BinaryIO | Inflate, size: int) -> bytes:
+    """The next `size` bytes.
+
+    Raises:
+        EOFError: there are fewer.
+    """
+    found = b""
+    while len(found) < size:
+        more = stream.read(size - len(found))
+        if not more:
+            raise EOFError("the data are cut off")
+        found += more
+    return found
+
+
 def _skip_to_raw(file: BinaryIO, stored: StoredVoxels, declared: int, left: int) -> None:
     possible = left if stored.skip == -1 else max(left - stored.skip, 0)
     check_declared_size(stored.path, declared, possible)
-    if stored.skip != -1 and declared < possible:
+    if stored.skip == -1:
+        file.seek(left - declared, os.SEEK_CUR)
+        return
+    if possible - declared > stored.slack:
         raise _too_many(stored.path, declared)
-    file.seek(left - declared, os.SEEK_CUR)
+    file.seek(stored.skip, os.SEEK_CUR)
 
 
 def _too_many(path: Path, declared: int) -> InputError:
@@ -113,15 +157,21 @@ def _from_bytes(file: BinaryIO, stored: StoredVoxels, count: int) -> npt.NDArray
         return voxels
     stream = Inflate(file, stored.encoding)
     try:
+        for start in range(0, stored.skip, _CHUNK):
+            read_exactly(stream, min(_CHUNK, stored.skip - start))
         filled = stream.read_into(buffer)
-        rest = stream.read(1)
+        rest, more = 0, b" "
+        # To the end, where the checksum is compared.
+        while more and rest <= stored.slack:
+            more = stream.read(_CHUNK)
+            rest += len(more)
     except (EOFError, ValueError, zlib.error) as error:
         raise InputError(
             f"{stored.path} is damaged: its compressed voxels cannot be unpacked or do not match their checksum "
             f"({error}); copy or export it again."
         ) from error
     check_declared_size(stored.path, len(buffer), filled)
-    if rest:
+    if rest > stored.slack:
         raise _too_many(stored.path, len(buffer))
     return voxels
 

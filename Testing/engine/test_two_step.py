@@ -157,6 +157,9 @@ def save(path: Path, array: npt.NDArray[Any], affine: npt.NDArray[np.float64] = 
 def test_a_mask_on_another_grid_is_one_sentence(case: Volume, tmp_path: Path) -> None:
     mask = organ_mask(case).astype(np.uint8)
     assert (read_mask(save(tmp_path / "same.nii.gz", mask), case) == organ_mask(case)).all()
+    turned = AFFINE @ np.array([[0, -1, 0, 31], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    stored = mask[::-1].transpose(1, 0, 2)
+    assert (read_mask(save(tmp_path / "turned.nii.gz", stored, turned), case) == organ_mask(case)).all()
     with pytest.raises(InputError, match=r"small\.nii\.gz has 32x32x30 voxels but the case 32x32x32; resample"):
         read_mask(save(tmp_path / "small.nii.gz", mask[:, :, :30]), case)
     moved = AFFINE.copy()

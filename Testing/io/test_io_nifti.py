@@ -172,8 +172,8 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text as gzip": (written("a.nii.gz", gzip.compress(b"not an image\n" * 100)), "damaged or no NIfTI file"),
     "unknown suffix": (written("a.xyz", b"\xff\xd8"), "not of a format.*use NIfTI"),
     "dcm without its mark": (written("a.dcm", b"x" * 200), "not a DICOM file"),
-    "truncated gzip": (truncated_gzip, "damaged or no NIfTI file"),
-    "gzip without its checksum": (without_checksum, "damaged or no NIfTI file"),
+    "truncated gzip": (truncated_gzip, "compressed voxels cannot be unpacked"),
+    "gzip without its checksum": (without_checksum, "compressed voxels cannot be unpacked"),
     "truncated": (lambda f: written("b.nii", save(f / "a.nii").read_bytes()[:-9])(f), "truncated"),
     "2D": (lambda f: save(f / "a.nii", VOXELS[:, :, 0]), r"2D image \(5x4\)"),
     "4D": (lambda f: save(f / "a.nii", np.zeros((4, 4, 4, 2), np.int16)), r"4D series \(4x4x4x2\)"),
@@ -196,7 +196,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
         "outside its folder",
     ),
     "mhd that points elsewhere": (written("a.mhd", MHD % b"/etc/passwd"), "outside its folder"),
-    "colour nrrd": (colour_nrrd, "colour or vector image"),
+    "colour nrrd": (colour_nrrd, "color or vector image"),
     "flat nrrd": (flat_nrrd, "2D image"),
 }
 

@@ -442,7 +442,7 @@ def mask_of_another_size(data: Path) -> None:
     Image.fromarray(np.full((24, 20), 128, np.uint8)).save(data / "xray/b-mask.png")
 
 
-def colour_mask(data: Path) -> None:
+def color_mask(data: Path) -> None:
     mask = np.zeros((20, 24, 3), np.uint8)
     mask[4:12, 4:12, 0] = 255
     Image.fromarray(mask).save(data / "xray/b-mask.png")
@@ -459,7 +459,7 @@ def grey_edges_in_the_mask(data: Path) -> None:
     [
         (truncated_picture, "xray/b.png", "damaged"),
         (mask_of_another_size, "xray/b-mask.png", "20x24x1, its image b.png of 24x20x1"),
-        (colour_mask, "xray/b-mask.png", "colour"),
+        (color_mask, "xray/b-mask.png", "color picture"),
         (grey_edges_in_the_mask, "xray/b-mask.png", "label 77"),
     ],
 )
@@ -506,7 +506,7 @@ def arrays(pictures: Path, mask: npt.NDArray[Any]) -> list[Finding]:
 
 
 def test_an_array_of_objects_is_never_unpickled(pictures: Path) -> None:
-    only(arrays(pictures, np.array([{"a": 1}], dtype=object)), "xray/b.npy", "plain numbers")
+    only(arrays(pictures, np.array([{"a": 1}], dtype=object)), "xray/b.npy", "no plain .npy array")
 
 
 def test_an_array_of_three_dimensions_is_no_mask(pictures: Path) -> None:

@@ -275,6 +275,21 @@ def test_an_msd_folder_tells_its_labels(case: LabelledVolume, tmp_path: Path) ->
     assert np.array_equal(loaded.reference, case.reference)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"training": [{"image": "../image.nii.gz", "label": "label.nii.gz"}]}, "leaves"),
+        ({"training": [{"image": "image.nii.gz"}]}, "without an image and a label"),
+        ({"labels": {}}, "does not tell what the labels mean"),
+    ],
+)
+def test_a_bad_msd_listing_is_refused_as_prepare_refuses_it(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    listing = {"labels": {"1": "liver"}, "training": [{"image": "image.nii.gz", "label": "label.nii.gz"}], **change}
+    (tmp_path / "dataset.json").write_text(json.dumps(listing))
+    with pytest.raises(DataError, match=words):
+        next(load_cases(tmp_path))
+
+
 def test_the_command_ends_with_1_if_a_case_failed(
     case: LabelledVolume, threshold_package: Callable[..., Path], tmp_path: Path
 ) -> None:

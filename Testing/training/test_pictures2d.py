@@ -118,7 +118,7 @@ class TestReading:
     @pytest.mark.parametrize("ending", ["png", "tif"])
     def test_deep_colors_are_refused_instead_of_cut(self, tmp_path: Path, ending: str) -> None:
         pixels = np.repeat(PIXELS[..., None].astype(np.uint16) * 200, 3, axis=-1)
-        with pytest.raises(InputError, match="colour picture of more than 8 bits"):
+        with pytest.raises(InputError, match="color picture of more than 8 bits"):
             read_volume(save(tmp_path / f"a.{ending}", pixels, vector=True))
 
     def test_palettes_and_few_bits_count_as_what_they_show(self, tmp_path: Path) -> None:
@@ -141,16 +141,35 @@ class TestReading:
         volume = read_volume(save(tmp_path / "a.png", pixels, vector=True))
         np.testing.assert_array_equal(volume.array[:, :, 0].T, PIXELS)
 
-    def test_real_colour_is_refused(self, tmp_path: Path) -> None:
-        pixels = np.repeat(PIXELS[..., None], 3, axis=-1)
-        pixels[5, 5, 2] += 1
-        with pytest.raises(InputError, match=r"a\.png is a colour picture; export it in grey"):
-            read_volume(save(tmp_path / "a.png", pixels, vector=True))
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_real_color_is_its_luminance_and_the_volume_says_so(self, tmp_path: Path, channels: int) -> None:
+        pixels = np.repeat(PIXELS[..., None], channels, axis=-1)
+        pixels[5, 5] = (255, 0, 0, 7)[:channels]
+        volume = read_volume(save(tmp_path / "a.png", pixels, vector=True))
+        expected = PIXELS.copy()
+        expected[5, 5] = 76  # 0.299 * 255
+        np.testing.assert_array_equal(volume.array[:, :, 0].T, expected)
+        assert volume.array.dtype == np.uint8
+        assert volume.notes[0].startswith("a.png is in color; its luminance was taken")
+
+    def test_colors_without_a_luminance_are_refused(self, tmp_path: Path) -> None:
+        picture = Image.fromarray(np.repeat(PIXELS[..., None], 3, axis=-1))
+        picture.convert("CMYK").save(tmp_path / "a.jpg")
+        with pytest.raises(InputError, match=r"a\.jpg is a color picture of CMYK; export it in gray"):
+            read_volume(tmp_path / "a.jpg")
+        labels = Image.fromarray(PIXELS % 3)
+        labels.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        labels.save(tmp_path / "b.png")
+        with pytest.raises(InputError, match=r"b\.png is a color picture of a palette"):
+            read_volume(tmp_path / "b.png")
+        np.save(tmp_path / "c.npy", np.arange(60).reshape(4, 5, 3))
+        with pytest.raises(InputError, match=r"c\.npy holds 4x5x3 values instead of one gray picture"):
+            read_volume(tmp_path / "c.npy")
 
     @pytest.mark.parametrize("shape", [(3, 20, 20), (20, 20, 2, 2), (20,)])
     def test_arrays_of_another_shape_are_refused(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
         np.save(tmp_path / "a.npy", np.random.default_rng(0).random(shape))
-        with pytest.raises(InputError, match=r"instead of one grey picture|is a colour picture"):
+        with pytest.raises(InputError, match="instead of one gray picture"):
             read_volume(tmp_path / "a.npy")
 
     def test_several_pages_are_refused(self, tmp_path: Path) -> None:
@@ -195,7 +214,7 @@ class TestReading:
 
     def test_the_sentence_on_formats_names_pictures(self, tmp_path: Path) -> None:
         (tmp_path / "a.xyz").write_text("?")
-        with pytest.raises(InputError, match=r"a single grey picture \(\.png, "):
+        with pytest.raises(InputError, match=r"a single gray picture \(\.png, "):
             read_volume(tmp_path / "a.xyz")
 
     def test_case_names_of_pictures(self) -> None:
@@ -394,6 +413,11 @@ class TestWarnings:
         package = read_package(made_package(tmp_path, *PYRAMID, modality=modality))
         picture = Volume(PIXELS.T[:, :, None], np.diag([-1.0, -1.0, 1.0, 1.0]), "x.png")
         assert warnings_for(picture, package) == ["x.png is a single picture; its sizes in mL and mm mean nothing."]
+
+    def test_colors_are_told_of(self, tmp_path: Path) -> None:
+        package = read_package(made_package(tmp_path, *PYRAMID))
+        colored = Volume(PIXELS.T[:, :, None], np.eye(4), "x.png", notes=("x.png is in color.",))
+        assert warnings_for(colored, package)[0] == "x.png is in color."
 
     def test_a_picture_for_a_ct_model_is(self, tmp_path: Path) -> None:
         package = read_package(made_package(tmp_path, *PYRAMID, modality="CT"))

@@ -103,7 +103,7 @@ def test_bad_files_are_named_and_do_not_stop_the_others(model2d: Segmenter, tmp_
     (folder / ".hidden.png").write_bytes(b"")
     steps: list[tuple[float, int, str]] = []
     done = predict(model2d, [folder], tmp_path / "out", progress=lambda *step: steps.append(step))
-    assert {one.name: bool(one.error) for one in done} == {"a": False, "b": True, "c": False, "d": True}
+    assert {one.case.name: bool(one.error) for one in done} == {"a": False, "b": True, "c": False, "d": True}
     rows = summary(tmp_path / "out")
     assert [rows[name]["status"] for name in "abcd"] == ["done", "failed", "done", "failed"]
     assert "b.png" in rows["b"]["message"]
@@ -175,7 +175,7 @@ def test_names_stay_apart_and_results_are_not_taken_for_inputs(model2d: Segmente
     out = tmp_path / "out"
     names = [item.name for item in find_inputs([tmp_path], out)]
     assert len({name.lower() for name in names}) == 4
-    assert [one.name for one in predict(model2d, [tmp_path], out)] == names
+    assert [one.case.name for one in predict(model2d, [tmp_path], out)] == names
     assert len(list(out.glob("*.png"))) == 8
     assert [item.name for item in find_inputs([tmp_path], out)] == names
 
@@ -196,6 +196,22 @@ def test_results_never_replace_an_input(model2d: Segmenter, tmp_path: Path, name
         predict(model2d, paths, tmp_path)
     assert [path.read_bytes() for path in paths] == before
     assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("name", ["a.png", "a_labels.png", "summary.csv"])
+def test_a_file_of_the_users_is_not_replaced_but_a_result_is(model2d: Segmenter, tmp_path: Path, name: str) -> None:
+    path = save_picture(tmp_path / "in" / "a.bmp")
+    out = tmp_path / "out"
+    assert predict(model2d, [path], out)[0].error == ""
+    assert predict(model2d, [path], out)[0].error == ""
+    theirs = b"name,age\n" if name.endswith(".csv") else path.read_bytes()
+    (out / name).write_bytes(theirs)
+    if name == "summary.csv":
+        with pytest.raises(OutputError, match=r"summary\.csv was not written by LiverSeg"):
+            predict(model2d, [path], out)
+    else:
+        assert f"{name} was not written by LiverSeg" in predict(model2d, [path], out)[0].error
+    assert (out / name).read_bytes() == theirs
 
 
 def test_a_dicom_series_is_one_image_and_with_slices_many(shared_data: Path, tmp_path: Path) -> None:
@@ -222,7 +238,7 @@ def test_a_single_dicom_slice_is_segmented_by_itself(
     assert done.error == ""
     assert done.result is not None
     assert done.result.labelmap.shape == (768, 768, 1)
-    assert Image.open(tmp_path / "out" / f"{done.name}.png").size == (768, 768)
+    assert Image.open(tmp_path / "out" / f"{done.case.name}.png").size == (768, 768)
 
 
 def test_the_command_reports_failures_and_succeeds_without(threshold_package: MakePackage, tmp_path: Path) -> None:

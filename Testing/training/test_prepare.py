@@ -19,13 +19,15 @@ from typer.testing import CliRunner
 
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
 from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
+from LiverSegLib.errors import InputError
+from LiverSegLib.io import read_slice
+from LiverSegLib.io.grids import on_grid_of
 from LiverSegLib.volume import Volume
 from Training.__main__ import app
 from Training.data.phantoms import make_phantom
 from Training.data.prepare import DataError, load_index, prepare
 from Training.data.preprocess import convert
-from Training.data.readers import Entry, RawCase, list_cases, on_grid_of, prepared_cases
-from Training.data.readers.dicom import read_slice
+from Training.data.readers import Entry, RawCase, list_cases, prepared_cases
 from Training.data.readers.templates import case_name, find
 from Training.data.split import divide
 from Training.recipe import Recipe, load_recipe
@@ -202,7 +204,7 @@ def test_a_mask_in_another_axis_order_is_turned_onto_its_image(axcodes: str, tmp
 def test_a_mirrored_mask_is_another_grid() -> None:
     image, label = volume()
     mirrored = np.diag([2.0, -2.0, 3.0, 1.0])
-    with pytest.raises(DataError, match="different grids"):
+    with pytest.raises(InputError, match="different grids"):
         on_grid_of(Volume(image, LPS, "image"), Volume(label, mirrored, "mask"))
 
 
@@ -359,7 +361,7 @@ def test_damaged_dicom_names_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     write_dicom(path, np.ones((4, 5), np.uint16))
     whole = path.read_bytes()
-    for content, words in ((whole[:-10], "no readable pixels"), (b"no DICOM", "damaged")):
+    for content, words in ((whole[:-10], "truncated or has damaged pixel data"), (b"no DICOM", "damaged")):
         path.write_bytes(content)
         (entry,) = list_cases(files(image="{name}.dcm", masks=masks), tmp_path)
         with pytest.raises(DataError, match=words) as caught:

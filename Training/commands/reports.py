@@ -45,7 +45,9 @@ def predict(
         )
     failed = [one for one in done if one.result is None]
     for one in failed:
-        console.print(f"[red]failed[/red] {escape(one.name)}: {escape(one.error)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[red]failed[/red] {escape(one.case.name)}: {escape(one.error)}", highlight=False, soft_wrap=True
+        )
     console.print(f"{len(done) - len(failed)} of {len(done)} segmented: {out / SUMMARY}", highlight=False)
     if failed:
         raise LiverSegError(f"{len(failed)} of {len(done)} inputs could not be segmented; see the messages above.")

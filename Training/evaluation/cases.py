@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
-from LiverSegLib.io import read_volume
+from LiverSegLib.io import read_label_map, read_volume
 from LiverSegLib.volume import Volume, label_for
-from Training.data.readers import count_prepared, on_grid_of, prepared_cases
+from Training.data.readers import count_prepared, prepared_cases
+from Training.data.readers.msd import msd_name, read_msd
 from Training.errors import DataError
 from Training.recipe import Recipe, load_recipe
 from Training.recipe.options import Part
@@ -88,7 +89,7 @@ def count_cases(where: Path, split: str = "val", changes: list[str] | None = Non
     try:
         if (where / "index.json").is_file():
             return count_prepared(where, split, load_recipe(where / "recipe.yaml", changes))
-        return len(_msd_entries(where) if where.is_dir() else _listed_entries(where))
+        return len(_entries(where))
     except LiverSegError:
         return None  # what is wrong is said when they are loaded
 
@@ -113,15 +114,15 @@ def load_cases(
     if (where / "index.json").is_file():
         yield from _prepared(where, split, load_recipe(where / "recipe.yaml", changes))
         return
-    entries = _msd_entries(where) if where.is_dir() else _listed_entries(where)
+    entries = _entries(where)
     if not entries:
         raise DataError(f"{where} lists no case; add some.")
-    twice = _repeated([entry.name for entry in entries])
-    if twice is not None:
-        raise DataError(f"{where} has two cases called {twice}; give each a name of its own.")
+    name, count = Counter(entry.name for entry in entries).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{where} has two cases called {name}; give each a name of its own.")
     for entry in entries:
         try:
-            yield _load(entry, where if where.is_dir() else data)
+            yield _load(entry, data)
         except LiverSegError as error:
             yield Unreadable(entry.name, str(error))
 
@@ -140,16 +141,18 @@ def _prepared(folder: Path, split: str, recipe: Recipe) -> Iterator[LabelledVolu
         yield Unreadable(f"number {count + 1} and on", str(error))
 
 
+def _entries(where: Path) -> list[CaseEntry]:
+    return _msd_entries(where) if where.is_dir() else _listed_entries(where)
+
+
 def _msd_entries(folder: Path) -> list[CaseEntry]:
-    try:
-        listing = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        labels = {int(value): str(name) for value, name in listing["labels"].items() if int(value) > 0}
-        pairs = [(str(e["image"]), str(e["label"])) for e in listing["training"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{folder} is neither a prepared folder nor holds a readable dataset.json with labels and training."
-        ) from error
-    return [CaseEntry(name=Path(i).name.split(".")[0], image=i, label=m, labels=labels) for i, m in pairs]
+    found = read_msd(folder)
+    if not found.labels:
+        raise DataError(f"{found.file} does not tell what the labels mean; add labels to it.", found.file)
+    return [
+        CaseEntry(name=msd_name(image), image=str(image), label=str(label), labels=found.labels)
+        for image, label in found.pairs
+    ]
 
 
 def _listed_entries(listing: Path) -> list[CaseEntry]:
@@ -165,20 +168,11 @@ def _listed_entries(listing: Path) -> list[CaseEntry]:
         raise DataError(f"{listing} is not a list of cases with name, image and label.") from error
 
 
-def _repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
 def _load(entry: CaseEntry, data: Path) -> LabelledVolume:
     volume = read_volume(data / entry.image)
     if entry.label is None:
         return LabelledVolume(entry.name, volume, None, (), entry.patient)
-    drawn = on_grid_of(volume, read_volume(data / entry.label))
+    drawn = read_label_map(data / entry.label, volume)
     return LabelledVolume(entry.name, volume, as_classes(drawn, entry.meaning), names_of(entry.meaning), entry.patient)
 
 

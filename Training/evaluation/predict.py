@@ -5,23 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from LiverSegLib.cli.output_plan import check_inputs_stay
-from LiverSegLib.cli.outputs import check_writable, result_files, write_outputs
-from LiverSegLib.engine.progress import Progress, ProgressCallback
+from LiverSegLib.cli.batch import Outcome, run_batch
+from LiverSegLib.cli.output_plan import Case, check_inputs_stay
+from LiverSegLib.cli.outputs import check_replaceable, check_writable, write_outputs
+from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.two_step import segment_within
-from LiverSegLib.errors import LiverSegError, SegmentationCancelled
-from LiverSegLib.io import read_volume
+from LiverSegLib.io import read_slice, read_volume
 from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.io.picture import PICTURES
 from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.colors import picture_colors
@@ -29,29 +28,12 @@ from LiverSegLib.pictures.grey import blend, grey_pixels
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
-from Training.data.readers.dicom import read_slice
-from Training.evaluation.predict_inputs import Input, find_inputs
+from Training.evaluation.predict_inputs import find_inputs
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.csv"
 _BEFORE = ("prepare", "resample")
 Report = Callable[[float, int, str], None]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What became of one input.
-
-    `files`: what was written. `result`: None where it failed, and then `error` is the sentence that says why.
-    `seconds`: reading, segmenting and writing.
-    """
-
-    name: str
-    path: Path
-    seconds: float
-    files: list[Path] = field(default_factory=list)
-    result: Result | None = None
-    error: str = ""
 
 
 def predict(
@@ -64,7 +46,7 @@ def predict(
     slices: bool = False,
     animate: bool = False,
     progress: Report | None = None,
-) -> list[Prediction]:
+) -> list[Outcome]:
     """Segment every image of `inputs`; an image that cannot be read or segmented does not stop the others.
 
     A volume gives the files of `liverseg segment`. A single slice or picture gives `<name>.png`, the picture at its
@@ -85,26 +67,41 @@ def predict(
         OutputError: `out` cannot be written to.
         SegmentationCancelled: Ctrl-C.
     """
-    found = find_inputs(inputs, out, slices=slices)
-    check_inputs_stay([file for item in found for file in _possible_files(out, item)], [item.path for item in found])
-    check_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
+    found = _planned(inputs, out, slices=slices)
     segment = model.segment if within is None else partial(segment_within, within, model, margin_mm=margin_mm)
-    done: list[Prediction] = []
-    for number, item in enumerate(found):
-        report = partial(_share, progress, number, len(found), item.name)
+    done: list[Outcome] = []
+
+    def work(case: Case) -> tuple[Result, list[Path]]:
+        report = partial(_share, progress, len(done), len(found), case.name)
         report(Progress("prepare", 0, 1))
-        done.append(_one(segment, item, out, report, animate=animate))
+        volume = read_slice(case.path)[0] if case.single else read_volume(case.path)
+        result = segment(volume, progress=report)
+        return result, _write(case, volume, result, animate=animate)
+
+    for outcome in run_batch(found, work):
+        if outcome.cause is not None:
+            log.info("%s", outcome.error, exc_info=outcome.cause)
+        done.append(outcome)
         _write_summary(out / SUMMARY, done)
     if progress is not None:
         progress(len(found), len(found), "")
     return done
 
 
-def _possible_files(out: Path, item: Input) -> list[Path]:
+def _planned(inputs: Sequence[Path], out: Path, *, slices: bool) -> list[Case]:
+    """What is to be segmented; nothing of the user's will be replaced by its results."""
+    found = find_inputs(inputs, out, slices=slices)
+    check_inputs_stay([file for case in found for file in _possible_files(case)], [case.path for case in found])
+    check_replaceable([out / SUMMARY])
+    check_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def _possible_files(case: Case) -> list[Path]:
     """All that may be written for an input; which of it depends on what it turns out to be."""
-    more = [out / f"{item.name}{ending}" for ending in (".png", "_labels.png", ".gif")]
-    return [*result_files(out, item.name, item.path.name, picture=True), *more, out / SUMMARY]
+    more = [case.out / f"{case.name}{ending}" for ending in (".png", "_labels.png", ".gif")]
+    return [*case.files(picture=True), *more, case.out / SUMMARY]
 
 
 def _share(progress: Report | None, number: int, count: int, name: str, step: Progress) -> None:
@@ -114,41 +111,23 @@ def _share(progress: Report | None, number: int, count: int, name: str, step: Pr
         progress(number + share, count, name)
 
 
-def _one(
-    segment: Callable[..., Result], item: Input, out: Path, report: ProgressCallback, *, animate: bool
-) -> Prediction:
-    started = time.perf_counter()
-    files: list[Path] = []
-    try:
-        volume = read_slice(item.path)[0] if item.single else read_volume(item.path)
-        result = segment(volume, progress=report)
-        files = _write(out, item, volume, result, animate=animate)
-    except SegmentationCancelled:
-        raise
-    except LiverSegError as error:
-        log.info("%s failed", item.path, exc_info=error)
-        return Prediction(item.name, item.path, time.perf_counter() - started, error=str(error))
-    except Exception as error:  # whatever a damaged file does to a reader: the others are still wanted
-        log.info("%s failed", item.path, exc_info=error)
-        message = f"{item.path} could not be segmented ({type(error).__name__}: {error})."
-        return Prediction(item.name, item.path, time.perf_counter() - started, error=message)
-    return Prediction(item.name, item.path, time.perf_counter() - started, files, result)
-
-
-def _write(out: Path, item: Input, volume: Volume, result: Result, *, animate: bool) -> list[Path]:
-    if volume.array.shape[2] > 1:
-        files = write_outputs(out, item.name, volume, result, picture=True)
-        if animate:
-            files.append(out / f"{item.name}.gif")
-            save_animation(files[-1], volume, result)
-        return files
+def _write(case: Case, volume: Volume, result: Result, *, animate: bool) -> list[Path]:
+    is_flat = volume.array.shape[2] == 1
     # A picture tells no place in the patient that a NIfTI file could keep.
-    files = [] if item.is_picture else write_outputs(out, item.name, volume, result, picture=False)
-    scene = build_scene(volume, result.labelmap, result.labels)
-    files += [out / f"{item.name}.png", out / f"{item.name}_labels.png"]
-    save_blend(files[-2], scene)
-    save_indexed(files[-1], scene, result.labels)
-    return files
+    is_picture = is_flat and case.path.suffix.lower() in PICTURES
+    pictures = [case.out / f"{case.name}{ending}" for ending in (".png", "_labels.png")] if is_flat else []
+    check_replaceable(pictures)
+    files = []
+    if not is_picture:
+        files = write_outputs(case.out, case.name, volume, result, not is_flat, case.source_id)
+    if is_flat:
+        scene = build_scene(volume, result.labelmap, result.labels)
+        save_blend(pictures[0], scene)
+        save_indexed(pictures[1], scene, result.labels)
+    elif animate:
+        pictures.append(case.out / f"{case.name}.gif")
+        save_animation(pictures[0], volume, result)
+    return files + pictures
 
 
 def save_blend(path: Path, scene: Scene) -> None:
@@ -180,15 +159,18 @@ def save_indexed(path: Path, scene: Scene, labels: Iterable[Label]) -> None:
 
 def _save_png(path: Path, pixels: Any, palette: list[int] | None = None) -> None:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
+    mark = PngInfo()
+    mark.add_text("Software", "LiverSeg")  # by which a later run knows that it may replace the file
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     if palette is not None:
         picture.putpalette(palette)
     with atomic_file(path) as file:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", pnginfo=mark)
 
 
-def _write_summary(path: Path, done: list[Prediction]) -> None:
+def _write_summary(path: Path, done: list[Outcome]) -> None:
     """A line for each input; volumes in mL, of single slices only the count of pixels."""
     labels = next((one.result.labels for one in done if one.result is not None), ())
     names = [label.name for label in labels]
@@ -197,7 +179,7 @@ def _write_summary(path: Path, done: list[Prediction]) -> None:
     writer = csv.DictWriter(text, ["name", "input", "status", "seconds", *sizes, "lesions", "message"], restval="")
     writer.writeheader()
     for one in done:
-        row: dict[str, Any] = {"name": csv_text(one.name), "input": csv_text(str(one.path))}
+        row: dict[str, Any] = {"name": csv_text(one.case.name), "input": csv_text(str(one.case.path))}
         row |= {"status": "failed" if one.result is None else "done", "seconds": round(one.seconds, 2)}
         row["message"] = csv_text(one.error)
         if one.result is not None:

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from LiverSegLib.cli.output_plan import Case
 from LiverSegLib.cli.outputs import case_name
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.picture import PICTURES
+from LiverSegLib.io.read import is_dicom_file
 
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-@dataclass(frozen=True)
-class Input:
-    """One image. `path`: a file, of a DICOM series any of its files. `single`: a DICOM file that is read alone."""
-
-    path: Path
-    name: str
-    single: bool = False
-
-    @property
-    def is_picture(self) -> bool:
-        """Whether the file is a plain picture, which knows no place in a patient."""
-        return self.path.suffix.lower() in PICTURES
-
-
-def find_inputs(paths: Sequence[Path], out: Path, *, slices: bool = False) -> list[Input]:
+def find_inputs(paths: Sequence[Path], out: Path, *, slices: bool = False) -> list[Case]:
     """The images that `paths` name, each with a name of its own.
 
     Folders are searched with all their subfolders for NIfTI, NRRD, MetaImage, PNG, JPEG, BMP, TIFF, .npy and DICOM,
@@ -42,7 +30,7 @@ def find_inputs(paths: Sequence[Path], out: Path, *, slices: bool = False) -> li
     Raises:
         InputError: a path does not exist, or nothing was found.
     """
-    found: list[Input] = []
+    found: list[Case] = []
     dicom: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -52,64 +40,58 @@ def find_inputs(paths: Sequence[Path], out: Path, *, slices: bool = False) -> li
         elif _is_dicom(path):
             dicom.append(path)
         else:
-            found.append(Input(path, case_name(path)))
-    found += _dicom(dicom, slices=slices)
+            found.append(Case(path=path, name=case_name(path), out=out))
+    found += _dicom(dicom, out, slices=slices)
     if not found:
         raise InputError(f"{', '.join(map(str, paths))} holds no image; name files or a folder of images.")
     return _with_unique_names(found)
 
 
-def _in_folder(folder: Path, out: Path, *, slices: bool) -> Iterator[Input]:
+def _in_folder(folder: Path, out: Path, *, slices: bool) -> Iterator[Case]:
     dicom: list[Path] = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or not path.is_file() or path.resolve().is_relative_to(out.resolve()):
             continue
         if path.name.lower().endswith((*_VOLUMES, *PICTURES)):
-            yield Input(path, case_name(path))
+            yield Case(path=path, name=case_name(path), out=out)
         elif _is_dicom(path):
             dicom.append(path)
-    yield from _dicom(dicom, slices=slices)
+    yield from _dicom(dicom, out, slices=slices)
 
 
-def _dicom(paths: Sequence[Path], *, slices: bool) -> Iterator[Input]:
+def _dicom(paths: Sequence[Path], out: Path, *, slices: bool) -> Iterator[Case]:
     """One input for each series in each folder, or for each file that is a picture of its own."""
-    from LiverSegLib.io.dicom.headers import read_header
+    from LiverSegLib.io.dicom.headers import has_dicom_mark, read_header
 
     seen: set[tuple[Path, str]] = set()
     for path in paths:
         try:
             file = read_header(path)
         except InputError:  # reading it again tells why, in its place in the summary
-            yield Input(path, case_name(path))
+            yield Case(path=path, name=case_name(path), out=out)
             continue
-        if file is None and not _has_mark(path):
-            yield Input(path, case_name(path))
+        if file is None and not has_dicom_mark(path):
+            yield Case(path=path, name=case_name(path), out=out)
         if file is None or file.text("Modality") == "SEG":
             continue
         if slices or file.is_xray:
-            yield Input(path, case_name(path), single=slices)
+            yield Case(path=path, name=case_name(path), out=out, single=slices)
             continue
         series = (path.parent, file.text("SeriesInstanceUID"))
         if series not in seen:
             seen.add(series)
-            yield Input(path, path.resolve().parent.name)
+            yield Case(path=path, name=path.resolve().parent.name, out=out)
 
 
 def _is_dicom(path: Path) -> bool:
-    """By its mark; a .dcm without one is taken too, so that it is reported."""
-    return path.suffix.lower() == ".dcm" or _has_mark(path)
-
-
-def _has_mark(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+        return is_dicom_file(path)
+    except OSError:  # told when it is read, where it is wanted at all
         return False
 
 
-def _with_unique_names(found: list[Input]) -> list[Input]:
+def _with_unique_names(found: list[Case]) -> list[Case]:
     """a.png and a.jpg would overwrite each other's results: the second becomes a_2. Nor may a_labels.png be one."""
     taken: set[str] = set()
     unique = []

@@ -8,8 +8,19 @@ from typing import Any
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom.headers import ImageFile
 
+# Where attributes stand in the functional groups of a multi-frame file: each frame's own, then those shared by all.
+_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SpacingBetweenSlices": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One image plane.
 
@@ -22,6 +33,7 @@ class Frame:
         thickness: distance to the next slice as far as the header tells, mm; only for series of one slice.
         slope: rescaled value = slope * stored value + intercept.
         intercept: see `slope`.
+        has_spacing: False where the file does not tell how large its pixels are, and 1 mm stands for it.
     """
 
     file: ImageFile
@@ -32,16 +44,22 @@ class Frame:
     thickness: float
     slope: float
     intercept: float
+    has_spacing: bool = True
 
 
-def frames_of(file: ImageFile) -> list[Frame]:
+def frames_of(file: ImageFile, *, is_alone: bool = False) -> list[Frame]:
     """The frames of a file, in stored order.
 
+    Args:
+        file: a DICOM image.
+        is_alone: it is a picture by itself, which need not tell its place; without one its columns run to the left
+            and its rows to the back, with pixels of 1 mm.
+
     Raises:
-        InputError: a colour image, or its place in space or its values are not told in a way that we know.
+        InputError: a color image, or its place in space or its values are not told in a way that we know.
     """
     if file.integer("SamplesPerPixel", 1) != 1 or file.text("PhotometricInterpretation") == "PALETTE COLOR":
-        raise InputError(f"{file.path} is a colour image; pass the folder of the original CT or MR series.")
+        raise InputError(f"{file.path} is a color image; pass the folder of the original CT or MR series.")
     if "ModalityLUTSequence" in file.header:
         raise InputError(
             f"{file.path} stores its values through a look-up table; export it with rescale slope instead."
@@ -51,30 +69,18 @@ def frames_of(file: ImageFile) -> list[Frame]:
         if len(per_frame) != file.frame_count:
             raise InputError(f"{file.path} describes {len(per_frame)} of {file.frame_count} frames; export it again.")
         shared = file.header.get("SharedFunctionalGroupsSequence") or [{}]
-        return [_enhanced_frame(file, index, [groups, shared[0]]) for index, groups in enumerate(per_frame)]
+        return [_frame(file, index, [groups, shared[0]], _GROUPS, is_alone) for index, groups in enumerate(per_frame)]
     if file.frame_count > 1:
         raise InputError(
             f"{file.path} has {file.frame_count} frames without their positions; "
             "export it as enhanced multi-frame or as single slices."
         )
-    return [_frame(file, 0, {}, [file.header])]
+    return [_frame(file, 0, [file.header], {}, is_alone)]
 
 
-def _enhanced_frame(file: ImageFile, index: int, groups: list[Any]) -> Frame:
-    """A frame whose attributes stand in functional groups: its own first, then those shared by all."""
-    names = {
-        "ImagePositionPatient": "PlanePositionSequence",
-        "ImageOrientationPatient": "PlaneOrientationSequence",
-        "PixelSpacing": "PixelMeasuresSequence",
-        "SpacingBetweenSlices": "PixelMeasuresSequence",
-        "SliceThickness": "PixelMeasuresSequence",
-        "RescaleSlope": "PixelValueTransformationSequence",
-        "RescaleIntercept": "PixelValueTransformationSequence",
-    }
-    return _frame(file, index, names, groups)
+def _frame(file: ImageFile, index: int, sources: list[Any], sequences: dict[str, str], is_alone: bool) -> Frame:
+    """A frame; the first of `sources` that tells an attribute counts, and `sequences` name where it stands there."""
 
-
-def _frame(file: ImageFile, index: int, sequences: dict[str, str], sources: list[Any]) -> Frame:
     def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
         for source in sources:
             items = source.get(sequences[keyword]) if keyword in sequences else [source]
@@ -86,9 +92,14 @@ def _frame(file: ImageFile, index: int, sequences: dict[str, str], sources: list
     position = numbers("ImagePositionPatient", 3)
     orientation = numbers("ImageOrientationPatient", 6)
     spacing = numbers("PixelSpacing", 2)
-    if file.is_xray:  # a picture: columns to the left, rows to the back, as any other picture here
-        position, orientation = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-        spacing = spacing or numbers("ImagerPixelSpacing", 2) or (1.0, 1.0)
+    if file.is_xray or is_alone:
+        spacing = spacing or numbers("ImagerPixelSpacing", 2)
+    has_spacing = spacing is not None
+    if file.is_xray:  # a picture, whatever place its header tells
+        position = orientation = None
+    if file.is_xray or is_alone:  # columns to the left, rows to the back, as any other picture here
+        position, orientation = position or (0.0, 0.0, 0.0), orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        spacing = spacing or (1.0, 1.0)
     if position is None or orientation is None or spacing is None:
         raise InputError(
             f"{file.path} does not tell where its slice lies or how large its pixels are; "
@@ -104,4 +115,5 @@ def _frame(file: ImageFile, index: int, sequences: dict[str, str], sources: list
         thickness=distance[0] if distance[0] > 0 else 1.0,
         slope=(numbers("RescaleSlope", 1) or (1.0,))[0],
         intercept=(numbers("RescaleIntercept", 1) or (0.0,))[0],
+        has_spacing=has_spacing,
     )

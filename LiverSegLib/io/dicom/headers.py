@@ -110,6 +110,22 @@ class ImageFile:
         return "LOCALIZER" in str(self.header.get("ImageType", "")).upper()
 
 
+def has_dicom_mark(path: Path) -> bool:
+    """Whether the file says of itself that it is DICOM; the name tells little."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def check_pydicom(path: Path) -> None:
+    """Refuse `path` in a sentence where DICOM cannot be read at all."""
+    try:
+        import pydicom  # noqa: F401 (asked here once, so that the reason is told well)
+    except ImportError as error:
+        raise InputError(
+            f"{path} is DICOM, and reading it needs pydicom; install it with: pip install 'liverseg[dicom]'."
+        ) from error
+
+
 def read_header(path: Path) -> ImageFile | None:
     """The header of a DICOM image file, or None for anything else (reports, DICOMDIR, other formats).
 
@@ -118,9 +134,8 @@ def read_header(path: Path) -> ImageFile | None:
     """
     from pydicom.filereader import read_file_meta_info
 
-    with path.open("rb") as stream:
-        if stream.read(132)[128:] != b"DICM":
-            return None
+    if not has_dicom_mark(path):
+        return None
     try:
         meta = read_file_meta_info(path)
         storage_class = meta.get("MediaStorageSOPClassUID")

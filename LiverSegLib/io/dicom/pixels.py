@@ -11,7 +11,7 @@ from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom.frames import Frame
 from LiverSegLib.io.dicom.gdcm import GdcmDecoder
 from LiverSegLib.io.dicom.headers import ImageFile
-from LiverSegLib.io.limits import check_declared_size
+from LiverSegLib.io.stored_voxels import check_declared_size
 
 _PIXEL_TAGS = [
     "SamplesPerPixel",

@@ -1,7 +1,6 @@
 """Raw cases of every kind of source: what lies where, read one at a time."""
 
 from Training.data.readers.case import Entry, Listing, RawCase
-from Training.data.readers.grids import on_grid_of
 from Training.data.readers.listing import list_cases, survey
 from Training.data.readers.prepared import Case, count_prepared, load_index, prepared_cases
 from Training.errors import DataError
@@ -15,7 +14,6 @@ __all__ = [
     "count_prepared",
     "list_cases",
     "load_index",
-    "on_grid_of",
     "prepared_cases",
     "survey",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,17 @@ class Listing:
     excluded: list[str] = field(default_factory=list)
     problems: list[DataError] = field(default_factory=list)
     remarks: list[DataError] = field(default_factory=list)
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """What goes wrong inside is told as being of this file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except LiverSegError as error:
+        raise DataError(str(error), path) from error
 
 
 def recode(array: npt.NDArray[Any], values: Mapping[int, int], others: str, file: Path) -> Labels:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from LiverSegLib.io import read_volume
+from LiverSegLib.io import read_label_map, read_slice, read_volume
+from LiverSegLib.io.picture import PICTURES, read_picture_mask
+from LiverSegLib.io.read import check_same_size, is_dicom_file
 from LiverSegLib.volume import Volume
-from Training.data.readers import dicom
-from Training.data.readers.case import Entry, Labels, Listing, RawCase, recode
-from Training.data.readers.grids import blamed_on, on_grid_of
-from Training.data.readers.pictures import intensities, is_picture, mask_values, pixel_sizes, read_picture, turned
+from Training.data.readers.case import Entry, Labels, Listing, RawCase, blamed_on, recode
+from Training.data.readers.pictures import intensities, mask_values, pixel_sizes, turned
 from Training.data.readers.templates import case_name, fill, find, inside, pattern
 from Training.errors import DataError
 from Training.recipe.sources import FilesSource
@@ -83,49 +84,38 @@ def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labe
     count = max(2, round(thickness / _SLAB_STEP))
     affine = volume.affine.copy()
     affine[:3, 2] *= thickness / count / np.linalg.norm(affine[:3, 2])
-    array = np.repeat(volume.array, count, axis=2)
-    return Volume(array, affine, volume.name, volume.modality), np.repeat(label, count, axis=2)
+    thick = replace(volume, array=np.repeat(volume.array, count, axis=2), affine=affine)
+    return thick, np.repeat(label, count, axis=2)
 
 
 def _image(
     source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: tuple[float, float] | None
 ) -> tuple[Volume, bool]:
     """The image, and whether the size of its voxels is known."""
-    if path.is_file() and is_picture(path):
-        grey = turned(read_picture(path, "image"), source, fields)
+    if path.is_file() and path.name.lower().endswith(PICTURES):
+        volume, told = read_volume(path), pixel_mm is not None
+        array = turned(volume.array[..., 0].T, source, fields)[..., None]
         x, y = pixel_mm or (1.0, 1.0)  # a picture runs left and posterior
-        volume = Volume(intensities(grey, source)[..., None], np.diag([-x, -y, 1.0, 1.0]), path.name)
-        return volume, pixel_mm is not None
-    if path.is_file() and dicom.is_dicom(path):
-        volume, told = dicom.read_slice(path)
+        volume = replace(volume, array=array, affine=np.diag([-x, -y, 1.0, 1.0]))
+    elif path.is_file() and is_dicom_file(path):
+        volume, told = read_slice(path)
     else:
         volume, told = read_volume(path), True
     if source.window is None and source.black is None:
         return volume, told
-    values = intensities(volume.array, source)
-    return Volume(values, volume.affine, volume.name, volume.modality), told
+    return replace(volume, array=intensities(volume.array, source)), told
 
 
 def _mask(source: FilesSource, number: int, path: Path, volume: Volume, told: bool, fields: dict[str, str]) -> Labels:
     mask = source.masks[number]
-    if path.is_file() and is_picture(path):
-        flat = turned(read_picture(path, "mask"), source, fields)
-        return _same_size(mask_values(flat, mask, path)[..., None], volume, path)
-    if path.is_file() and dicom.is_dicom(path):
-        values = dicom.read_mask(path, volume)
-    else:
-        with blamed_on(path):
-            read = read_volume(path)
-            # An image that does not tell its place cannot be compared but in size.
-            values = on_grid_of(volume, read) if told else read.array
-    values = _same_size(values, volume, path)
+    with blamed_on(path):
+        if path.is_file() and path.name.lower().endswith(PICTURES):
+            flat = turned(read_picture_mask(path), source, fields)
+            labels = mask_values(flat, mask, path)[..., None]
+            check_same_size(labels, volume, path)
+            return labels
+        # An image that does not tell its place cannot be compared but in size.
+        values = read_label_map(path, volume, has_place=told)
     if mask.above is not None:
         return np.asarray((values > mask.above) * np.uint8(mask.label), dtype=np.uint8)
     return recode(values, mask.values, mask.others, path)
-
-
-def _same_size(values: Labels, volume: Volume, path: Path) -> Labels:
-    if values.shape != volume.array.shape:
-        mine, other = ("x".join(str(n) for n in array.shape) for array in (values, volume.array))
-        raise DataError(f"{path} is of size {mine}, its image {volume.name} of {other}; they must match.", path)
-    return values

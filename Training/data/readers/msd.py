@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from LiverSegLib.io import read_volume
-from Training.data.readers.case import Entry, Listing, RawCase, recode
-from Training.data.readers.grids import blamed_on, on_grid_of
+from LiverSegLib.io import read_label_map, read_volume
+from Training.data.readers.case import Entry, Listing, RawCase, blamed_on, recode
 from Training.data.readers.templates import inside
 from Training.errors import DataError
 from Training.recipe.sources import MsdSource
+
+
+@dataclass(frozen=True)
+class MsdFolder:
+    """What dataset.json tells. `labels`: value -> name, without the background; `pairs`: image and label files."""
+
+    file: Path
+    labels: dict[int, str]
+    pairs: list[tuple[Path, Path]]
 
 
 def msd_listing(source: MsdSource, data: Path) -> Listing:
@@ -21,39 +30,52 @@ def msd_listing(source: MsdSource, data: Path) -> Listing:
     Raises:
         DataError: dataset.json is missing, damaged, lists nothing or points outside its folder.
     """
-    folder = inside(data, source.folder, f"source {source.name}")
-    file = folder / "dataset.json"
+    read = read_msd(inside(data, source.folder, f"source {source.name}"))
     found = Listing([])
-    named: set[Path] = set()
-    for item in _training_list(folder):
-        try:
-            image, label = (inside(folder, str(item[key]), str(file)) for key in ("image", "label"))
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{file} lists a case without an image and a label: {item}.", file) from error
-        named.add(image)
-        name = image.name.split(".")[0]
+    for image, label in read.pairs:
+        name = msd_name(image)
         if name in source.exclude:
             found.excluded.append(name)
         else:
             found.entries.append(Entry(name, name, source.name, image, (label,), partial(_case, source, image, label)))
+    named = {image for image, _ in read.pairs}
     for path in sorted({path for image in named for path in image.parent.glob("*.nii*")} - named):
         if not path.name.startswith("."):
             found.remarks.append(DataError(f"{path} is not listed in dataset.json and will not be used.", path))
     return found
 
 
-def _training_list(folder: Path) -> list[Any]:
+def msd_name(image: Path) -> str:
+    """What the case of an image is called."""
+    return image.name.split(".")[0]
+
+
+def read_msd(folder: Path) -> MsdFolder:
+    """Read dataset.json of a folder.
+
+    Raises:
+        DataError: it is missing, damaged, lists nothing or points outside its folder.
+    """
     file = folder / "dataset.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict) and "training" not in content and "channel_names" in content:
             raise DataError(_nnunet_hint(file, content), file)
         listed = content["training"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        labels = {int(value): str(name) for value, name in content.get("labels", {}).items() if int(value) > 0}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder} holds no readable dataset.json with a training list.", file) from error
     if not isinstance(listed, list) or not listed:
         raise DataError(f"{file} has an empty training list.", file)
-    return listed
+    return MsdFolder(file, labels, [_pair(file, item) for item in listed])
+
+
+def _pair(file: Path, item: Any) -> tuple[Path, Path]:
+    try:
+        image, label = (inside(file.parent, str(item[key]), str(file)) for key in ("image", "label"))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file} lists a case without an image and a label: {item}.", file) from error
+    return image, label
 
 
 def _nnunet_hint(file: Path, content: dict[str, Any]) -> str:
@@ -67,8 +89,7 @@ def _nnunet_hint(file: Path, content: dict[str, Any]) -> str:
 
 
 def _case(source: MsdSource, image: Path, label: Path) -> RawCase:
-    name = image.name.split(".")[0]
-    volume = read_volume(image)
+    name, volume = msd_name(image), read_volume(image)
     with blamed_on(label):
-        values = on_grid_of(volume, read_volume(label))
+        values = read_label_map(label, volume)
     return RawCase(name, name, volume, recode(values, source.labels, source.others, label))

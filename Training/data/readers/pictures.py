@@ -1,22 +1,19 @@
-"""PNG, JPEG, BMP, TIFF and .npy as single slices [x, y]."""
+"""What the numbers of a picture stand for: sizes of pixels, directions, windows, and labels."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.errors import InputError
-from LiverSegLib.io.npy import read_npy
 from Training.data.readers.case import Labels, recode
 from Training.data.readers.templates import inside
 from Training.errors import DataError, listed
 from Training.recipe.sources import FilesSource, Mask, SpacingTable
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy")
 _LOSSY = (".jpg", ".jpeg")
 # JPEG moves grey levels by a few; levels that are closer cannot be told apart.
 _JPEG_NOISE = 8
@@ -24,58 +21,6 @@ _JPEG_STRANGE = 0.02
 # Greys that count as the darkest: JPEG does not keep 0.
 _BLACK = 2
 Picture = npt.NDArray[Any]
-
-
-def is_picture(path: Path) -> bool:
-    """Whether the suffix is a picture's."""
-    return path.suffix.lower() in PICTURES
-
-
-def read_picture(path: Path, how: Literal["image", "mask"]) -> Picture:
-    """The file's numbers [rows, columns]: a colour image as its luminance, a palette mask as its indices.
-
-    Raises:
-        DataError: damaged, a colour mask, or not one 2D picture.
-    """
-    if path.suffix.lower() == ".npy":
-        return _numpy(path)
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            frames = getattr(file, "n_frames", 1)
-            if frames > 1:
-                raise DataError(f"{path} holds {frames} pictures; a single slice is needed.", path)
-            # One bit a pixel counts as 0 and 255; an image's palette is its colours, a mask's its labels.
-            mode = "L" if file.mode == "1" else "RGB" if file.mode == "P" and how == "image" else file.mode
-            array = np.asarray(file.convert(mode))
-    except (DataError, MemoryError):
-        raise
-    # A damaged picture can raise nearly anything: OSError, SyntaxError, struct.error, DecompressionBombError, ...
-    except Exception as error:
-        raise DataError(f"{path} is damaged or no picture; copy or export it again.", path) from error
-    return array if array.ndim == 2 else _grey(array, path, how)
-
-
-def _grey(array: Picture, path: Path, how: str) -> Picture:
-    colors = array[..., :3] if array.shape[-1] >= 3 else array[..., :1]
-    if all(np.array_equal(colors[..., 0], colors[..., n]) for n in range(1, colors.shape[-1])):
-        return np.asarray(colors[..., 0])
-    if how == "mask":
-        raise DataError(f"{path} is a colour picture; store a mask with one number a pixel.", path)
-    # Luminance as in ITU-R BT.601, what PIL's "L" is too.
-    return np.asarray(np.round(colors @ np.array([0.299, 0.587, 0.114])), dtype=array.dtype)
-
-
-def _numpy(path: Path) -> Picture:
-    try:
-        array = read_npy(path)
-    except (InputError, OSError) as error:
-        raise DataError(f"{path} is damaged or no array of plain numbers; save it again.", path) from error
-    if array.ndim != 2 or array.dtype.kind not in "iufb" or not array.size:
-        shape = "x".join(str(n) for n in array.shape)
-        raise DataError(f"{path} is no 2D array of numbers [rows, columns] but {shape}.", path)
-    return array
 
 
 def pixel_sizes(table: SpacingTable, data: Path) -> dict[str, tuple[float, float]]:
