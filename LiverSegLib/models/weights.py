@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.io.regular_file import UnsafeFileError, open_plain
 from LiverSegLib.models.folder import MAX_WEIGHTS, WEIGHTS, PackageFolder
-from LiverSegLib.models.plain_file import UnsafeFileError, open_plain
-from LiverSegLib.models.safetensors import open_safetensors, write_safetensors
+from LiverSegLib.models.safetensors_file import open_safetensors
 from LiverSegLib.models.stored import StoredTensors
 from LiverSegLib.models.text import one_line
 from LiverSegLib.models.torch_file import open_torch
@@ -22,9 +22,7 @@ from LiverSegLib.networks import build_network, network_outline
 if TYPE_CHECKING:
     import torch
 
-    from LiverSegLib.models.package import ModelPackage
-
-__all__ = ["load_weights", "loaded_network", "read_safetensors", "read_torch", "write_safetensors"]
+    from LiverSegLib.models.spec import ModelPackage
 
 
 def loaded_network(package: ModelPackage) -> torch.nn.Module:

@@ -10,9 +10,9 @@ import torch
 from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import NormalizeIntensity, ScaleIntensity, ScaleIntensityRange, ScaleIntensityRangePercentiles
 
-from LiverSegLib.engine.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.window import infer_slices, infer_windows
+from LiverSegLib.models.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.networks import build_network
 
 QUIET = Monitor(None, None)

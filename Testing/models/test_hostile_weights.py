@@ -17,7 +17,8 @@ import torch
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import read_package
-from LiverSegLib.models.weights import load_weights, loaded_network, read_safetensors, read_torch, write_safetensors
+from LiverSegLib.models.safetensors_file import write_safetensors
+from LiverSegLib.models.weights import load_weights, loaded_network, read_safetensors, read_torch
 from LiverSegLib.networks import build_network
 
 MakePackage = Callable[..., Path]

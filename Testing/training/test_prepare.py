@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
-from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
+from LiverSegLib.models.intensity import Normalize, ScalePercentiles
 from LiverSegLib.volume import Volume
 from Training.__main__ import app
 from Training.data.phantoms import make_phantom
