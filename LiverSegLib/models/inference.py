@@ -28,17 +28,8 @@ _PLUMBING = {
 # Arguments that would change the numbers; without them the transforms are those that we have.
 _UNSUPPORTED = ("as_closest_canonical", "diagonal", "scale_extent", "min_pixdim", "max_pixdim", "relative", "factor")
 # Arguments that do not matter here, and may therefore be expressions.
-_IGNORED = {
-    "_target_",
-    "keys",
-    "mode",
-    "allow_missing_keys",
-    "device",
-    "dtype",
-    "track_meta",
-    "align_corners",
-    "method",
-}
+_INTERPOLATION = {"mode", "align_corners"}
+_IGNORED = {"_target_", "keys", "allow_missing_keys", "device", "dtype", "track_meta", "method", *_INTERPOLATION}
 _WRONG = (KeyError, TypeError, ValueError, OverflowError)
 _MAX_STEPS = 64
 _LARGEST_SIZE = 2048
@@ -223,7 +214,7 @@ def _steps(config: BundleConfig, key: str) -> Iterator[tuple[str, Mapping[str, A
             continue
         needed = {"nearest_interp"} & step.keys() if name == "Invertd" else step.keys() - _IGNORED
         if name == "Resized":  # its default is another interpolation than ours
-            needed |= {"mode", "align_corners"} & step.keys()
+            needed |= _INTERPOLATION & step.keys()
         yield name, {k: config.resolve(step[k], f"{where}.{k}") for k in sorted(needed)}
 
 
@@ -237,28 +228,22 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/eval'",
         "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "network_def": {"_target_": target_path(spec.network), **spec.arguments},
+        "network_def": _component(target_path(spec.network), **spec.arguments),
         "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": _preprocessing(spec)},
-        "dataset": {"_target_": "Dataset", "data": "$[{'image': i} for i in @datalist]", "transform": "@preprocessing"},
-        "dataloader": {
-            "_target_": "DataLoader",
-            "dataset": "@dataset",
-            "batch_size": 1,
-            "shuffle": False,
-            "num_workers": 0,
-        },
+        "preprocessing": _component("Compose", transforms=_preprocessing(spec)),
+        "dataset": _component("Dataset", data="$[{'image': i} for i in @datalist]", transform="@preprocessing"),
+        "dataloader": _component("DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0),
         "inferer": spec.inferer.to_monai(),
-        "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(spec)},
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "amp": False,
-        },
+        "postprocessing": _component("Compose", transforms=_postprocessing(spec)),
+        "evaluator": _component(
+            "SupervisedEvaluator",
+            device="@device",
+            val_data_loader="@dataloader",
+            network="@network",
+            inferer="@inferer",
+            postprocessing="@postprocessing",
+            amp=False,
+        ),
         "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
         "run": ["$@evaluator.run()"],
     }
@@ -266,29 +251,29 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
 
 def _preprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
     """Resampling is by mm, by number of voxels, or some axes by each."""
-    steps = [_step("LoadImaged"), _step("EnsureChannelFirstd"), _step("Orientationd", axcodes=spec.axcodes)]
+    steps = [_image("LoadImaged"), _image("EnsureChannelFirstd"), _image("Orientationd", axcodes=spec.axcodes)]
     if max(spec.pixdim) > 0 or max(spec.size) <= 0:
-        steps.append(_step("Spacingd", pixdim=list(spec.pixdim), mode="bilinear"))
+        steps.append(_image("Spacingd", pixdim=list(spec.pixdim), mode="bilinear"))
     if max(spec.size) > 0:
-        steps.append(_step("Resized", spatial_size=list(spec.size), mode="bilinear"))
+        steps.append(_image("Resized", spatial_size=list(spec.size), mode="bilinear"))
     steps += [step.to_monai() for step in spec.intensity]
-    return [*steps, _step("DivisiblePadd", k=list(spec.divisible)), _step("EnsureTyped")]
+    return [*steps, _image("DivisiblePadd", k=list(spec.divisible)), _image("EnsureTyped")]
 
 
 def _postprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
-    activation = [_step("Activationsd", "pred", softmax=True)] if spec.softmax else []
+    back = {"transform": "@preprocessing", "orig_keys": "image", "nearest_interp": spec.nearest, "to_tensor": True}
     save = {"output_dir": "@output_dir", "output_ext": ".nii.gz", "output_dtype": "$numpy.uint8"}
     return [
-        *activation,
-        {
-            **_step("Invertd", "pred", transform="@preprocessing", orig_keys="image"),
-            "nearest_interp": spec.nearest,
-            "to_tensor": True,
-        },
-        _step("AsDiscreted", "pred", argmax=True),
-        _step("SaveImaged", "pred", **save, output_postfix="seg", separate_folder=False),
+        *([_component("Activationsd", keys="pred", softmax=True)] if spec.softmax else []),
+        _component("Invertd", keys="pred", **back),
+        _component("AsDiscreted", keys="pred", argmax=True),
+        _component("SaveImaged", keys="pred", **save, output_postfix="seg", separate_folder=False),
     ]
 
 
-def _step(name: str, keys: str = "image", **arguments: Any) -> dict[str, Any]:
-    return {"_target_": name, "keys": keys, **arguments}
+def _component(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": name, **arguments}
+
+
+def _image(name: str, **arguments: Any) -> dict[str, Any]:
+    return _component(name, keys="image", **arguments)

@@ -16,17 +16,8 @@ _MAX_OVERLAP = 0.95
 _DIMENSIONS = {"SlidingWindowInferer": 3, "SliceInferer": 2}
 INFERERS = tuple(_DIMENSIONS)
 """MONAI's classes that are understood."""
-INFERER_ARGUMENTS = {
-    "_target_",
-    "roi_size",
-    "sw_batch_size",
-    "overlap",
-    "mode",
-    "padding_mode",
-    "spatial_dim",
-    "sigma_scale",
-    "cval",
-}
+_READ = ("roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "spatial_dim", "sigma_scale", "cval")
+INFERER_ARGUMENTS = ("_target_", *_READ)
 """What is read of them; the window's device and progress are ours to choose."""
 
 

@@ -37,11 +37,10 @@ def read_package(path: Path | str) -> ModelPackage:
     name = one_line(folder.name, _LONGEST_NAME)
     inference = read_inference(BundleConfig(files.read_json(INFERENCE), f"The package {name}"))
     description = read_metadata(metadata, name)
+    license_line = _license_line(files)
     found = ModelPackage(path=folder, **vars(description), **inference)
     _check_dimensions(found, name)
-    if found.license == NOT_STATED:
-        return replace(found, license=_license_line(files))
-    return found
+    return found if found.license != NOT_STATED else replace(found, license=license_line)
 
 
 def read_description(path: Path | str) -> ModelDescription:

@@ -19,7 +19,7 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.models import archive, find_package, read_package, store
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import Normalize, ScalePercentiles, ScaleRange
-from LiverSegLib.models.weights import load_weights, read_safetensors, read_torch
+from LiverSegLib.models.weights import load_weights, read_weights
 from LiverSegLib.networks import build_network, canonical_name
 from LiverSegLib.volume import Volume
 
@@ -69,7 +69,7 @@ def test_a_written_package_is_read_back(random_package: MakePackage, dims: int, 
 
 def test_both_weight_files_hold_the_same_tensors(random_package: MakePackage) -> None:
     folder = random_package()
-    safe, plain = read_safetensors(folder / "models/model.safetensors"), read_torch(folder / "models/model.pt")
+    safe, plain = read_weights(folder / "models/model.safetensors"), read_weights(folder / "models/model.pt")
     assert safe.keys() == plain.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(safe[name], tensor, atol=0, rtol=0)
@@ -77,7 +77,7 @@ def test_both_weight_files_hold_the_same_tensors(random_package: MakePackage) ->
 
 def test_our_safetensors_are_those_of_the_library(random_package: MakePackage) -> None:
     path = random_package() / "models/model.safetensors"
-    theirs, ours = load_file(path), read_safetensors(path)
+    theirs, ours = load_file(path), read_weights(path)
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 

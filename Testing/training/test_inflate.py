@@ -13,7 +13,7 @@ import torch
 from LiverSegLib.engine.segmenter import Segmenter, Settings
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.weights import load_weights, read_safetensors
+from LiverSegLib.models.weights import load_weights, read_weights
 from LiverSegLib.networks import build_network
 from Testing.conftest import toy_spec, write_toy
 from Training.data.phantoms import make_phantom
@@ -107,7 +107,7 @@ def test_weights_and_recipe_are_written_for_training(tmp_path: Path) -> None:
     assert recipe.divisible() == (4, 4, 1)
     assert all(edge % n == 0 for edge, n in zip(recipe.patch_size, recipe.divisible(), strict=True))
     network = build_network(recipe.network.name, recipe.network_arguments())
-    network.load_state_dict(read_safetensors(tmp_path / "start.safetensors"))
+    network.load_state_dict(read_weights(tmp_path / "start.safetensors"))
 
 
 def test_the_starter_can_be_inflated(tmp_path: Path) -> None:

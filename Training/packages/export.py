@@ -16,7 +16,7 @@ from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.package import write_package
 from LiverSegLib.models.spec import labels_named
-from LiverSegLib.models.weights import load_weights
+from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
 from Training.fit.initial import network_weights
 from Training.fit.train import BEST, read_run_recipe
@@ -116,9 +116,7 @@ def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) 
     trained = build_network(recipe.network.name, recipe.network_arguments()).eval()
     try:
         trained.load_state_dict(weights)
-        package = read_package(folder)
-        network = build_network(package.network, package.arguments).eval()
-        load_weights(package, network)
+        network = loaded_network(read_package(folder)).eval()
     except (LiverSegError, RuntimeError) as error:
         raise RecipeError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
     steps = reduction(recipe.network.name, recipe.network_arguments())

@@ -17,7 +17,7 @@ import torch
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.models.safetensors_file import write_safetensors
-from LiverSegLib.models.weights import load_weights
+from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
 from Training.packages.export import export
 from Training.recipe import Recipe, RecipeError
@@ -50,8 +50,7 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         else:
             package = read_package(find_package(source))
         arguments = inflated_arguments(package)
-        network = build_network(package.network, package.arguments)
-        load_weights(package, network)
+        network = loaded_network(package)
     state = inflated_state(network.state_dict(), build_network("UNet", arguments).state_dict())
     written = write_recipe(
         recipe,
@@ -123,7 +122,7 @@ def _recipe_data(package: ModelPackage, arguments: dict[str, Any]) -> dict[str, 
     patch = [max(_PATCH // n, 1) * n for n in step[:2]] + [_SLICES]
     values = {label.name: label.value for label in package.labels}
     liver = values.get("liver", 1)
-    is_ct_window = package.modality == "CT" and isinstance(package.intensity[0], ScaleRange)
+    is_ct_window = package.modality == "CT" and any(isinstance(step, ScaleRange) for step in package.intensity)
     fixed = {"spatial_dims", "in_channels", "out_channels"}
     return {
         "name": f"{package.path.name}_3d",
