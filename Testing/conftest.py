@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from LiverSegLib.models.write import PackageSpec, write_package
+from LiverSegLib.labels import labels_for
+from LiverSegLib.models import ModelSpec
+from LiverSegLib.models.inferer import Inferer
+from LiverSegLib.models.intensity import ScaleRange
+from LiverSegLib.models.package import write_package
 from LiverSegLib.networks import build_network
 from LiverSegLib.volume import Volume
 
@@ -51,9 +55,8 @@ def threshold_package(tmp_path: Path) -> MakePackage:
             "features": [2] * 6,
             "norm": "batch",
         }
-        spec = _spec("BasicUNet", arguments, dims, labels)
-        write_package(tmp_path / name, replace(spec, **changes), _threshold_weights(arguments))
-        return tmp_path / name
+        spec = toy_spec("BasicUNet", arguments, dims, labels, **changes)
+        return write_toy(tmp_path / name, spec, _threshold_weights(arguments))
 
     return make
 
@@ -75,33 +78,43 @@ def random_package(tmp_path: Path) -> MakePackage:
 
         torch.manual_seed(5)
         state = build_network("UNet", arguments).state_dict()
-        write_package(tmp_path / name, replace(_spec("UNet", arguments, dims, labels), **changes), state)
-        return tmp_path / name
+        return write_toy(tmp_path / name, toy_spec("UNet", arguments, dims, labels, **changes), state)
 
     return make
 
 
-def _spec(network: str, arguments: dict[str, Any], dims: int, labels: int) -> PackageSpec:
-    return PackageSpec(
-        name="toy",
-        title="Toy model",
+def toy_spec(network: str, arguments: dict[str, Any], dims: int, labels: int, **changes: Any) -> ModelSpec:
+    """A model of the first `labels` of liver and tumor.
+
+    Args:
+        changes: fields of the spec or of its window, and `window`, the gray values that become 0 and 1.
+    """
+    inferer = Inferer(roi_size=(32, 32, 32) if dims == 3 else (-1, -1), overlap=0.25, batch_size=4)
+    of_window = {field.name: changes.pop(field.name) for field in fields(Inferer) if field.name in changes}
+    low, high = changes.pop("window", (-100.0, 300.0))
+    spec = ModelSpec(
+        name="Toy model",
         version="1.2.3",
+        modality="CT",
         license="CC0-1.0",
-        license_text="Public domain\n",
         data_source="made up",
         intended_use="tests",
-        labels=dict(list({1: "liver", 2: "tumor"}.items())[:labels]),
+        labels=labels_for(dict(list({1: "liver", 2: "tumor"}.items())[:labels])),
         network=network,
         arguments=arguments,
         axcodes="RAS",
         pixdim=(2.0, 2.0, 2.0),
-        window=(-100.0, 300.0),
-        roi_size=(32, 32, 32) if dims == 3 else (-1, -1),
-        overlap=0.25,
-        batch_size=4,
+        intensity=(ScaleRange(low, high),),
+        inferer=replace(inferer, **of_window),
         divisible=(1, 1, 1) if dims == 3 else (16, 16, 1),
-        card="# Toy\n",
     )
+    return replace(spec, **changes)
+
+
+def write_toy(folder: Path, spec: ModelSpec, state: dict[str, torch.Tensor]) -> Path:
+    """The package folder of a toy model."""
+    write_package(folder, spec, state, card="# Toy\n", license_text="Public domain\n")
+    return folder
 
 
 def _threshold_weights(arguments: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -14,7 +14,8 @@ from LiverSegLib.errors import LiverSegError
 
 TORCH = (2, 10)
 MONAI = (1, 6, 1)
-_NAMES = {"torch": "PyTorch", "monai": "MONAI", "scipy": "SciPy"}
+_WANTED = {"torch": TORCH, "monai": MONAI, "scipy": (1, 11), "safetensors": (0, 4)}
+_NAMES = {"torch": "PyTorch", "monai": "MONAI", "scipy": "SciPy", "safetensors": "safetensors"}
 
 
 class InstallError(LiverSegError):
@@ -23,8 +24,7 @@ class InstallError(LiverSegError):
 
 def missingPackages() -> list[str]:
     """Requirements that are not met, for example ["torch>=2.10", "monai>=1.6.1"]."""
-    wanted = {"torch": TORCH, "monai": MONAI, "scipy": (1, 11)}
-    return [f"{name}>={'.'.join(map(str, version))}" for name, version in wanted.items() if _version(name) < version]
+    return [f"{name}>={'.'.join(map(str, version))}" for name, version in _WANTED.items() if _version(name) < version]
 
 
 def namesOf(missing: list[str]) -> str:

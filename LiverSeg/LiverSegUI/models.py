@@ -1,26 +1,21 @@
-"""The models to choose from, told from their metadata alone: torch must not be imported in Slicer's process."""
+"""The models to choose from, as their metadata describe them."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import display_name
+from LiverSegLib.models import read_description
+from LiverSegLib.models.spec import NOT_STATED
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
-from LiverSegLib.volume import label_for
-
-_METADATA = "configs/metadata.json"
-_MAX_BYTES = 8_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """What a user should know of a model before running it.
 
@@ -88,33 +83,16 @@ def describeModel(path: Path, name: str | None = None) -> ModelInfo:
         ModelError: it is no model package.
     """
     try:
-        data = json.loads(_metadata(path))
-        outputs = next(iter(data["network_data_format"]["outputs"].values()))["channel_def"]
-        inputs = next(iter(data["network_data_format"]["inputs"].values()))
-        numbered = sorted((int(key), str(value)) for key, value in outputs.items())
-        labels = tuple(label_for(number, label).name for number, label in numbered if number)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
+        found = read_description(path)
+    except ModelError as error:
         text = _("{path} is no model package; choose a folder or zip with configs/metadata.json in it.")
         raise ModelError(text.format(path=path)) from error
     return ModelInfo(
         name=name or str(path),
-        title=f"{data.get('name') or path.stem} {data.get('version', '')}".strip(),
-        labels=labels,
-        modality=str(inputs.get("modality", "")).upper(),
-        data=str(data.get("data_source") or _("not stated")),
-        license=str(data.get("license") or _("see its LICENSE file")),
+        title=found.title,
+        labels=tuple(label.name for label in found.labels),
+        modality=found.modality,
+        data=_("not stated") if found.data_source == NOT_STATED else found.data_source,
+        license=_("see its LICENSE file") if found.license == NOT_STATED else found.license,
         path=None if name else path,
     )
-
-
-def _metadata(path: Path) -> Any:
-    if path.is_dir():
-        file = path / _METADATA
-        if file.stat().st_size > _MAX_BYTES:
-            raise ValueError("too large")
-        return file.read_text(encoding="utf-8")
-    with zipfile.ZipFile(path) as archive:
-        name = min((n for n in archive.namelist() if n.endswith(_METADATA)), key=len, default=_METADATA)
-        if archive.getinfo(name).file_size > _MAX_BYTES:
-            raise ValueError("too large")
-        return archive.read(name).decode("utf-8")

@@ -210,7 +210,6 @@ def result_table(name: str, result: Result) -> Table:
 def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip or built-in name.")] = None) -> None:
     """Tell what a model segments, what it was trained on, and its licence."""
     from LiverSegLib.models import find_package, read_package
-    from LiverSegLib.models.package import grid_text
 
     if model is not None:
         _at_home(model)
@@ -220,11 +219,11 @@ def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip o
         "Segments": ", ".join(label.name for label in package.labels),
         "Modality": package.modality or "not stated",
         "Network": f"{package.network}, {package.spatial_dims}D",
-        "Grid": f"{package.axcodes}, {grid_text(package.pixdim, package.size)}",
+        "Grid": f"{package.axcodes}, {package.grid_text}",
         "Training data": package.data_source,
         "Licence": package.license,
         "Intended use": package.intended_use,
-        "Evaluation": metrics_text(package.metadata.get("eval_metrics")) or "not stated",
+        "Evaluation": metrics_text(package.metrics) or "not stated",
         "Folder": str(package.path),
     }
     for key, value in rows.items():

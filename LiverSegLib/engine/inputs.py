@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.models.package import ModelPackage
+from LiverSegLib.models.spec import ModelPackage
 from LiverSegLib.volume import Volume
 
 AIR_HU = -1024.0

@@ -11,7 +11,7 @@ from LiverSegLib.engine.geometry import ModelGrid
 from LiverSegLib.engine.memory import is_out_of_memory
 from LiverSegLib.engine.sliding_window import window_starts
 from LiverSegLib.errors import InputError, ModelError
-from LiverSegLib.models.package import ModelPackage
+from LiverSegLib.models.spec import ModelPackage
 from LiverSegLib.models.text import one_line
 from LiverSegLib.networks import network_outline
 from LiverSegLib.system import available_bytes

@@ -28,7 +28,7 @@ from LiverSegLib.errors import DeviceError, LiverSegError
 from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.transforms import Inferer
+from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from LiverSegLib.engine.progress import Monitor
-from LiverSegLib.models.transforms import Inferer
+from LiverSegLib.models.inferer import Inferer
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 Starts = tuple[int, ...]

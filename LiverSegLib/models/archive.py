@@ -7,12 +7,14 @@ import shutil
 import stat
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.io.regular_file import UnsafeFileError, open_plain
 from LiverSegLib.models.checksums import digest
-from LiverSegLib.models.plain_file import UnsafeFileError, open_plain
 from LiverSegLib.models.text import one_line
 
 MAX_BYTES = 4 * 1024**3
@@ -31,30 +33,69 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "liverseg"
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; a name that cannot be one is told when it is opened."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def extracted(path: Path) -> Path:
     """The package folder at `path`, unpacking a zip into the cache first.
 
     Raises:
         ModelError: nothing is there, or the zip is damaged or unsafe.
     """
+    if is_folder(path):
+        return path
+    with _opened(path) as file:
+        # A long name, with the checksum behind it, might be too long for a folder.
+        target = cache_folder() / "packages" / f"{path.stem[:100]}-{digest(file)[:16]}"
+        if not target.is_dir():
+            _unpack(file, path, target)
+    return _package_root(target, path)
+
+
+def read_member(path: Path, name: str, limit: int) -> bytes:
+    """The file `name`, of at most `limit` bytes, of a package in a zip, which is not unpacked.
+
+    Raises:
+        ModelError: nothing is there, or the zip is damaged or lacks the file.
+    """
+    with _opened(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = [n for n in archive.namelist() if f"/{n}".endswith(f"/{name}")]
+                content = archive.open(min(names, key=len)).read(limit + 1) if names else None
+        except Exception as error:
+            raise _damaged(path, error) from error
+    if content is None:
+        raise ModelError(f"{path} holds no {name}; it is not a model package.")
+    if len(content) > limit:
+        raise ModelError(f"{name} of {path} is larger than any package configuration; it is not read.")
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path} is a damaged zip ({one_line(error, 200)}); get the package again.")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The zip at `path`, open; what is wrong with the file is told as a ModelError."""
     try:
-        if path.is_dir():
-            return path
         with open_plain(path, MAX_BYTES) as file:
             if not zipfile.is_zipfile(file):
                 raise ModelError(f"{path} is neither a package folder nor a zip; get the package again.")
             file.seek(0)
-            # A long name, with the checksum behind it, might be too long for a folder.
-            target = cache_folder() / "packages" / f"{path.stem[:100]}-{digest(file)[:16]}"
-            if not target.is_dir():
-                _unpack(file, path, target)
+            yield file
     except (FileNotFoundError, ValueError) as error:
         raise ModelError(f"There is no model package at {one_line(path, 300)}; check the path.") from error
     except UnsafeFileError as error:
         raise ModelError(f"{path} cannot be a model package: {error}.") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}); get the package again.") from error
-    return _package_root(target, path)
 
 
 def _package_root(folder: Path, path: Path) -> Path:
@@ -87,7 +128,7 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
         if not target.is_dir():  # else another process was first with the same content
             raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
     except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
-        raise ModelError(f"{path} is a damaged zip ({one_line(error, 200)}); get the package again.") from error
+        raise _damaged(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -11,10 +11,10 @@ import ast
 import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.models.folder import PackageFolder
 from LiverSegLib.models.text import find_odd_text, one_line, shown
 
 _CONDITIONAL = re.compile(r"^\$(?P<yes>.+?) if (?P<flag>@[\w#]+) else (?P<no>.+)$", re.DOTALL)
@@ -36,9 +36,6 @@ class BundleConfig:
         self.data = data
         self.source = source
         self._values = 0
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.data
 
     def get(self, key: str) -> Any:
         """The value of a top-level key with every reference in it replaced.
@@ -113,14 +110,12 @@ def _literal(text: str) -> Any:
     return value
 
 
-def read_json(folder: PackageFolder, name: str) -> dict[str, Any]:
-    """A JSON object from a file of a package.
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object that is the content of the file `path` of a package.
 
     Raises:
-        ModelError: missing, unsafe, not a JSON object, or with text that is not plain.
+        ModelError: it is no JSON object, or has text that is not plain.
     """
-    path = folder.path / name
-    content = folder.read(name)
     try:
         data = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError, MemoryError) as error:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.io.regular_file import TooLargeError, UnsafeFileError, open_plain
 from LiverSegLib.models import checksums
 from LiverSegLib.models.checksums import digest
-from LiverSegLib.models.plain_file import TooLargeError, UnsafeFileError, open_plain
+from LiverSegLib.models.config import parse_json
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
+CARD = "docs/README.md"
 LICENSE = "LICENSE"
 WEIGHTS = ("models/model.safetensors", "models/model.pt")
 """The first that is there is loaded."""
@@ -81,6 +83,14 @@ class PackageFolder:
         if len(content) > limit:  # some files of the system tell a size of 0 and hold more
             raise ModelError(f"{self.path / name} is larger than any package configuration; it is not read.")
         return content
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file of the package.
+
+        Raises:
+            ModelError: as `open`, or it is no JSON object of plain text.
+        """
+        return parse_json(self.read(name), self.path / name)
 
     def check_listed(self, weights: bool) -> None:
         """Compare all listed files that are there: the weights, or everything else.

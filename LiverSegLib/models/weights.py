@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.io.regular_file import UnsafeFileError, open_plain
 from LiverSegLib.models.folder import MAX_WEIGHTS, WEIGHTS, PackageFolder
-from LiverSegLib.models.plain_file import UnsafeFileError, open_plain
-from LiverSegLib.models.safetensors import open_safetensors, write_safetensors
+from LiverSegLib.models.safetensors_file import open_safetensors
 from LiverSegLib.models.stored import StoredTensors
 from LiverSegLib.models.text import one_line
 from LiverSegLib.models.torch_file import open_torch
@@ -22,9 +22,7 @@ from LiverSegLib.networks import build_network, network_outline
 if TYPE_CHECKING:
     import torch
 
-    from LiverSegLib.models.package import ModelPackage
-
-__all__ = ["load_weights", "loaded_network", "read_safetensors", "read_torch", "write_safetensors"]
+    from LiverSegLib.models.spec import ModelPackage
 
 
 def loaded_network(package: ModelPackage) -> torch.nn.Module:
@@ -61,7 +59,7 @@ def _weights_of(package: ModelPackage) -> Iterator[tuple[StoredTensors, Path]]:
     files.check_listed(weights=True)
     path = package.path / name
     with files.open(name, MAX_WEIGHTS) as file:
-        yield open_safetensors(file, path) if name == WEIGHTS[0] else open_torch(file, path), path
+        yield _stored(file, path), path
 
 
 def _check_fit(shapes: Mapping[str, tuple[int, ...]], network: torch.nn.Module, path: Path) -> None:
@@ -92,32 +90,20 @@ def _fill(network: torch.nn.Module, stored: StoredTensors, path: Path) -> None:
         raise ModelError(f"The weights {path} are of a kind that cannot be used ({why}).") from error
 
 
-def read_torch(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from a `.pt` file; no code in it is run.
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict from a .safetensors file, or from one of torch's (.pt, .pth), of which no code is run.
 
     Raises:
-        ModelError: the file is damaged, or holds anything but tensors and plain data.
+        ModelError: the file is damaged, declares impossible sizes, or holds anything but tensors and plain data.
     """
-    with _opened(path) as file:
-        return open_torch(file, path).load()
-
-
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from a safetensors file.
-
-    Raises:
-        ModelError: the file is damaged or declares impossible sizes.
-    """
-    with _opened(path) as file:
-        return open_safetensors(file, path).load()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open_plain(path, MAX_WEIGHTS) as file:
-            yield file
+            return _stored(file, path).load()
     except UnsafeFileError as error:
         raise ModelError(f"{path} cannot be read as weights: {error}.") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}); get it again.") from error
+
+
+def _stored(file: BinaryIO, path: Path) -> StoredTensors:
+    return open_safetensors(file, path) if path.suffix == ".safetensors" else open_torch(file, path)

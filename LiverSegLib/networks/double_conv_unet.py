@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.blocks import Convolution
+from monai.networks.blocks.convolutions import Convolution
 from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
 
 Kind = str | tuple[str, dict[str, Any]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from monai.networks.blocks import Convolution
+from monai.networks.blocks.convolutions import Convolution
 from monai.networks.nets.basic_unet import TwoConv
 
 from LiverSegLib.networks.double_conv_unet import Kind, upward

@@ -12,62 +12,36 @@ from LiverSegLib.networks.arguments import ARGUMENTS
 if TYPE_CHECKING:
     import torch
 
-# name (the class) -> the keyword arguments that data may set.
-_COMMON = {"spatial_dims", "in_channels", "out_channels", "act", "norm", "dropout"}
+
+def _names(*groups: str) -> frozenset[str]:
+    return frozenset(" ".join(groups).split())
+
+
+_SHAPE = "spatial_dims in_channels out_channels"
+_COMMON = f"{_SHAPE} act norm dropout"
 NETWORKS: dict[str, frozenset[str]] = {
-    "UNet": frozenset(
-        _COMMON | {"channels", "strides", "kernel_size", "up_kernel_size", "num_res_units", "bias", "adn_ordering"}
+    "UNet": _names(_COMMON, "channels strides kernel_size up_kernel_size num_res_units bias adn_ordering"),
+    "AttentionUnet": _names(_SHAPE, "dropout channels strides kernel_size up_kernel_size"),
+    "SegResNet": _names(
+        _SHAPE, "act norm init_filters dropout_prob num_groups use_conv_final blocks_down blocks_up upsample_mode"
     ),
-    "AttentionUnet": frozenset((_COMMON - {"act", "norm"}) | {"channels", "strides", "kernel_size", "up_kernel_size"}),
-    "SegResNet": frozenset(
-        (_COMMON - {"dropout"})
-        | {"init_filters", "dropout_prob", "num_groups", "use_conv_final", "blocks_down", "blocks_up", "upsample_mode"}
+    "SegResNetDS": _names(_SHAPE, "act norm init_filters blocks_down blocks_up dsdepth upsample_mode resolution"),
+    "DynUNet": _names(
+        _SHAPE,
+        "dropout kernel_size strides upsample_kernel_size filters norm_name act_name",
+        "deep_supervision deep_supr_num res_block trans_bias",
     ),
-    "SegResNetDS": frozenset(
-        (_COMMON - {"dropout"}) | {"init_filters", "blocks_down", "blocks_up", "dsdepth", "upsample_mode", "resolution"}
+    "BasicUNet": _names(_COMMON, "features bias upsample"),
+    "SwinUNETR": _names(
+        _SHAPE,
+        "patch_size depths num_heads window_size qkv_bias mlp_ratio feature_size norm_name drop_rate attn_drop_rate",
+        "dropout_path_rate normalize use_checkpoint downsample use_v2",
     ),
-    "DynUNet": frozenset(
-        (_COMMON - {"act", "norm"})
-        | {
-            "kernel_size",
-            "strides",
-            "upsample_kernel_size",
-            "filters",
-            "norm_name",
-            "act_name",
-            "deep_supervision",
-            "deep_supr_num",
-            "res_block",
-            "trans_bias",
-        }
-    ),
-    "BasicUNet": frozenset(_COMMON | {"features", "bias", "upsample"}),
-    "SwinUNETR": frozenset(
-        {
-            "spatial_dims",
-            "in_channels",
-            "out_channels",
-            "patch_size",
-            "depths",
-            "num_heads",
-            "window_size",
-            "qkv_bias",
-            "mlp_ratio",
-            "feature_size",
-            "norm_name",
-            "drop_rate",
-            "attn_drop_rate",
-            "dropout_path_rate",
-            "normalize",
-            "use_checkpoint",
-            "downsample",
-            "use_v2",
-        }
-    ),
-    "DoubleConvUNet": frozenset(_COMMON | {"channels", "upsample"}),
-    "VGG16UNet": frozenset({"spatial_dims", "in_channels", "out_channels", "decoder_channels", "batch_norm"}),
-    "PyramidUNet": frozenset(_COMMON | {"channels", "scales"}),
+    "DoubleConvUNet": _names(_COMMON, "channels upsample"),
+    "VGG16UNet": _names(_SHAPE, "decoder_channels batch_norm"),
+    "PyramidUNet": _names(_COMMON, "channels scales"),
 }
+"""By the name of the class, the keyword arguments that data may set."""
 # Ours: name -> the module that holds it, imported with the first use because it needs torch.
 OURS = {
     "DoubleConvUNet": "LiverSegLib.networks.double_conv_unet",
@@ -89,13 +63,10 @@ def canonical_name(name: str) -> str:
     """
     module, _, short = name.rpartition(".")
     found = _BY_LOWER_NAME.get(short.lower())
-    if module == "LiverSegLib.networks":
-        trusted = found in OURS
-    elif module:
-        in_monai = module == "monai.networks.nets" or module.startswith("monai.networks.nets.")
-        trusted = in_monai and found not in OURS
+    if found in OURS:
+        trusted = module in ("", "LiverSegLib.networks")
     else:
-        trusted = True
+        trusted = module == "" or f"{module}.".startswith("monai.networks.nets.")
     if found is None or not trusted:
         raise ModelError(f"The network {name!r} is not supported; use one of {', '.join(sorted(NETWORKS))}.")
     return found

@@ -97,13 +97,13 @@ def load_imagenet_vgg16(network: torch.nn.Module, path: Path) -> None:
     Raises:
         ModelError: another network, or a file that is no such state dict.
     """
-    from LiverSegLib.models.weights import read_safetensors, read_torch
+    from LiverSegLib.models.weights import read_weights
 
     if not isinstance(network, VGG16UNet):
         raise ModelError(f"{path} holds VGG16 weights, which only VGG16UNet takes; remove `pretrained`.")
     if not path.is_file():
         raise ModelError(f"There is no file {path}; download torchvision's vgg16 weights and name their path.")
-    found = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    found = read_weights(path)
     wanted = network.features.state_dict()
     state = {key.removeprefix("features."): value for key, value in found.items() if key.startswith("features.")}
     first = state.get("0.weight")

@@ -33,32 +33,28 @@ def make_package(folder: Path, name: str) -> Path:
     """A 3D package of random weights: 1.5 mm, windows of 96, overlap 0.25."""
     import torch
 
-    from LiverSegLib.models.write import PackageSpec, write_package
+    from LiverSegLib.labels import labels_for
+    from LiverSegLib.models import ModelSpec
+    from LiverSegLib.models.inferer import Inferer
+    from LiverSegLib.models.intensity import ScaleRange
+    from LiverSegLib.models.package import write_package
     from LiverSegLib.networks import build_network
 
     torch.manual_seed(0)
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **NETWORKS[name]}
-    spec = PackageSpec(
+    spec = ModelSpec(
         name="benchmark",
-        title="benchmark",
         version="0",
-        license="none",
-        license_text="none",
-        data_source="none",
-        intended_use="timing",
-        labels={1: "liver"},
+        modality="CT",
+        labels=labels_for({1: "liver"}),
         network=name,
         arguments=arguments,
         axcodes="RAS",
         pixdim=(1.5, 1.5, 1.5),
-        window=(-100, 250),
-        roi_size=(96, 96, 96),
-        overlap=0.25,
-        batch_size=1,
-        divisible=(1, 1, 1),
-        card="",
+        intensity=(ScaleRange(-100, 250),),
+        inferer=Inferer(roi_size=(96, 96, 96), overlap=0.25),
     )
-    write_package(folder, spec, build_network(name, arguments).state_dict())
+    write_package(folder, spec, build_network(name, arguments).state_dict(), card="", license_text="none")
     return folder
 
 

@@ -20,7 +20,7 @@ from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.sliding_window import infer_windows
 from LiverSegLib.errors import DeviceError, InputError, SegmentationCancelled
 from LiverSegLib.labels import labels_for
-from LiverSegLib.models.transforms import Inferer
+from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 
@@ -159,7 +159,7 @@ def test_a_stop_is_asked_for_before_the_first_of_many_windows() -> None:
         return x
 
     with pytest.raises(SegmentationCancelled):
-        infer_windows(torch.zeros(60, 60, 60), network, Inferer((8, 8, 8), 0.99), stop)
+        infer_windows(torch.zeros(60, 60, 60), network, Inferer(roi_size=(8, 8, 8), overlap=0.99), stop)
     assert len(done) <= 3
 
 

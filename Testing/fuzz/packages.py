@@ -110,36 +110,38 @@ def _sound(home: Path) -> list[Path]:
     """Sound packages of tiny networks in the folder `home`, made once a process."""
     import torch
 
-    from LiverSegLib.models.write import PackageSpec, write_package
+    from LiverSegLib.labels import labels_for
+    from LiverSegLib.models import ModelSpec
+    from LiverSegLib.models.inferer import Inferer
+    from LiverSegLib.models.intensity import ScaleRange
+    from LiverSegLib.models.package import write_package
     from LiverSegLib.networks import build_network
 
     found = []
     for number, (network, dims, arguments) in enumerate(NETWORKS):
         torch.manual_seed(number)
         whole = {**arguments, "spatial_dims": dims, "in_channels": 1, "out_channels": 2}
-        spec = PackageSpec(
-            name="toy",
-            title="Toy",
+        spec = ModelSpec(
+            name="Toy",
             version="1.0",
+            modality="CT",
             license="CC0-1.0",
-            license_text="Public domain\n",
             data_source="made up",
             intended_use="tests",
-            labels={1: "liver"},
+            labels=labels_for({1: "liver"}),
             network=network,
             arguments=whole,
             axcodes="RAS",
             pixdim=(2.0, 2.0, 3.0),
-            window=(-100.0, 300.0),
-            roi_size=(16, 16, 8) if dims == 3 else (-1, -1),
-            overlap=0.25,
-            batch_size=2,
+            intensity=(ScaleRange(-100.0, 300.0),),
+            inferer=Inferer(roi_size=(16, 16, 8) if dims == 3 else (-1, -1), batch_size=2),
             divisible=(4, 4, 1),
-            card="# Toy\n",
             metrics={"liver Dice": 0.9},
+            changelog={"1.0": "first version"},
         )
+        state = build_network(network, whole).state_dict()
         try:
-            write_package(home / str(number), spec, build_network(network, whole).state_dict())
+            write_package(home / str(number), spec, state, card="# Toy\n", license_text="Public domain\n")
         except LiverSegError as error:  # not the outcome of a case
             raise AssertionError(f"the package of {network} is not sound") from error
         found.append(home / str(number))

@@ -17,7 +17,8 @@ import torch
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import read_package
-from LiverSegLib.models.weights import load_weights, loaded_network, read_safetensors, read_torch, write_safetensors
+from LiverSegLib.models.safetensors_file import write_safetensors
+from LiverSegLib.models.weights import load_weights, loaded_network, read_weights
 from LiverSegLib.networks import build_network
 
 MakePackage = Callable[..., Path]
@@ -46,7 +47,7 @@ def refusal(models: Path) -> str:
 
 def rewritten(models: Path, change: Callable[[State], Any]) -> Path:
     path = models / "model.safetensors"
-    state = read_safetensors(path)
+    state = read_weights(path)
     change(state)
     write_safetensors(path, state, {})
     return models
@@ -136,7 +137,7 @@ def test_model_pt_without_a_state_dict(models: Path, content: Any, words: str) -
 
 
 def test_odd_tensors_are_refused(models: Path) -> None:
-    state = read_torch(models / "model.pt")
+    state = read_weights(models / "model.pt")
     (models / "model.safetensors").unlink()
     for odd in (state[FIRST].to_sparse(), state[FIRST].to("meta"), state[FIRST].to(torch.complex64)):
         torch.save(state | {FIRST: odd}, models / "model.pt")
@@ -274,7 +275,7 @@ def test_the_kinds_of_model_pt_that_people_have(models: Path, kind: str) -> None
         }
     content = {"epoch": 3, "rate": 0.1, "state_dict": state, "names": ["a", None]} if kind == "nested" else state
     torch.save(content, path, _use_new_zipfile_serialization=kind != "old format")
-    found = read_torch(path)
+    found = read_weights(path)
     assert found.keys() == state.keys()
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, state[name].detach(), atol=0, rtol=0)
@@ -317,7 +318,7 @@ def test_random_damage_is_a_sentence_or_does_no_harm(models: Path, file: str) ->
             data[dice.randrange(dice.choice([64, 2000, len(data)]))] = dice.randrange(256)
         path.write_bytes(data)
         try:
-            read_safetensors(path) if file == "model.safetensors" else read_torch(path)
+            read_weights(path)
         except ModelError as error:
             sentences.append(str(error))
     assert len(sentences) > 50

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from LiverSegLib.engine.intensity import Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import archive, find_package, read_package, store
-from LiverSegLib.models.transforms import Inferer
-from LiverSegLib.models.weights import load_weights, read_safetensors, read_torch
+from LiverSegLib.models.inferer import Inferer
+from LiverSegLib.models.intensity import Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.models.weights import load_weights, read_weights
 from LiverSegLib.networks import build_network, canonical_name
 from LiverSegLib.volume import Volume
 
@@ -60,24 +61,23 @@ def test_a_written_package_is_read_back(random_package: MakePackage, dims: int, 
     assert package.arguments["channels"] == [4, 8, 16]
     assert (package.axcodes, package.pixdim, package.divisible) == ("LPS", (1.5, -1.0, 2.5), (16, 32, 1))
     assert package.intensity == (ScaleRange(-160.0, 240.0, 0.0, 1.0, clip=True),)
-    assert package.inferer == Inferer(roi, 0.625, gaussian=True, batch_size=3, padding="constant")
+    assert package.inferer == Inferer(roi_size=roi, overlap=0.625, gaussian=True, batch_size=3, padding="constant")
     assert (package.softmax, package.nearest) == (False, False)
-    assert package.metadata["eval_metrics"] == {"liver Dice": 0.95}
-    assert package.metadata["changelog"] == {"1.2.3": "more", "1.0": "first"}
+    assert package.metrics == {"liver Dice": 0.95}
+    assert package.changelog == {"1.2.3": "more", "1.0": "first"}
 
 
 def test_both_weight_files_hold_the_same_tensors(random_package: MakePackage) -> None:
     folder = random_package()
-    safe, plain = read_safetensors(folder / "models/model.safetensors"), read_torch(folder / "models/model.pt")
+    safe, plain = read_weights(folder / "models/model.safetensors"), read_weights(folder / "models/model.pt")
     assert safe.keys() == plain.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(safe[name], tensor, atol=0, rtol=0)
 
 
 def test_our_safetensors_are_those_of_the_library(random_package: MakePackage) -> None:
-    safetensors = pytest.importorskip("safetensors.torch")
     path = random_package() / "models/model.safetensors"
-    theirs, ours = safetensors.load_file(path), read_safetensors(path)
+    theirs, ours = load_file(path), read_weights(path)
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
@@ -136,7 +136,7 @@ class TestPublicBundles:
         assert [label.name for label in package.labels] == ["spleen"]
         assert (package.axcodes, package.pixdim) == ("RAS", (1.5, 1.5, 2.0))
         assert package.intensity == (ScaleRange(-57, 164, 0, 1, clip=True),)
-        assert package.inferer == Inferer((96, 96, 96), 0.5, gaussian=False, batch_size=4)
+        assert package.inferer == Inferer(roi_size=(96, 96, 96), overlap=0.5, gaussian=False, batch_size=4)
         assert (package.softmax, package.nearest) == (True, False)
 
     def test_whole_body(self, shared_data: Path) -> None:
@@ -145,7 +145,9 @@ class TestPublicBundles:
         assert (len(package.labels), package.labels[4].name) == (104, "liver")
         assert package.pixdim == (1.5, 1.5, 1.5)
         assert package.intensity == (Normalize(nonzero=True), ScalePercentiles(0, 100, -1, 1, clip=False))
-        assert package.inferer == Inferer((96, 96, 96), 0.25, gaussian=True, batch_size=1, padding="replicate")
+        assert package.inferer == Inferer(
+            roi_size=(96, 96, 96), overlap=0.25, gaussian=True, batch_size=1, padding="replicate"
+        )
         assert package.nearest
 
     def test_btcv(self, shared_data: Path) -> None:

@@ -113,9 +113,9 @@ def test_weights_too_large_for_half_precision_stay_as_they_are(tmp_path: Path) -
     run, _ = made_run(tmp_path / "run")
     change_weights(run, 1e9)
     export(run, tmp_path / "package")
-    from LiverSegLib.models.weights import read_safetensors
+    from LiverSegLib.models.weights import read_weights
 
-    stored = read_safetensors(tmp_path / "package" / "models" / "model.safetensors")
+    stored = read_weights(tmp_path / "package" / "models" / "model.safetensors")
     _, trained = load_run(run)
     key = next(k for k in trained if k.endswith("weight"))
     assert torch.equal(stored[key], trained[key])
@@ -157,7 +157,7 @@ def test_results_go_into_the_card(tmp_path: Path) -> None:
     export(run, tmp_path / "package", results=[tmp_path / "scores"])
     card = (tmp_path / "package" / "docs" / "README.md").read_text()
     assert "### Test pictures\n\n`python -m Training evaluate`" in card
-    metrics = read_package(tmp_path / "package").metadata["eval_metrics"]
+    metrics = read_package(tmp_path / "package").metrics
     assert metrics["pixel_accuracy"] == pytest.approx(0.9)
     with pytest.raises(DataError, match=r"holds no scores\.json"):
         export(run, tmp_path / "package", results=[tmp_path])

@@ -95,7 +95,7 @@ def test_the_card_of_a_model_that_finds_no_lesion_says_so(blind: tuple[Path, str
         "| all | 4 | 0 | 0.000 | 0 | 0 | - |",
     ):
         assert row in card, row
-    metrics = read_package(tmp_path / "package").metadata["eval_metrics"]
+    metrics = read_package(tmp_path / "package").metrics
     assert (metrics["tumor_dice_mean"], metrics["tumor_dice_n"], metrics["tumor_dice_missing"]) == (0, 3, 1)
     assert "tumor_hd95_mm_mean" not in metrics
     assert metrics["tumor_hd95_mm_missing"] == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ import torch
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.weights import load_weights, read_safetensors
-from LiverSegLib.models.write import write_package
+from LiverSegLib.models.weights import load_weights, read_weights
 from LiverSegLib.networks import build_network
 from LiverSegLib.request import Settings
-from Testing.conftest import _spec
+from Testing.conftest import toy_spec, write_toy
 from Training.data.phantoms import make_phantom
 from Training.packages.inflate import inflate, inflated_arguments, inflated_state
 from Training.recipe import RecipeError, load_recipe
@@ -40,9 +38,8 @@ def flat_package(folder: Path, **arguments: Any) -> ModelPackage:
     network = build_network("UNet", merged)
     for _ in range(3):
         network(torch.randn(4, 1, 32, 32) * 2 + 1)
-    spec = replace(_spec("UNet", merged, 2, 1), axcodes="LPS", pixdim=(6.0, 6.0, -1.0))
-    write_package(folder, spec, network.state_dict())
-    return read_package(folder)
+    spec = toy_spec("UNet", merged, 2, 1, axcodes="LPS", pixdim=(6.0, 6.0, -1.0))
+    return read_package(write_toy(folder, spec, network.state_dict()))
 
 
 def both(package: ModelPackage) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -89,15 +86,10 @@ def test_the_engine_gives_the_same_labels_for_both(tmp_path: Path) -> None:
     package = flat_package(tmp_path / "flat")
     flat, _ = both(package)
     arguments = inflated_arguments(package)
-    spec = replace(
-        _spec("UNet", arguments, 3, 1),
-        axcodes="LPS",
-        pixdim=(6.0, 6.0, -1.0),
-        roi_size=(-1, -1, -1),
-        divisible=(16, 16, 1),
-    )
+    grid = {"axcodes": "LPS", "pixdim": (6.0, 6.0, -1.0), "divisible": (16, 16, 1)}
+    spec = toy_spec("UNet", arguments, 3, 1, roi_size=(-1, -1, -1), **grid)
     state = inflated_state(flat.state_dict(), build_network("UNet", arguments).state_dict())
-    write_package(tmp_path / "solid", spec, state)
+    write_toy(tmp_path / "solid", spec, state)
     volume = make_phantom(4, spacing=(6, 6, 6)).volume
     raw = Settings(largest_component=False, fill_holes=False, lesions_inside=False)
 
@@ -116,7 +108,7 @@ def test_weights_and_recipe_are_written_for_training(tmp_path: Path) -> None:
     assert recipe.divisible() == (4, 4, 1)
     assert all(edge % n == 0 for edge, n in zip(recipe.patch_size, recipe.divisible(), strict=True))
     network = build_network(recipe.network.name, recipe.network_arguments())
-    network.load_state_dict(read_safetensors(tmp_path / "start.safetensors"))
+    network.load_state_dict(read_weights(tmp_path / "start.safetensors"))
 
 
 def test_the_starter_can_be_inflated(tmp_path: Path) -> None:

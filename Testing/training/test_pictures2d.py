@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from PIL import Image
 from LiverSegLib.cli.outputs import case_name
 from LiverSegLib.engine import geometry
 from LiverSegLib.engine.inputs import warnings_for
-from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_volume
+from LiverSegLib.labels import labels_for
 from LiverSegLib.models import read_package
-from LiverSegLib.models.write import PackageSpec, write_package
+from LiverSegLib.models.intensity import Normalize, ScalePercentiles
 from LiverSegLib.networks import build_network
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
+from Testing.conftest import toy_spec, write_toy
 
 MakePackage = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -316,38 +318,16 @@ def test_percentiles_are_those_of_monai(lower: float, upper: float) -> None:
 def made_package(folder: Path, network: str, arguments: dict[str, Any], dims: int, **changes: Any) -> Path:
     torch.manual_seed(9)
     arguments = {"spatial_dims": dims, "in_channels": 1, "out_channels": 2, **arguments}
-    spec = PackageSpec(
-        **{
-            "name": "toy",
-            "title": "Toy",
-            "version": "1",
-            "license": "CC0-1.0",
-            "license_text": "",
-            "data_source": "none",
-            "intended_use": "tests",
-            "labels": {1: "lung"},
-            "network": network,
-            "arguments": arguments,
-            "axcodes": "LPS",
-            "pixdim": (-1.0, -1.0, -1.0),
-            "window": (0.0, 255.0),
-            "roi_size": (-1,) * dims,
-            "overlap": 0.25,
-            "batch_size": 2,
-            "divisible": (16, 16, 1),
-            "card": "# Toy\n",
-            "modality": "DX",
-            **changes,
-        }
-    )
+    base = {"axcodes": "LPS", "pixdim": (-1.0, -1.0, -1.0), "window": (0.0, 255.0), "roi_size": (-1,) * dims}
+    base |= {"batch_size": 2, "divisible": (16, 16, 1), "modality": "DX"}
+    spec = replace(toy_spec(network, arguments, dims, 1, **(base | changes)), labels=labels_for({1: "lung"}))
     built = build_network(network, arguments).eval()
     state = built.state_dict()
     with torch.inference_mode():  # both labels as often, else random weights mostly choose one everywhere
         logits = built(torch.rand(2, 1, *[32] * dims))
     bias = [key for key in state if key.endswith("last.conv.bias")][-1]
     state[bias][1] -= (logits[:, 1] - logits[:, 0]).median()
-    write_package(folder, spec, state)
-    return folder
+    return write_toy(folder, spec, state)
 
 
 PYRAMID = ("PyramidUNet", {"channels": [4, 8, 8]}, 2)
@@ -356,12 +336,7 @@ PYRAMID = ("PyramidUNet", {"channels": [4, 8, 8]}, 2)
 class TestPackages:
     def test_size_and_normalisation_are_read_back(self, tmp_path: Path) -> None:
         folder = made_package(
-            tmp_path,
-            *PYRAMID,
-            size=(96, 64, -1),
-            normalize="percentiles",
-            percentiles=(1.0, 98.0),
-            pixdim=(-1, -1, 4.0),
+            tmp_path, *PYRAMID, size=(96, 64, -1), intensity=(ScalePercentiles(1.0, 98.0),), pixdim=(-1, -1, 4.0)
         )
         package = read_package(folder)
         assert (package.size, package.pixdim, package.modality) == ((96, 64, -1), (-1, -1, 4), "DX")
@@ -375,7 +350,7 @@ class TestPackages:
         assert about["image_classes"] == "DX, percentiles 1 to 98 mapped to 0 to 1"
 
     def test_mean_and_deviation_too(self, tmp_path: Path) -> None:
-        package = read_package(made_package(tmp_path, *PYRAMID, normalize="zscore"))
+        package = read_package(made_package(tmp_path, *PYRAMID, intensity=(Normalize(nonzero=True),)))
         assert package.intensity == (Normalize(nonzero=True),)
         assert package.size == (-1, -1, -1)
 
@@ -435,12 +410,17 @@ class TestWarnings:
 @pytest.mark.parametrize(
     ("shape", "network", "dims", "changes"),
     [
-        ((75, 60, 1), PYRAMID[:2], 2, {"size": (64, 48, -1), "normalize": "percentiles"}),
+        ((75, 60, 1), PYRAMID[:2], 2, {"size": (64, 48, -1), "intensity": (ScalePercentiles(0.5, 99.5),)}),
         (
             (40, 33, 15),
             ("DoubleConvUNet", {"channels": [4, 8]}),
             3,
-            {"size": (36, -1, -1), "pixdim": (-1.0, 1.9, -1.0), "normalize": "zscore", "roi_size": (16, 16, 8)},
+            {
+                "size": (36, -1, -1),
+                "pixdim": (-1.0, 1.9, -1.0),
+                "intensity": (Normalize(nonzero=True),),
+                "roi_size": (16, 16, 8),
+            },
         ),
     ],
     ids=["picture", "volume"],

@@ -18,10 +18,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
-from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
 from LiverSegLib.errors import InputError
 from LiverSegLib.io import read_slice
 from LiverSegLib.io.grids import on_grid_of
+from LiverSegLib.models.intensity import Normalize, ScalePercentiles
 from LiverSegLib.volume import Volume
 from Training.__main__ import app
 from Training.data.phantoms import make_phantom

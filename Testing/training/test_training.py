@@ -277,11 +277,11 @@ def test_the_exported_package_segments(run_3d: Path, tmp_path: Path) -> None:
 
 
 def test_exported_weights_are_those_of_the_best_checkpoint(run_3d: Path, tmp_path: Path) -> None:
-    from LiverSegLib.models.weights import read_safetensors
+    from LiverSegLib.models.weights import read_weights
 
     _, weights = load_run(run_3d)
     export(run_3d, tmp_path)
-    stored = read_safetensors(tmp_path / "models" / "model.safetensors")
+    stored = read_weights(tmp_path / "models" / "model.safetensors")
     assert stored.keys() == weights.keys()
     for name, tensor in weights.items():
         assert torch.allclose(stored[name].float(), tensor.float(), rtol=2e-3, atol=1e-6), name

@@ -532,7 +532,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_may_start_again(prepared:
 
 
 def test_a_new_run_starts_from_a_checkpoint_safetensors_or_a_package(whole_run: Path, tmp_path: Path) -> None:
-    from LiverSegLib.models.weights import write_safetensors
+    from LiverSegLib.models.safetensors_file import write_safetensors
     from Training.packages.export import export
 
     weights = checkpoint(whole_run, "best.ckpt")["state_dict"]
@@ -568,7 +568,7 @@ ODD_CHECKPOINTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", [*ODD_CHECKPOINTS, "nan", "nan_safetensors"])
 def test_an_odd_checkpoint_is_one_sentence(kind: str, tmp_path: Path) -> None:
-    from LiverSegLib.models.weights import write_safetensors
+    from LiverSegLib.models.safetensors_file import write_safetensors
     from Training.packages.export import export
 
     module = SegmentationModule(tiny_recipe())

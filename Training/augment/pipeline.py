@@ -9,6 +9,7 @@ import torch
 from monai import transforms as mt
 from torch.nn import functional
 
+from LiverSegLib.models.intensity import ScaleRange
 from Training.augment import ct as our
 from Training.recipe import Recipe, RecipeError
 from Training.recipe.options import CT_ONLY
@@ -24,9 +25,7 @@ GAMMA, BRIGHTNESS = (0.7, 1.5), 0.2
 
 def air(recipe: Recipe) -> float:
     """The value, in prepared images, of what lies outside an image."""
-    if recipe.preprocess.normalize != "window":
-        return 0.0
-    return CT_AIR if recipe.modality == "CT" else recipe.preprocess.window[0]
+    return CT_AIR if recipe.in_hounsfield else recipe.preprocess.intensity.outside
 
 
 def margin(recipe: Recipe) -> tuple[int, ...]:
@@ -56,8 +55,9 @@ def augmentation(recipe: Recipe) -> mt.Compose:
         mt.RandAdjustContrastd(["image"], a.gamma, GAMMA),
         mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness),
     ]
-    clip = [mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0)] if a.brightness and _windowed(recipe) else []
-    return mt.Compose([*steps, *normalization(recipe), *grey, *clip, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
+    window = normalization(recipe)
+    clip = [mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0)] if a.brightness and window else []
+    return mt.Compose([*steps, *window, *grey, *clip, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
 
 
 class Typed(mt.Transform):
@@ -78,14 +78,10 @@ class Typed(mt.Transform):
 
 def normalization(recipe: Recipe) -> list[mt.Transform]:
     """What prepared images still lack to be the network's input: the window, where the recipe has one."""
-    if not _windowed(recipe):
+    step = recipe.preprocess.intensity
+    if not isinstance(step, ScaleRange):
         return []
-    low, high = recipe.preprocess.window
-    return [mt.ScaleIntensityRanged(["image"], low, high, 0.0, 1.0, clip=True)]
-
-
-def _windowed(recipe: Recipe) -> bool:
-    return recipe.preprocess.normalize == "window"
+    return [mt.ScaleIntensityRanged(["image"], step.low, step.high, step.out_low, step.out_high, clip=step.clip)]
 
 
 def _aspect(recipe: Recipe) -> float:
@@ -96,10 +92,7 @@ def _aspect(recipe: Recipe) -> float:
 
 def _unit(recipe: Recipe) -> float:
     """What 1 HU of noise is in this recipe's images; 400 HU of soft tissue compare to their whole range."""
-    normalize, (low, high) = recipe.preprocess.normalize, recipe.preprocess.window
-    if normalize == "window":
-        return 1.0 if recipe.modality == "CT" else (high - low) / 400
-    return 1 / 400 if normalize == "percentiles" else 4 / 400
+    return 1.0 if recipe.in_hounsfield else recipe.preprocess.intensity.extent / 400
 
 
 def _organ_transforms(recipe: Recipe) -> list[Any]:

@@ -42,7 +42,7 @@ def check_image(raw: RawCase, entry: Entry, file: str, recipe: Recipe, shown_win
     low, high = float(array.min()), float(array.max())
     if low == high:
         return [Finding("error", case, file, f"The image is constant ({low:g} everywhere); exclude it.")]
-    is_hu = recipe.modality == "CT" and recipe.preprocess.normalize == "window" and not shown_window
+    is_hu = recipe.in_hounsfield and not shown_window
     if is_hu and low >= _CT_FAT:
         found.append(
             Finding("warning", case, file, f"No value lies below {_CT_FAT} (least {low:g}); is this really in HU?")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from LiverSegLib.engine.geometry import ModelGrid, model_grid, to_model_grid
-from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
+from LiverSegLib.models.intensity import ScaleRange
 from Training.data.readers import RawCase
 from Training.data.readers.case import present
 from Training.recipe import Recipe
@@ -60,13 +60,10 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
 
 
 def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
-    prep = recipe.preprocess
-    if prep.normalize == "percentiles":
-        return ScalePercentiles(*prep.percentiles)(image).numpy()
-    if prep.normalize == "zscore":
-        return Normalize(nonzero=True)(image).numpy()
-    low, high = prep.window
-    if high - low < _INT16_WIDTH or low < _INT16[0] or high > _INT16[1]:
+    step = recipe.preprocess.intensity
+    if not isinstance(step, ScaleRange):
+        return step(image).numpy()
+    if step.extent < _INT16_WIDTH or step.low < _INT16[0] or step.high > _INT16[1]:
         return image.numpy()
     allowed = HU_RANGE if recipe.modality == "CT" else _INT16
     return np.clip(np.round(image.numpy()), *allowed).astype(np.int16)

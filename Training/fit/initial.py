@@ -65,7 +65,7 @@ def load_initial(module: SegmentationModule, source: Path) -> None:
         ModelError: the package cannot be read, or holds another network.
     """
     from LiverSegLib.models import read_package
-    from LiverSegLib.models.weights import load_weights, read_safetensors
+    from LiverSegLib.models.weights import load_weights, read_weights
 
     if source.is_dir():
         load_weights(read_package(source), module.network)
@@ -74,7 +74,7 @@ def load_initial(module: SegmentationModule, source: Path) -> None:
     if source.suffix == ".safetensors":
         if not source.is_file():
             raise RecipeError(f"There are no weights {source} to start from.")
-        state = checked(read_safetensors(source), source)
+        state = checked(read_weights(source), source)
     else:
         state = network_weights(source)
     try:

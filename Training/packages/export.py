@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from LiverSegLib.errors import LiverSegError
-from LiverSegLib.models import read_package
-from LiverSegLib.models.package import grid_text
-from LiverSegLib.models.weights import load_weights
-from LiverSegLib.models.write import PackageSpec, intensity_text, write_package
+from LiverSegLib.labels import labels_for
+from LiverSegLib.models import ModelSpec, read_package
+from LiverSegLib.models.inferer import Inferer
+from LiverSegLib.models.intensity import intensity_text
+from LiverSegLib.models.package import write_package
+from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
 from Training.fit.initial import network_weights
 from Training.fit.train import BEST, read_run_recipe
@@ -57,13 +58,15 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file:
     folder = folder.resolve()
     if folder.exists() and not (folder / "configs").is_dir() and (folder.is_file() or any(folder.iterdir())):
         raise RecipeError(f"{folder} is there and is no package; name another folder.")
-    spec = package_spec(recipe, *_results(results))
+    metrics, table = _results(results)
+    spec = package_spec(recipe, metrics)
+    texts = {"card": model_card(recipe, spec, table), "license_text": license_text(recipe)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as temporary:
         new, old = Path(temporary) / folder.name, Path(temporary) / "replaced"
         for half in (True, False):
             shutil.rmtree(new, ignore_errors=True)
-            write_package(new, spec, weights, half=half, torch_file=torch_file)
+            write_package(new, spec, weights, **texts, half=half, torch_file=torch_file)
             if _difference(new, recipe, weights) <= _ROUNDING:
                 break
         else:
@@ -78,38 +81,34 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file:
             raise
 
 
-def package_spec(recipe: Recipe, metrics: dict[str, float], table: str) -> PackageSpec:
-    """What the package of a recipe's model says; `table` is the Markdown of its results."""
-    license_file = Path(__file__).parents[1] / "licenses" / f"{recipe.card.license.replace(' ', '-')}.txt"
-    text = license_file.read_text(encoding="utf-8") if license_file.is_file() else recipe.card.license + "\n"
-    grid = recipe.preprocess
-    spec = PackageSpec(
-        name=recipe.name,
-        title=recipe.card.title,
-        version=recipe.card.version,
-        license=recipe.card.license,
-        license_text=text,
-        data_source=recipe.card.data_source,
-        intended_use=recipe.card.intended_use,
-        labels=recipe.labels,
+def package_spec(recipe: Recipe, metrics: dict[str, float]) -> ModelSpec:
+    """What the package of a recipe's model says."""
+    card, grid, window = recipe.card, recipe.preprocess, recipe.inference
+    return ModelSpec(
+        name=card.title,
+        version=card.version,
+        license=card.license,
+        data_source=card.data_source,
+        intended_use=card.intended_use,
+        metrics=metrics,
+        changelog=card.changelog or {card.version: "first version"},
+        modality=recipe.modality,
+        labels=labels_for(recipe.labels),
         network=recipe.network.name,
         arguments=recipe.network_arguments(),
         axcodes=grid.axcodes,
-        pixdim=recipe.inference.pixdim or grid.pixdim,
-        size=grid.size,
-        normalize=grid.normalize,
-        window=grid.window,
-        percentiles=grid.percentiles,
-        modality=recipe.modality,
-        roi_size=recipe.inference.roi_size,
-        overlap=recipe.inference.overlap,
-        batch_size=recipe.inference.batch_size,
+        pixdim=window.pixdim or grid.pixdim,
+        size=grid.size or (-1, -1, -1),
+        intensity=(grid.intensity,),
         divisible=recipe.divisible(),
-        card="",
-        metrics=metrics,
-        changelog=recipe.card.changelog,
+        inferer=Inferer(roi_size=window.roi_size, overlap=window.overlap, batch_size=window.batch_size),
     )
-    return replace(spec, card=model_card(recipe, spec, table))
+
+
+def license_text(recipe: Recipe) -> str:
+    """The whole license of the weights where it is one that we have, else its name."""
+    file = Path(__file__).parents[1] / "licenses" / f"{recipe.card.license.replace(' ', '-')}.txt"
+    return file.read_text(encoding="utf-8") if file.is_file() else recipe.card.license + "\n"
 
 
 def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) -> float:
@@ -117,9 +116,7 @@ def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) 
     trained = build_network(recipe.network.name, recipe.network_arguments()).eval()
     try:
         trained.load_state_dict(weights)
-        package = read_package(folder)
-        network = build_network(package.network, package.arguments).eval()
-        load_weights(package, network)
+        network = loaded_network(read_package(folder)).eval()
     except (LiverSegError, RuntimeError) as error:
         raise RecipeError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
     steps = reduction(recipe.network.name, recipe.network_arguments())
@@ -149,12 +146,11 @@ def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
     return metrics, "\n\n".join(parts)
 
 
-def model_card(recipe: Recipe, spec: PackageSpec, results: str) -> str:
+def model_card(recipe: Recipe, spec: ModelSpec, results: str) -> str:
     """The model card in Markdown."""
     card = recipe.card
-    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
+    intensity = intensity_text(spec.intensity, spec.modality)
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
-    grid = grid_text(spec.pixdim, spec.size or (-1, -1, -1))
     return f"""# {card.title}
 
 Version {card.version}. **Not for clinical use.**
@@ -163,7 +159,7 @@ Version {card.version}. **Not for clinical use.**
 |---|---|
 | Segments | {", ".join(recipe.labels.values())} |
 | Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
-| Input | one channel ({modality}), axes {spec.axcodes}, {grid}; {intensity_text(spec)} |
+| Input | one channel ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity} |
 | Training data | {card.data_source} |
 | Licence of the weights | {card.license} |
 | Intended use | {card.intended_use} |

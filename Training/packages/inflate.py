@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
-from LiverSegLib.engine.intensity import Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.weights import load_weights, write_safetensors
+from LiverSegLib.models.intensity import ScaleRange
+from LiverSegLib.models.safetensors_file import write_safetensors
+from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
 from Training.packages.export import export
 from Training.recipe import Recipe, RecipeError
-from Training.recipe.options import CT_ONLY
+from Training.recipe.options import CT_ONLY, Preprocess
 from Training.recipe.yaml_text import write_recipe
 
 _PATCH, _SLICES, _THICKNESS_MM = 128, 16, 3.0
@@ -49,8 +50,7 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         else:
             package = read_package(find_package(source))
         arguments = inflated_arguments(package)
-        network = build_network(package.network, package.arguments)
-        load_weights(package, network)
+        network = loaded_network(package)
     state = inflated_state(network.state_dict(), build_network("UNet", arguments).state_dict())
     written = write_recipe(
         recipe,
@@ -122,7 +122,7 @@ def _recipe_data(package: ModelPackage, arguments: dict[str, Any]) -> dict[str, 
     patch = [max(_PATCH // n, 1) * n for n in step[:2]] + [_SLICES]
     values = {label.name: label.value for label in package.labels}
     liver = values.get("liver", 1)
-    is_ct_window = package.modality == "CT" and isinstance(package.intensity[0], ScaleRange)
+    is_ct_window = package.modality == "CT" and any(isinstance(step, ScaleRange) for step in package.intensity)
     fixed = {"spatial_dims", "in_channels", "out_channels"}
     return {
         "name": f"{package.path.name}_3d",
@@ -153,11 +153,9 @@ def _preprocess(package: ModelPackage) -> dict[str, Any]:
     found: dict[str, Any] = {"axcodes": package.axcodes, "pixdim": [x, y, z if z > 0 else _THICKNESS_MM]}
     if max(package.size) > 0:
         found["size"] = [*package.size[:2], -1]
-    steps = package.intensity
-    if len(steps) == 1 and isinstance(steps[0], ScaleRange):
-        return found | {"normalize": "window", "window": [steps[0].low, steps[0].high]}
-    if len(steps) == 1 and isinstance(steps[0], ScalePercentiles):
-        return found | {"normalize": "percentiles", "percentiles": [steps[0].lower, steps[0].upper]}
-    if steps == (Normalize(nonzero=True),):
-        return found | {"normalize": "zscore"}
-    raise RecipeError(f"{package.name} normalises intensities in a way that recipes do not have; it is not inflated.")
+    normalize = Preprocess.normalize_options(package.intensity)
+    if normalize is None:
+        raise RecipeError(
+            f"{package.name} normalizes intensities in a way that recipes do not have; it is not inflated."
+        )
+    return found | normalize

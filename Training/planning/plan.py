@@ -76,7 +76,7 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
     data = recipe_data(recipe)
     data["network"] = {**data["network"], "arguments": arguments}
     data["preprocess"]["pixdim"] = spacing
-    if recipe.preprocess.normalize == "window" and recipe.modality == "CT":
+    if recipe.in_hounsfield:
         data["preprocess"]["window"] = [round(found.low), max(round(found.high), round(found.low) + 1)]
     data["patch_size"] = list(patch)
     data["inference"].update(roi_size=list(patch), overlap=0.5)

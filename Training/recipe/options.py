@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.models.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.networks import canonical_name, check_arguments
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -49,6 +50,28 @@ class Preprocess(Part):
             if self.size is not None and self.size[axis] > 0 and self.pixdim[axis] > 0:
                 raise ValueError(f"axis {axis} has both a pixdim and a size; set one of them to -1")
         return self
+
+    @property
+    def intensity(self) -> Intensity:
+        """The step that `normalize` chooses."""
+        steps: dict[str, Intensity] = {
+            "window": ScaleRange(*self.window),
+            "percentiles": ScalePercentiles(*self.percentiles),
+            "zscore": Normalize(nonzero=True),
+        }
+        return steps[self.normalize]
+
+    @staticmethod
+    def normalize_options(steps: tuple[Intensity, ...]) -> dict[str, Any] | None:
+        """The options that choose these steps of a package; None where there are none."""
+        match steps:
+            case (ScaleRange() as step,):
+                return {"normalize": "window", "window": [step.low, step.high]}
+            case (ScalePercentiles() as step,):
+                return {"normalize": "percentiles", "percentiles": [step.lower, step.upper]}
+            case (Normalize(mean=None, std=None, nonzero=True),):
+                return {"normalize": "zscore"}
+        return None
 
 
 class Network(Part):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.networks import reduction
 from Training.recipe.options import (
     CT_ONLY,
@@ -100,11 +101,16 @@ class Recipe(Part):
                     raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
 
     def _check_augment(self) -> None:
-        if self.preprocess.normalize == "window" and self.modality == "CT":
+        if self.in_hounsfield:
             return
         on = next((key for key in CT_ONLY if getattr(self.augment, key) > 0), None)
         if on is not None:
             raise ValueError(f"augment.{on} works in Hounsfield units; set it to 0 for this modality or normalize")
+
+    @property
+    def in_hounsfield(self) -> bool:
+        """Whether prepared images hold HU: those of CT, before the window."""
+        return self.modality == "CT" and isinstance(self.preprocess.intensity, ScaleRange)
 
     def network_arguments(self) -> dict[str, Any]:
         """The network's keyword arguments with dimensions and channels filled in."""

@@ -1,0 +1,279 @@
+"""configs/inference.json, read and written: the model's grid, its intensities, the window and what comes after.
+
+The transforms that a package may ask for are interpreted; anything else is refused by name. What is written runs in
+our engine and under `python -m monai.bundle run`; its `$` expressions are for MONAI and are never needed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from LiverSegLib.errors import ModelError
+from LiverSegLib.models.arguments import Arguments, number, three, whole
+from LiverSegLib.models.config import BundleConfig
+from LiverSegLib.models.inferer import INFERER_ARGUMENTS, INFERERS, Inferer
+from LiverSegLib.models.intensity import INTENSITY, Intensity
+from LiverSegLib.models.text import one_line, shown
+from LiverSegLib.networks import canonical_name, check_arguments, target_path
+
+if TYPE_CHECKING:
+    from LiverSegLib.models.spec import ModelSpec
+
+# These load, reshape, type or save; our engine does so anyway. Their arguments stay unread.
+_PLUMBING = {
+    "preprocessing": {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "CastToTyped", "ToTensord", "ToDeviced"},
+    "postprocessing": {"EnsureTyped", "SaveImaged", "ToTensord", "CastToTyped", "KeepLargestConnectedComponentd"},
+}
+# Arguments that would change the numbers; without them the transforms are those that we have.
+_UNSUPPORTED = ("as_closest_canonical", "diagonal", "scale_extent", "min_pixdim", "max_pixdim", "relative", "factor")
+# Arguments that do not matter here, and may therefore be expressions.
+_INTERPOLATION = {"mode", "align_corners"}
+_IGNORED = {"_target_", "keys", "allow_missing_keys", "device", "dtype", "track_meta", "method", *_INTERPOLATION}
+_WRONG = (KeyError, TypeError, ValueError, OverflowError)
+_MAX_STEPS = 64
+_LARGEST_SIZE = 2048
+
+
+def read_inference(config: BundleConfig) -> dict[str, Any]:
+    """What the file says, by the names of `ModelSpec`'s fields.
+
+    Raises:
+        ModelError: names the network, transform, inferer or argument that is not supported.
+    """
+    network, arguments = _read_network(config)
+    softmax, nearest = _read_postprocessing(config)
+    return {
+        "network": network,
+        "arguments": arguments,
+        **_read_preprocessing(config),
+        "inferer": _read_inferer(config),
+        "softmax": softmax,
+        "nearest": nearest,
+    }
+
+
+def _read_network(config: BundleConfig) -> tuple[str, dict[str, Any]]:
+    key = "network_def" if "network_def" in config.data else "network"
+    definition = config.get(key)
+    if not isinstance(definition, dict) or not isinstance(definition.get("_target_"), str):
+        raise ModelError(f"{config.source}: {key} does not name a network by _target_; repair the package.")
+    arguments = {k: v for k, v in definition.items() if not k.startswith("_")}
+    name = canonical_name(definition["_target_"])
+    if name == "SwinUNETR":
+        arguments.pop("img_size", None)  # older MONAI wanted it, newer refuses it
+    check_arguments(name, arguments)
+    return name, arguments
+
+
+def _read_preprocessing(config: BundleConfig) -> dict[str, Any]:
+    """The grid, the intensity steps and the padding."""
+    grid: dict[str, Any] = {"axcodes": "RAS", "pixdim": (-1.0, -1.0, -1.0), "size": (-1, -1, -1)}
+    grid["divisible"] = (1, 1, 1)
+    intensity: list[Intensity] = []
+    for name, arguments in _steps(config, "preprocessing"):
+        unsupported = next((a for a in _UNSUPPORTED if arguments.get(a)), None)
+        if unsupported:
+            raise ModelError(f"{config.source} asks for {unsupported} of {name}, which is not supported.")
+        try:
+            if name in _GRID:
+                field, read = _GRID[name]
+                grid[field] = read(arguments)
+            elif name in INTENSITY:
+                intensity.append(INTENSITY[name](arguments))
+            else:
+                raise _unknown(config, "transform", name)
+        except _WRONG as error:
+            raise _wrong(config, name, error) from error
+    if any(n > 0 and mm > 0 for n, mm in zip(grid["size"], grid["pixdim"], strict=True)):
+        raise ModelError(f"{config.source} asks for both a spacing and a size of one axis, which is not supported.")
+    return {**grid, "intensity": tuple(intensity)}
+
+
+def _axcodes(arguments: Arguments) -> str:
+    """Axis codes such as "LPS", upper case."""
+    value = arguments["axcodes"]
+    if not isinstance(value, str) or len(value) != 3:
+        raise ValueError(f"axcodes {shown(value)} do not name three axes")
+    if any(sum(c in pair for c in value.upper()) != 1 for pair in ("LR", "AP", "IS")):
+        raise ValueError(f"axcodes {shown(value)} do not name three different axes")
+    return value.upper()
+
+
+def _pixdim(arguments: Arguments) -> tuple[float, ...]:
+    """Voxel size in mm; a value <= 0 keeps the image's."""
+    value = arguments["pixdim"]
+    numbers = tuple(number(n, "pixdim", -1e9, 100) for n in three(value))
+    if len(numbers) != 3 or any(0 < n < 0.1 for n in numbers):
+        raise ValueError(f"pixdim {shown(value)} is not three sizes in mm")
+    return numbers
+
+
+def _size(arguments: Arguments) -> tuple[int, ...]:
+    """Voxels; a value <= 0 keeps the image's. Only the interpolation that the engine has."""
+    value = arguments["spatial_size"]
+    numbers = tuple(int(number(n, "spatial_size", -1e9, 1e9)) for n in three(value))
+    if len(numbers) != 3 or any(n > _LARGEST_SIZE for n in numbers):
+        raise ValueError(f"spatial_size {shown(value)} is not three sizes of at most {_LARGEST_SIZE} voxels")
+    if arguments.get("mode", "area") not in ("bilinear", "trilinear") or arguments.get("align_corners"):
+        raise ValueError("only the mode bilinear without align_corners is supported")
+    if arguments.get("anti_aliasing") or arguments.get("size_mode", "all") != "all":
+        raise ValueError("anti_aliasing and size_mode longest are not supported")
+    return numbers
+
+
+def _divisible(arguments: Arguments) -> tuple[int, ...]:
+    """What the grid is padded to multiples of."""
+    value = arguments["k"]
+    numbers = tuple(whole(n, "k", 1, 256) for n in three(value))
+    if len(numbers) != 3:
+        raise ValueError(f"k {shown(value)} is not three sizes in voxels")
+    return numbers
+
+
+# The transforms of the grid: the field of `ModelSpec` that each sets, and how it is read.
+_GRID = {
+    "Orientationd": ("axcodes", _axcodes),
+    "Spacingd": ("pixdim", _pixdim),
+    "Resized": ("size", _size),
+    "DivisiblePadd": ("divisible", _divisible),
+}
+
+
+def _read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
+    """Whether probabilities, and whether labels (nearest neighbor), are what is brought back."""
+    softmax = nearest = inverted = False
+    if "postprocessing" not in config.data:
+        return softmax, nearest
+    for name, arguments in _steps(config, "postprocessing"):
+        if name == "Activationsd":
+            if arguments.get("sigmoid"):
+                raise ModelError(f"{config.source} ends in sigmoid channels; only softmax classes are supported.")
+            softmax = softmax or (bool(arguments.get("softmax")) and not inverted)
+        elif name == "AsDiscreted":
+            if not arguments.get("argmax"):
+                raise ModelError(f"{config.source} ends in thresholds; only argmax classes are supported.")
+            nearest = nearest or not inverted
+        elif name == "Invertd":
+            inverted = True
+            interpolation = arguments.get("nearest_interp", True)  # MONAI's default
+            if isinstance(interpolation, list) and interpolation:
+                interpolation = interpolation[0]
+            nearest = nearest or bool(interpolation)
+        else:
+            raise _unknown(config, "transform", name)
+    return softmax, nearest and inverted
+
+
+def _read_inferer(config: BundleConfig) -> Inferer:
+    found = config.data.get("inferer")
+    if not isinstance(found, dict):
+        raise ModelError(f"{config.source} has no inferer; it is not a package that can be run.")
+    arguments = config.resolve({k: v for k, v in found.items() if k in INFERER_ARGUMENTS}, "inferer")
+    name = _short_name(str(arguments.get("_target_", "")), config)
+    if name not in INFERERS:
+        raise _unknown(config, "inferer", name or "nothing")
+    try:
+        return Inferer.from_monai(name, arguments)
+    except _WRONG as error:
+        raise _wrong(config, "the inferer", error) from error
+
+
+def _unknown(config: BundleConfig, what: str, name: str) -> ModelError:
+    return ModelError(f"{config.source} asks for the {what} {one_line(name, 60)}, which is not supported.")
+
+
+def _wrong(config: BundleConfig, what: str, error: Exception) -> ModelError:
+    return ModelError(f"{config.source}: {what} has a missing or wrong argument: {one_line(error, 300)}.")
+
+
+def _short_name(target: str, config: BundleConfig) -> str:
+    """The class name of a _target_, which must be MONAI's own."""
+    module, _, name = target.rpartition(".")
+    if module and module.partition(".")[0] != "monai":
+        raise ModelError(f"{config.source} asks for {one_line(target, 60)}, which is not supported.")
+    return name
+
+
+def _steps(config: BundleConfig, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name and needed arguments of each transform of `key` that matters and is not switched off."""
+    found = config.data.get(key)
+    if not isinstance(found, dict) or not isinstance(found.get("transforms"), list):
+        raise ModelError(f"{config.source} has no list of transforms in {key}; it cannot be run.")
+    if len(found["transforms"]) > _MAX_STEPS:
+        raise ModelError(f"{config.source} has {len(found['transforms'])} transforms in {key}; {_MAX_STEPS} are run.")
+    for step in found["transforms"]:
+        if not isinstance(step, dict) or not isinstance(step.get("_target_"), str):
+            raise ModelError(f"{config.source}: a step of {key} names no transform by _target_.")
+        name = _short_name(step["_target_"], config)
+        where = f"{key}.{name}"
+        if name in _PLUMBING[key]:
+            continue
+        # MONAI takes the text "true" for true here.
+        if str(config.resolve(step.get("_disabled_", False), f"{where}._disabled_")).strip().lower() == "true":
+            continue
+        needed = {"nearest_interp"} & step.keys() if name == "Invertd" else step.keys() - _IGNORED
+        if name == "Resized":  # its default is another interpolation than ours
+            needed |= _INTERPOLATION & step.keys()
+        yield name, {k: config.resolve(step[k], f"{where}.{k}") for k in sorted(needed)}
+
+
+def write_inference(spec: ModelSpec) -> dict[str, Any]:
+    """The package's inference.json."""
+    return {
+        "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
+        "bundle_root": ".",
+        "checkpoint": "$@bundle_root + '/models/model.safetensors'",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "output_dir": "$@bundle_root + '/eval'",
+        "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "network_def": _component(target_path(spec.network), **spec.arguments),
+        "network": "$@network_def.to(@device)",
+        "preprocessing": _component("Compose", transforms=_preprocessing(spec)),
+        "dataset": _component("Dataset", data="$[{'image': i} for i in @datalist]", transform="@preprocessing"),
+        "dataloader": _component("DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0),
+        "inferer": spec.inferer.to_monai(),
+        "postprocessing": _component("Compose", transforms=_postprocessing(spec)),
+        "evaluator": _component(
+            "SupervisedEvaluator",
+            device="@device",
+            val_data_loader="@dataloader",
+            network="@network",
+            inferer="@inferer",
+            postprocessing="@postprocessing",
+            amp=False,
+        ),
+        "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def _preprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Resampling is by mm, by number of voxels, or some axes by each."""
+    steps = [_image("LoadImaged"), _image("EnsureChannelFirstd"), _image("Orientationd", axcodes=spec.axcodes)]
+    if max(spec.pixdim) > 0 or max(spec.size) <= 0:
+        steps.append(_image("Spacingd", pixdim=list(spec.pixdim), mode="bilinear"))
+    if max(spec.size) > 0:
+        steps.append(_image("Resized", spatial_size=list(spec.size), mode="bilinear"))
+    steps += [step.to_monai() for step in spec.intensity]
+    return [*steps, _image("DivisiblePadd", k=list(spec.divisible)), _image("EnsureTyped")]
+
+
+def _postprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
+    back = {"transform": "@preprocessing", "orig_keys": "image", "nearest_interp": spec.nearest, "to_tensor": True}
+    save = {"output_dir": "@output_dir", "output_ext": ".nii.gz", "output_dtype": "$numpy.uint8"}
+    return [
+        *([_component("Activationsd", keys="pred", softmax=True)] if spec.softmax else []),
+        _component("Invertd", keys="pred", **back),
+        _component("AsDiscreted", keys="pred", argmax=True),
+        _component("SaveImaged", keys="pred", **save, output_postfix="seg", separate_folder=False),
+    ]
+
+
+def _component(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": name, **arguments}
+
+
+def _image(name: str, **arguments: Any) -> dict[str, Any]:
+    return _component(name, keys="image", **arguments)

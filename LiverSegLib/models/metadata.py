@@ -1,0 +1,174 @@
+"""configs/metadata.json, read and written: what a package tells of its model, in MONAI's schema."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from LiverSegLib import __version__
+from LiverSegLib.errors import ModelError
+from LiverSegLib.labels import labels_for
+from LiverSegLib.models.intensity import intensity_text
+from LiverSegLib.models.spec import NOT_STATED, ModelDescription
+from LiverSegLib.models.text import is_name, one_line, shown
+from LiverSegLib.networks import target_path
+
+if TYPE_CHECKING:
+    from LiverSegLib.labels import Label
+    from LiverSegLib.models.spec import ModelSpec
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+_MAX_CHANNELS = 256
+"""Labels are stored as uint8."""
+_LONGEST_NAME = 100
+_LARGEST_INTEGER = 10**15
+
+
+def read_metadata(data: dict[str, Any], package: str) -> ModelDescription:
+    """What the file says.
+
+    Args:
+        data: the file's content, plain text only.
+        package: what errors call the package, and the model's name where it has none.
+
+    Raises:
+        ModelError: its channels, names or metrics are not what they are taken for.
+    """
+    labels, modality = _read_channels(data, package)
+    changelog = data.get("changelog")
+    return ModelDescription(
+        name=_read_name(data, "name", package) or package,
+        version=_read_name(data, "version", package),
+        modality=modality,
+        labels=labels,
+        license=one_line(data.get("license") or NOT_STATED),
+        data_source=one_line(data.get("data_source", NOT_STATED)),
+        intended_use=one_line(data.get("intended_use", NOT_STATED)),
+        metrics=_read_metrics(data, package),
+        changelog={key: one_line(text) for key, text in changelog.items()} if isinstance(changelog, dict) else {},
+    )
+
+
+def _read_channels(data: dict[str, Any], package: str) -> tuple[tuple[Label, ...], str]:
+    """Labels and modality."""
+    try:
+        channels = next(iter(data["network_data_format"]["outputs"].values()))["channel_def"]
+        modality = next(iter(data["network_data_format"]["inputs"].values())).get("modality", "")
+        named = {int(key): value for key, value in channels.items()}
+    except (KeyError, StopIteration, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"The package {package} does not say in metadata.json what its channels are.") from error
+    if sorted(named) != list(range(len(named))) or not 2 <= len(named) <= _MAX_CHANNELS:
+        raise ModelError(f"The package {package} numbers its channels with gaps; repair its channel_def.")
+    for value, text in sorted(named.items()):
+        if not isinstance(text, str) or (value and not is_name(text.strip(), _LONGEST_NAME)):
+            raise ModelError(
+                f"The package {package} calls channel {value} {shown(text)} in channel_def; a name of at most "
+                f"{_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit."
+            )
+    if modality and not is_name(modality, _LONGEST_NAME):
+        raise ModelError(f"The package {package} has the modality {shown(modality)}; repair its metadata.json.")
+    labels = labels_for({value: text for value, text in named.items() if value})
+    names = [label.name for label in labels]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise ModelError(f"The package {package} has two channels that mean {twice}; repair its channel_def.")
+    return labels, str(modality).upper()
+
+
+def _read_name(data: dict[str, Any], key: str, package: str) -> str:
+    """A text that is shown in lists and titles; "" where it is missing or empty."""
+    value = data.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)  # a version such as 1.0 without its quotes
+    if value is None or value == "":
+        return ""
+    if not is_name(value, _LONGEST_NAME):
+        raise ModelError(
+            f"The package {package} has the {key} {shown(value)} in metadata.json; a text of at most "
+            f"{_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit."
+        )
+    return str(value)
+
+
+def _read_metrics(data: dict[str, Any], package: str) -> dict[str, float]:
+    """The eval_metrics: numbers by name."""
+    metrics = data.get("eval_metrics", {})
+    if not isinstance(metrics, dict):
+        raise ModelError(
+            f"The package {package} has the eval_metrics {shown(metrics)} in metadata.json; numbers by name are needed."
+        )
+    for key, value in metrics.items():
+        if not _is_number(value) or not key.isprintable() or len(key) > _LONGEST_NAME:
+            raise ModelError(
+                f"The package {package} has {shown(value)} as {shown(key)} in eval_metrics of metadata.json; "
+                "a number by name is needed."
+            )
+    return metrics
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return True  # also NaN, which a score without any case has
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_INTEGER
+
+
+def write_metadata(spec: ModelSpec) -> dict[str, Any]:
+    """The package's metadata.json."""
+    channels = {"0": "background", **{str(label.value): label.name for label in spec.labels}}
+    # LiverSeg itself is needed by MONAI only for networks that are ours.
+    ours = {"liverseg": __version__} if "." in target_path(spec.network) else {}
+    return {
+        "schema": SCHEMA,
+        "version": spec.version,
+        "changelog": spec.changelog,
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").split("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {
+            "nibabel": version("nibabel"),
+            "pytorch-ignite": "0.5.0",
+            "safetensors": "0.4.0",
+            **ours,
+        },
+        "name": spec.name,
+        "task": f"{spec.spatial_dims}D segmentation of {', '.join(label.name for label in spec.labels)}",
+        "description": spec.name,
+        "authors": "The LiverSeg contributors",
+        "copyright": "The LiverSeg contributors",
+        "license": spec.license,
+        "data_source": spec.data_source,
+        "data_type": "nibabel",
+        "image_classes": ", ".join(filter(None, (spec.modality, intensity_text(spec.intensity, spec.modality)))),
+        "label_classes": ", ".join(f"{k} is {v}" for k, v in channels.items()),
+        "pred_classes": f"{len(channels)} channels of logits, one a label",
+        "eval_metrics": spec.metrics,
+        "intended_use": spec.intended_use,
+        "references": [],
+        "network_data_format": _data_format(spec, channels),
+    }
+
+
+def _data_format(spec: ModelSpec, channels: dict[str, str]) -> dict[str, Any]:
+    """What goes into the network and what comes out of it."""
+    roi = spec.inferer.roi_size
+    shared = {
+        "dtype": "float32",
+        "spatial_shape": [n if n > 0 else f"{spec.divisible[axis]}*n" for axis, n in enumerate(roi)],
+        "is_patch_data": -1 not in roi,
+    }
+    image = {
+        "type": "image",
+        "format": "hounsfield" if spec.modality == "CT" else "magnitude",
+        "modality": spec.modality,
+        "num_channels": 1,
+        "channel_def": {"0": "image"},
+        "value_range": spec.intensity[-1].value_range if spec.intensity else [],
+    }
+    prediction = {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(channels),
+        "value_range": [0, len(channels) - 1],
+        "channel_def": channels,
+    }
+    return {"inputs": {"image": image | shared}, "outputs": {"pred": prediction | shared}}

@@ -1,0 +1,91 @@
+"""What a model is, apart from its weights: one description for those who write a package and those who read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from LiverSegLib.labels import Label
+from LiverSegLib.models.inferer import Inferer
+from LiverSegLib.models.intensity import Intensity
+
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What a package tells of its model in configs/metadata.json.
+
+    Args:
+        name, version, license, data_source, intended_use: for people; the version may be "".
+        modality: "CT", "MR", "DX" (X-ray) or "" for any.
+        labels: what it segments, in rising order of value; the network has one channel more.
+        metrics: results of its evaluation by name.
+        changelog: what changed, by version.
+    """
+
+    name: str
+    version: str = ""
+    modality: str = ""
+    labels: tuple[Label, ...]
+    license: str = NOT_STATED
+    data_source: str = NOT_STATED
+    intended_use: str = NOT_STATED
+    metrics: dict[str, float] = field(default_factory=dict)
+    changelog: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name and version for people."""
+        return f"{self.name} {self.version}".strip()
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network, background included."""
+        return len(self.labels) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(ModelDescription):
+    """Everything that a package says of a model: what a network needs to be run exactly as it was trained.
+
+    Args:
+        network, arguments: registry name and keyword arguments, with in_channels 1 and out_channels.
+        axcodes, pixdim: the grid it works on, mm; a pixdim <= 0 keeps the image's spacing.
+        size: voxels into which the field of view is divided; a value <= 0 leaves the axis to pixdim.
+        intensity: the normalization steps, in order.
+        divisible: the grid is padded with zeros, half on each side, to multiples of these sizes.
+        inferer: the sliding window; of two sizes where the network runs slice by slice along the last model axis.
+        softmax: probabilities instead of logits are brought back to the input grid.
+        nearest: labels instead of logits are brought back (nearest neighbor).
+    """
+
+    network: str
+    arguments: dict[str, Any]
+    axcodes: str
+    pixdim: tuple[float, float, float]
+    size: tuple[int, int, int] = (-1, -1, -1)
+    intensity: tuple[Intensity, ...]
+    divisible: tuple[int, int, int] = (1, 1, 1)
+    inferer: Inferer
+    softmax: bool = False
+    nearest: bool = False
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.inferer.roi_size)
+
+    @property
+    def grid_text(self) -> str:
+        """The model's grid for people, for example "1.5 mm x 1.5 mm x as in the image"."""
+        axes = zip(self.pixdim, self.size, strict=True)
+        return " x ".join(f"{n} voxels" if n > 0 else f"{mm:g} mm" if mm > 0 else "as in the image" for mm, n in axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPackage(ModelSpec):
+    """A model whose package lies in the folder `path`, ready to be built."""
+
+    path: Path
