@@ -11,8 +11,9 @@ import torch
 
 from Testing.tiny_run import NO_AUGMENT, tiny_recipe, write_prepared
 from Training.augment.pipeline import RandZoomCropd, augmentation, margin
+from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCase, StoredCases, cut, draw_center
-from Training.data.prepare import Case, load_index
+from Training.data.readers import Case, load_index
 from Training.fit.batches import EpochSampler, TrainingSamples, epoch_draws, validation_cases, validation_images
 from Training.recipe import RecipeError
 from Training.recipe.options import Sampling
@@ -138,7 +139,7 @@ def test_validation_takes_at_most_24_slices_of_a_patient() -> None:
 
 def test_cases_are_mapped_and_their_positions_remembered_within_a_budget(prepared: Path) -> None:
     cases = load_index(prepared, tiny_recipe())
-    stored = StoredCases(prepared, positions_mb=2.5 * 32 * 32 * 4 / 2**20)
+    stored = StoredCases(PreparedFolder(prepared), positions_mb=2.5 * 32 * 32 * 4 / 2**20)
     read = [stored(found) for found in cases]
     assert all(isinstance(found.image, np.memmap) for found in read)
     assert stored(cases[7]).positions(1) is stored(cases[7]).positions(1)  # found once

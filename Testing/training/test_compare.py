@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from Training.__main__ import app
 from Training.errors import DataError
-from Training.evaluation.compare import compare, run_names, write_comparison
+from Training.evaluation.compare import compare, run_names
 from Training.evaluation.metrics import LabelScore
 from Training.evaluation.scores import CaseScore, summarize, write_scores
-from Training.reports.comparison_report import markdown
+from Training.reports.comparison_report import markdown, write_comparison
 
 # Right, false positive and false negative pixels of each of eight cases, of 1000.
 GOOD = [(180 + n, 5 + n, 6) for n in range(8)]

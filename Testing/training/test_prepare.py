@@ -22,9 +22,9 @@ from LiverSegLib.engine.intensity import Normalize, ScalePercentiles
 from LiverSegLib.volume import Volume
 from Training.__main__ import app
 from Training.data.phantoms import make_phantom
-from Training.data.prepare import DataError, load_index, prepare
+from Training.data.prepare import prepare
 from Training.data.preprocess import convert
-from Training.data.readers import Entry, RawCase, list_cases, on_grid_of, prepared_cases
+from Training.data.readers import DataError, Entry, RawCase, list_cases, load_index, on_grid_of, prepared_cases
 from Training.data.readers.dicom import read_slice
 from Training.data.readers.templates import case_name, find
 from Training.data.split import divide

@@ -259,7 +259,7 @@ def test_a_2d_model_segments_the_slices_of_a_ct(compared: Path, msd: Path, tmp_p
 def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp_path: Path) -> None:
     from LiverSegLib.networks import build_network
     from Training.fit.module import SegmentationModule
-    from Training.fit.train import train
+    from Training.fit.train import Hardware, train
 
     small = [*SMALL["unet2d_vgg16"], "optimization.learning_rate=1e-12"]
     recipe = load_recipe("unet2d_vgg16", small)
@@ -277,7 +277,7 @@ def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp
         tmp_path / "prepared",
         *(f"--set={change}" for change in small),
     )
-    best = train(started, tmp_path / "prepared", tmp_path / "run", accelerator="cpu")
+    best = train(started, tmp_path / "prepared", tmp_path / "run", hardware=Hardware(accelerator="cpu"))
     trained = torch.load(best, weights_only=True)["state_dict"]
     fresh = SegmentationModule(recipe).state_dict()
     deep = [k for k in fresh if k.startswith("network.features") and fresh[k].shape == (512, 512, 3, 3)][-1]

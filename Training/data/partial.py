@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from Training.data.findings import Facts, Finding
+from Training.data.folder import PreparedFolder
 from Training.data.readers import Case, Entry
 from Training.recipe import Recipe
 
@@ -28,15 +29,15 @@ class Partial:
     """Converted cases in a folder; each counts only once its files are complete.
 
     Args:
-        folder: gets `cases` and `done`.
+        folder: becomes the prepared folder; what is done is remembered beside its cases.
         recipe: a case that was converted for another grid, other labels or from another source is not taken.
     """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.cases, self._done = folder / "cases", folder / "done"
+        self.folder, self._done = PreparedFolder(folder), folder / "done"
         self._sources = {source.name: source.model_dump(mode="json") for source in recipe.sources}
         self._recipe = recipe.model_dump(mode="json", include={"preprocess", "labels", "spatial_dims", "modality"})
-        for made in (self.cases, self._done):
+        for made in (self.folder.cases, self._done):
             made.mkdir(parents=True, exist_ok=True)
 
     def __bool__(self) -> bool:
@@ -68,9 +69,9 @@ class Partial:
 
     def finish(self, cases: list[Case]) -> None:
         """Leave nothing but the files of these cases."""
-        wanted = {f"{case.id}_{part}.npy" for case in cases for part in ("image", "label")}
-        for file in self.cases.iterdir():
-            if file.name not in wanted:
+        wanted = {file for case in cases for file in (self.folder.image(case.id), self.folder.label(case.id))}
+        for file in self.folder.cases.iterdir():
+            if file not in wanted:
                 file.unlink()
         shutil.rmtree(self._done)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from Training.data.prepare import Case, DataError
+from Training.data.folder import PreparedFolder
+from Training.data.readers.prepared import Case
+from Training.errors import DataError
 from Training.recipe.options import Sampling
 
 POSITIONS = 10_000
@@ -54,17 +55,17 @@ class StoredCase:
         return found if len(found) <= POSITIONS else np.sort(rng.choice(found, POSITIONS, replace=False))
 
 
-def read_case(folder: Path, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+def read_case(folder: PreparedFolder, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
     """Image and label of a prepared case, mapped from the disk.
 
     Raises:
         DataError: a file is missing or damaged.
     """
-    base = folder / "cases" / case.id
     try:
-        image, label = (np.load(f"{base}_{part}.npy", mmap_mode="r") for part in ("image", "label"))
+        image, label = (np.load(file, mmap_mode="r") for file in (folder.image(case.id), folder.label(case.id)))
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"The prepared case {base} is missing or damaged; run prepare again.") from error
+        where = folder.cases / case.id
+        raise DataError(f"The prepared case {where} is missing or damaged; run prepare again.") from error
     return image, label
 
 
@@ -76,7 +77,7 @@ class StoredCases:
     labels of the cases it met lie, the latest ones.
     """
 
-    def __init__(self, folder: Path, positions_mb: float = POSITIONS_MB) -> None:
+    def __init__(self, folder: PreparedFolder, positions_mb: float = POSITIONS_MB) -> None:
         self.folder = folder
         self.left = positions_mb * 2**20
         self._sizes: dict[str, int] = {}
@@ -100,14 +101,13 @@ class StoredCases:
         return self._positions[case.id]
 
 
-def read_ahead(folder: Path, cases: Iterable[Case], budget_mb: float) -> None:
+def read_ahead(folder: PreparedFolder, cases: Iterable[Case], budget_mb: float) -> None:
     """Ask the system to bring prepared cases into its file cache, as many as `budget_mb` holds; does not wait."""
     if not hasattr(os, "posix_fadvise"):  # not on Windows and macOS: there the first epoch reads them
         return
     left = budget_mb * 2**20
     for case in cases:
-        for part in ("image", "label"):
-            path = folder / "cases" / f"{case.id}_{part}.npy"
+        for path in (folder.image(case.id), folder.label(case.id)):
             try:
                 with path.open("rb") as file:
                     size = os.fstat(file.fileno()).st_size

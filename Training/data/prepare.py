@@ -1,8 +1,8 @@
 """From raw data to the cases that training reads: checked, on the model's grid, split by patient.
 
-A prepared folder holds `recipe.yaml`, `index.json`, `split.json`, `report.json`, `report.md` and for each case
-`cases/<id>_image.npy` and `cases/<id>_label.npy` (uint8): a slice [x, y] for 2D recipes, a volume [x, y, z] for 3D
-ones. The image is int16 HU before the window, or float32 already normalised where the recipe normalises otherwise.
+For each case a prepared folder (see `PreparedFolder`) holds image and label (uint8): a slice [x, y] for 2D recipes, a
+volume [x, y, z] for 3D ones. The image is int16 HU before the window, or float32 already normalized where the recipe
+normalizes otherwise.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from Training.data.checks import check_image, check_labels, check_set, check_split
 from Training.data.findings import Facts, Finding, facts_of, finding_of, relative
+from Training.data.folder import PreparedFolder
 from Training.data.partial import Partial, partial_folder
 from Training.data.preprocess import convert, outline
-from Training.data.readers import Case, Entry, Listing, RawCase, load_index, survey
+from Training.data.readers import Case, Entry, Listing, RawCase, survey
 from Training.data.readers.prepared import patients_of, write_index
+from Training.data.report import Report, write_report
 from Training.data.split import divide
 from Training.errors import DataError
 from Training.recipe import Recipe
-from Training.reports.data_report import Report, write_report
-
-__all__ = ["BadDataError", "Case", "DataError", "check", "load_index", "prepare", "prepare_and_report"]
+from Training.recipe.sources import FilesSource
+from Training.recipe.yaml_text import keep_recipe
 
 Progress = Callable[[int, int, str], None]
 """Called with cases done, cases in all, and the next one's name."""
@@ -89,11 +89,10 @@ def prepare_and_report(
                 shutil.rmtree(folder)
         partial.finish(report.cases)
         division = divide(patients_of(report.cases, recipe), recipe.split, recipe.seed, data)
-        division.write(folder / "split.json", recipe.seed)
+        division.write(partial.folder.split, recipe.seed)
         write_index(folder, recipe, data, report.cases)
-        write_report(folder, report)
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+        write_report(partial.folder, report)
+        keep_recipe(partial.folder.recipe_file, recipe)
     return report.cases, report
 
 
@@ -110,7 +109,7 @@ def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress
     cases: list[Case] = []
     done = 0
     for source in recipe.sources:
-        shown = getattr(source, "window", None) is not None
+        shown = isinstance(source, FilesSource) and source.window is not None
         for entry in listings[source.name].entries:
             if progress:
                 progress(done, total, f"{entry.source}_{entry.name}")
@@ -130,7 +129,15 @@ def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress
         if len(facts) == total:  # a case that could not be read may have had the label
             findings += check_labels(part, facts, recipe)
     excluded = {name: listing.excluded for name, listing in listings.items() if listing.excluded}
-    return Report(recipe.name, str(data), dict(recipe.labels), findings, facts, cases, excluded)
+    return Report(
+        recipe=recipe.name,
+        data=str(data),
+        labels=dict(recipe.labels),
+        findings=findings,
+        facts=facts,
+        cases=cases,
+        excluded=excluded,
+    )
 
 
 def _one(
@@ -152,7 +159,7 @@ def _one(
         grid, voxels = outline(raw, recipe)
         new = _cases(raw, entry, recipe, grid, voxels)
     else:
-        new, grid = _convert(raw, entry, recipe, partial.cases)
+        new, grid = _convert(raw, entry, recipe, partial.folder)
     facts = facts_of(raw, entry, file, len(recipe.labels) + 1, grid)
     if partial is not None:
         partial.put(entry, found, facts, new)
@@ -204,7 +211,7 @@ def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], vo
     return [Case(name, entry.person, entry.source, "train", found, volume) for name, found in pairs]
 
 
-def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path) -> tuple[list[Case], tuple[int, ...]]:
+def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: PreparedFolder) -> tuple[list[Case], tuple[int, ...]]:
     """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
     image, label = convert(raw, recipe)
     flat = recipe.spatial_dims == 2
@@ -212,8 +219,8 @@ def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path) -> tuple[lis
     voxels = [np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist() for part in parts]
     cases = _cases(raw, entry, recipe, image.shape, voxels)
     for case, part in zip(cases, parts, strict=True):
-        np.save(out / f"{case.id}_image.npy", np.ascontiguousarray(image[part]))
-        np.save(out / f"{case.id}_label.npy", np.ascontiguousarray(label[part]))
+        np.save(out.image(case.id), np.ascontiguousarray(image[part]))
+        np.save(out.label(case.id), np.ascontiguousarray(label[part]))
     return cases, image.shape
 
 
@@ -222,7 +229,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out`, perhaps with what an earlier try left, that takes its place when all went well."""
     target, new = out.resolve(), partial_folder(out)
     try:
-        foreign = target.exists() and not (target / "index.json").is_file()
+        foreign = target.exists() and not PreparedFolder(target).complete
         if foreign and (not target.is_dir() or any(target.iterdir())):
             raise DataError(f"{out} is no prepared folder and not empty; choose another one.", out)
         new.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -13,16 +12,7 @@ from pydantic import Field
 
 from Training.errors import DataError
 from Training.evaluation.metrics import METRICS, SET_METRICS, set_score
-from Training.evaluation.scores import (
-    ALL_CLASSES,
-    LESION_METRICS,
-    SHOWN,
-    CaseScore,
-    drawn_labels,
-    new_folder,
-    pooled_lesions,
-    read_scores,
-)
+from Training.evaluation.scores import ALL_CLASSES, LESION_METRICS, CaseScore, drawn_labels, pooled_lesions, read_scores
 from Training.evaluation.statistics import Distribution, PairedDifference, describe, holm, paired_difference
 from Training.recipe.options import Part
 
@@ -165,34 +155,3 @@ def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list
         )
         for (a, b), result, p in zip(pairs, results, corrected, strict=True)
     ]
-
-
-def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """comparison.json, comparison.md, comparison.png and comparison.html.
-
-    Args:
-        folder: made where it is missing.
-        comparison: of `compare`.
-    """
-    from Training.reports.charts import comparison_chart
-    from Training.reports.comparison_report import markdown, report
-
-    new_folder(folder)
-    chart = comparison_chart(charted(comparison))
-    (folder / "comparison.json").write_text(json.dumps(comparison.model_dump(), indent=1), encoding="utf-8")
-    (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")
-    (folder / "comparison.png").write_bytes(chart)
-    (folder / "comparison.html").write_text(report(comparison, chart), encoding="utf-8")
-
-
-def charted(comparison: Comparison) -> dict[str, dict[str, list[float]]]:
-    """What the chart shows: Dice and normalised surface Dice of up to three labels, mIoU and mPA."""
-    labels = list(dict.fromkeys(row.label for row in comparison.rows if row.metric == "dice"))[:3]
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in comparison.rows:
-        per_label = row.metric in ("dice", "nsd") and row.label in labels
-        if per_label or row.metric in ("miou", "mpa"):
-            title = f"{row.label}: {SHOWN[row.metric].title}" if per_label else SHOWN[row.metric].title
-            columns = zip(comparison.runs, row.values, strict=True)
-            found[title] = {run: [v for v in column if v is not None] for run, column in columns}
-    return found

@@ -5,7 +5,7 @@ Each alteration is deterministic and acts on a case resampled to 2 mm, image and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import ndimage
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
 from LiverSegLib.volume import Volume
 from Training.augment import ct as augment
-from Training.evaluation.cases import LabelledVolume
+from Training.evaluation.cases import LabelledVolume, Unreadable
 from Training.evaluation.metrics import Mask
 
 Array = npt.NDArray[np.float32]
@@ -44,13 +44,22 @@ def resampled(case: LabelledVolume) -> LabelledVolume:
 def altered(case: LabelledVolume) -> Iterator[LabelledVolume]:
     """Every alteration of a case with a reference, the unaltered one first."""
     base = resampled(case)
-    for name, change in ALTERATIONS.items():
+    for title, change in ALTERATIONS.items():
         image, reference = change(np.array(base.volume.array), np.array(base.reference) > 0)
-        affine = base.volume.affine
-        if name == "thick slices":
-            affine = affine @ np.diag([1, 1, THICK, 1])
-        volume = replace(base.volume, array=image, affine=affine, name=f"{case.name}, {name}")
-        yield replace(base, name=f"{case.name}, {name}", volume=volume, reference=reference.astype(np.uint8))
+        # An alteration that joins slices makes them thicker.
+        affine = base.volume.affine @ np.diag([1, 1, _JOINED.get(change, 1), 1])
+        name = f"{case.name}, {title}"
+        volume = replace(base.volume, array=image, affine=affine, name=name)
+        yield replace(base, name=name, volume=volume, reference=reference.astype(np.uint8))
+
+
+def altered_cases(cases: Iterable[LabelledVolume | Unreadable]) -> Iterator[LabelledVolume | Unreadable]:
+    """Every alteration of every case with a reference; what is unreadable stays."""
+    for case in cases:
+        if isinstance(case, Unreadable):
+            yield case
+        elif case.reference is not None:
+            yield from altered(case)
 
 
 Change = Callable[[Array, Mask], tuple[Array, Mask]]
@@ -113,6 +122,7 @@ def _thick(image: Array, reference: Mask) -> tuple[Array, Mask]:
     return thick, reference[..., :depth].reshape(groups).mean(3) >= 0.5
 
 
+_JOINED: dict[Change, int] = {_thick: THICK}
 ALTERATIONS: dict[str, Change] = {
     "as it is": lambda image, reference: (image, reference),
     "noise 30 HU": _noise(30),

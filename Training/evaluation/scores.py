@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from LiverSegLib.io.atomic import atomic_file
 from Training.errors import DataError
 from Training.evaluation.lesions import SIZES, LesionScore
 from Training.evaluation.metrics import METRICS, SET_METRICS, LabelScore, Metric, SetScore, set_score
 from Training.evaluation.statistics import Distribution, describe
+from Training.files import write_csv, write_json
 from Training.recipe.options import Part
 
 SCORES = "scores.json"
@@ -107,6 +105,11 @@ class Scores(Part):
     summary: dict[str, float]
     statistics: list[Statistic]
     cases: list[CaseScore]
+
+    @property
+    def worst_first(self) -> list[CaseScore]:
+        """The cases, those with the lowest Dice first."""
+        return sorted(self.cases, key=lambda case: case.rank)
 
 
 def summarize(
@@ -208,32 +211,18 @@ def write_scores(folder: Path, scores: Scores) -> None:
 
     In the tables an empty cell is a missing value.
     """
-    with atomic_file(folder / SCORES) as complete:
-        complete.write(json.dumps(scores.model_dump(), indent=1).encode())
-    first = ["case", "patient"]
+    write_json(folder / SCORES, scores.model_dump())
     columns = [*(f.name for f in fields(LabelScore)), *_LESION_COUNTS]
     last = ["pixel_accuracy", "seconds", "warnings", "error"]
-    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*first, *columns, *last])
-        writer.writeheader()
-        for case in scores.cases:
-            accuracy = None if case.classes is None else case.classes.pixel_accuracy
-            common = {
-                "case": case.case,
-                "patient": case.patient,
-                "pixel_accuracy": accuracy,
-                "seconds": round(case.seconds, 3),
-                "warnings": case.warnings,
-                "error": case.error,
-            }
-            writer.writerows(common | asdict(row) | _lesion_counts(case, row.label) for row in case.labels)
-            if not case.labels:
-                writer.writerow(common)
-    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [{"label": row.label, "metric": row.metric, **asdict(row.values)} for row in scores.statistics]
-        table = csv.DictWriter(file, ["label", "metric", *(f.name for f in fields(Distribution))])
-        table.writeheader()
-        table.writerows(rows)
+    rows: list[dict[str, Any]] = []
+    for case in scores.cases:
+        common = case.model_dump(include={"case", "patient", "warnings", "error"})
+        common["seconds"] = round(case.seconds, 3)
+        common["pixel_accuracy"] = None if case.classes is None else case.classes.pixel_accuracy
+        rows += [common | asdict(row) | _lesion_counts(case, row.label) for row in case.labels] or [common]
+    write_csv(folder / "scores.csv", ["case", "patient", *columns, *last], rows)
+    summary = [{"label": row.label, "metric": row.metric, **asdict(row.values)} for row in scores.statistics]
+    write_csv(folder / "summary.csv", ["label", "metric", *(f.name for f in fields(Distribution))], summary)
 
 
 def _lesion_counts(case: CaseScore, label: str) -> dict[str, int]:
@@ -267,10 +256,3 @@ def with_interval(values: Distribution, metric: str) -> str:
     """Mean and confidence interval as tables show them: "0.951 [0.940, 0.962]"; "-" without any value."""
     ends = "" if values.ci_low is None else f" [{shown(values.ci_low, metric)}, {shown(values.ci_high, metric)}]"
     return shown(values.mean, metric) + ends
-
-
-def rows_worst_first(scores: Scores) -> Iterator[tuple[CaseScore, LabelScore]]:
-    """Every case and label, the cases with the lowest Dice first."""
-    for case in sorted(scores.cases, key=lambda case: case.rank):
-        for row in case.labels:
-            yield case, row

@@ -11,10 +11,11 @@ import torch
 from monai.inferers import SlidingWindowInferer
 
 from LiverSegLib.networks import build_network
+from Training.errors import RunError
 from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
 from Training.fit.losses import build_loss, joined_logits
 from Training.fit.schedules import build_optimizer, learning_rate_factor
-from Training.recipe import Recipe, RecipeError
+from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
 
 
@@ -68,7 +69,7 @@ class SegmentationModule(pl.LightningModule):
         loss: torch.Tensor = self.loss(outputs, label, undivided)
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
-            raise RecipeError(
+            raise RunError(
                 f"The loss became {value} in epoch {self.current_epoch}; lower optimization.learning_rate, or set "
                 "optimization.gradient_clip or another optimization.precision, and train again."
             )

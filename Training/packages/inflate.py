@@ -18,6 +18,7 @@ from LiverSegLib.engine.intensity import Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.weights import load_weights, write_safetensors
 from LiverSegLib.networks import build_network, reduction
+from Training.fit.run_folder import RunFolder
 from Training.packages.export import export
 from Training.recipe import Recipe, RecipeError
 from Training.recipe.options import CT_ONLY
@@ -42,7 +43,7 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         ModelError: there is no such package.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        if (Path(source) / "recipe.yaml").is_file():
+        if RunFolder(Path(source)).recipe_file.is_file():
             exported = Path(temporary) / Path(source).resolve().name
             export(Path(source), exported)
             package = read_package(exported)

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.engine.geometry import axis_order
-from Training.recipe import Recipe, RecipeError, load_recipe
+from Training.data.folder import PreparedFolder
+from Training.errors import DataError
+from Training.recipe import Recipe
 
 if TYPE_CHECKING:
     from Training.data.readers import RawCase
@@ -58,9 +60,10 @@ def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> I
     """
     from Training.data.readers import list_cases, load_index, prepared_cases
 
-    if (data / "index.json").is_file():
-        made_for = load_recipe(data / "recipe.yaml")
-        total = len({case.volume or case.id for case in load_index(data, made_for) if case.split == "train"})
+    prepared = PreparedFolder(data)
+    if prepared.complete:
+        cases = load_index(data, prepared.recipe())
+        total = len({case.volume or case.id for case in cases if case.split == "train"})
         yield from _counted(prepared_cases(data, "train"), total, progress)
         return
     entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
@@ -79,7 +82,7 @@ def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
     """Look at every case once; memory holds one at a time.
 
     Raises:
-        RecipeError: there are no cases, or none has a label.
+        DataError: there are no cases, or none has a label.
     """
     spacings, shapes, values = [], [], []
     rng = np.random.default_rng(recipe.seed)
@@ -92,9 +95,9 @@ def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
         if inside.size:
             values.append(rng.choice(inside, min(inside.size, _VOXELS_A_CASE), replace=False).astype(np.float64))
     if not spacings:
-        raise RecipeError("There are no cases to plan from; point --data at the data of the recipe's sources.")
+        raise DataError("There are no cases to plan from; point --data at the data of the recipe's sources.")
     if not values:
-        raise RecipeError("No case has a label; a plan needs the intensities inside the labels.")
+        raise DataError("No case has a label; a plan needs the intensities inside the labels.")
     low, high = np.percentile(np.concatenate(values), [0.5, 99.5])
     return Fingerprint(np.array(spacings, np.float64), np.array(shapes, np.int64), float(low), float(high))
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from LiverSegLib.worker.hardware import main_memory
+from Training.errors import RunError
 from Training.planning.fingerprint import Fingerprint, fingerprint, median_shape, target_spacing
 from Training.planning.memory import GIB, training_memory, validation_memory
 from Training.planning.network import PLANNED, Stride, divisor, network_arguments, strides_for
@@ -58,7 +59,9 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
         precision: replaces the recipe's `optimization.precision`.
 
     Raises:
-        RecipeError: a 2D recipe, a network that cannot be planned, no cases, or too little memory.
+        RecipeError: a 2D recipe, or a network that cannot be planned.
+        DataError: no cases, or none with a label.
+        RunError: too little memory.
     """
     if recipe.spatial_dims != 3:
         raise RecipeError(f"The recipe {recipe.name} is 2D; plans are for 3D recipes.")
@@ -89,7 +92,7 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
         f"Validating the largest case, {largest / 1e6:.0f} million voxels, takes about {whole:.1f} GB."
     )
     if whole > memory_gb:
-        raise RecipeError(
+        raise RunError(
             f"Validating the largest case, {largest / 1e6:.0f} million voxels, takes about {whole:.1f} GB; give "
             "--memory-gb more, exclude the case, or let preprocess.crop_foreground cut off the air."
         )
@@ -114,7 +117,7 @@ def _fit_patch(
         # The axis that covers most of its median goes down a step; where all cover alike, the longest.
         able = [axis for axis in range(3) if patch[axis] > max(step[axis], 8)]
         if not able:
-            raise RecipeError(
+            raise RunError(
                 f"No patch of {recipe.network.name} trains within {budget / _FILL / GIB:.1f} GB; give --memory-gb "
                 "more, or a recipe whose network has fewer filters."
             )
@@ -176,7 +179,7 @@ def memory_at_hand() -> tuple[float, str]:
     """GiB of the first GPU, or else of free main memory, and the precision that suits it.
 
     Raises:
-        RecipeError: neither is known.
+        RunError: neither is known.
     """
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0).total_memory
@@ -184,5 +187,5 @@ def memory_at_hand() -> tuple[float, str]:
     available, total = main_memory()
     known = available or total
     if known is None:
-        raise RecipeError("This machine does not tell its memory; give --memory-gb.")
+        raise RunError("This machine does not tell its memory; give --memory-gb.")
     return known / GIB, "32-true"

@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
-from Training.recipe.recipe import Recipe, RecipeError, parse_recipe
+from LiverSegLib.errors import OutputError
+from Training.files import write_text
+from Training.recipe.recipe import Recipe, parse_recipe
 
 
 class _Dumper(yaml.SafeDumper):
@@ -49,13 +51,23 @@ def write_recipe(path: Path, data: dict[str, Any], title: str, comments: dict[st
     """Check recipe data, then write them.
 
     Raises:
-        RecipeError: an impossible key, or the file cannot be written.
+        RecipeError: an impossible key.
+        OutputError: the file cannot be written.
     """
     text = recipe_text(data, title, comments)
     recipe = parse_recipe(yaml.safe_load(text), str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RecipeError(f"{path} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    write_text(path, text)
     return recipe
+
+
+def keep_recipe(path: Path, recipe: Recipe) -> None:
+    """Write a recipe with everything that it leaves to its defaults, as runs and prepared folders keep theirs.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

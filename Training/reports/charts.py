@@ -12,14 +12,13 @@ from matplotlib.figure import Figure
 
 from Training.evaluation.metrics import METRICS
 from Training.evaluation.scores import Scores
+from Training.fit.curves import COLORS
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MOST_LABELS = 6
 
 
 def agreement_chart(scores: Scores) -> bytes | None:
-    """Dice and normalised surface Dice of every case, a column a label; None without a reference."""
+    """Dice and normalized surface Dice of every case, a column a label; None without a reference."""
     columns = {key: _by_label(scores, key) for key in ("dice", "nsd")}
     labels = [label for label in scores.labels if columns["dice"].get(label)]
     if not labels:
