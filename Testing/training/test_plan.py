@@ -60,7 +60,7 @@ def plan_for(network: str, shape: tuple[int, int, int], spacing: Sequence[float]
 
 
 def numbers(spacings: list[list[float]], shapes: list[list[int]]) -> Fingerprint:
-    return Fingerprint(np.array(spacings, float), np.array(shapes), 0.0, 1.0)
+    return Fingerprint(spacings=np.array(spacings, float), shapes=np.array(shapes), low=0.0, high=1.0)
 
 
 def test_the_target_voxel_is_the_median_of_each_axis() -> None:

@@ -167,7 +167,9 @@ def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    from LiverSegLib.pictures import figures
+
+    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     curves, best = figure.subplots(1, 2)
     for number, trial in enumerate(planned):
@@ -193,4 +195,4 @@ def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
     best.bar_label(bars, fmt="%.3f", padding=3)
     best.invert_yaxis()
     best.set(xlabel="best validation Dice", xlim=(0, 1.12))
-    figure.savefig(path, dpi=110)
+    figures.save(figure, path)
