@@ -33,7 +33,7 @@ def case() -> StoredCase:
     label[10:30, 10:30] = 1
     label[20:22, 20:22] = 2
     image = np.arange(3000, dtype=np.int16).reshape(60, 50)
-    return StoredCase(image, label, [int(n) for n in np.bincount(label.ravel())])
+    return StoredCase(image=image, label=label, voxels=[int(n) for n in np.bincount(label.ravel())])
 
 
 def shares(case: StoredCase, sampling: Sampling) -> list[float]:
@@ -59,7 +59,7 @@ def test_foreground_is_the_share_of_centres_on_any_label(case: StoredCase) -> No
 
 
 def test_an_empty_case_is_sampled_anywhere() -> None:
-    empty = StoredCase(np.zeros((30, 30), np.int16), np.zeros((30, 30), np.uint8), [900, 0, 0])
+    empty = StoredCase(image=np.zeros((30, 30), np.int16), label=np.zeros((30, 30), np.uint8), voxels=[900, 0, 0])
     rng = np.random.default_rng(0)
     rows = {draw_center(empty, Sampling(labels={1: 1.0}), rng)[0] for _ in range(300)}
     assert min(rows) < 3
@@ -161,7 +161,7 @@ def test_slices_of_a_volume_validate_together() -> None:
 def test_positions_are_a_few_of_the_right_voxels() -> None:
     label = np.zeros((300, 300), np.uint8)
     label[:150] = 1
-    stored = StoredCase(label, label, [45000, 45000, 0])
+    stored = StoredCase(image=label, label=label, voxels=[45000, 45000, 0])
     for value in (0, 1):
         found = stored.positions(value)
         assert len(found) == 10_000

@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.measure import Measurements
+from LiverSegLib.phantom import make_phantom
 from LiverSegLib.volume import Result, Volume, label_for
 from Training.__main__ import app
-from Training.data.phantoms import make_phantom, write_dataset
+from Training.data.phantoms import write_dataset
 from Training.errors import DataError
 from Training.evaluation.cases import LabelledVolume, Unreadable, load_cases
 from Training.evaluation.evaluate import evaluate, score

@@ -355,7 +355,7 @@ def test_the_pyramid_recipe_runs_from_dicom_slices_to_segments(tmp_path: Path) -
 
 
 def test_both_stages_of_the_pyramid_enter_the_loss() -> None:
-    from Training.fit.losses import build_loss
+    from Training.fit.losses import SegmentationLoss
     from Training.fit.module import SegmentationModule
 
     recipe = load_recipe("pyramid2d_multi", SMALL["pyramid2d_multi"])
@@ -363,7 +363,7 @@ def test_both_stages_of_the_pyramid_enter_the_loss() -> None:
     outputs = network(torch.randn(2, 1, 64, 64))
     assert len(outputs) == 2
     label = torch.randint(0, 5, (2, 1, 64, 64))
-    loss = build_loss(recipe)
+    loss = SegmentationLoss(recipe.loss)
     both = loss(outputs, label)
     alone = [loss(output, label) for output in outputs]
     assert min(alone) <= both <= sum(alone) + 1e-5

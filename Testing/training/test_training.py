@@ -13,11 +13,11 @@ import torch
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models import read_package
+from LiverSegLib.phantom import make_phantom
 from Testing.conftest import DrawCase
 from Testing.conftest import _threshold_weights as threshold_weights
 from Testing.tiny_run import write_recipe
 from Training.augment import ct as augment
-from Training.data.phantoms import make_phantom
 from Training.data.prepare import prepare
 from Training.data.readers import load_index
 from Training.errors import DataError, RunError

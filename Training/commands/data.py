@@ -50,7 +50,7 @@ def prepare(
     loaded = load_recipe(recipe, set_)
     with bar("Checking" if check_only else "Preparing") as show:
         try:
-            report = check(loaded, data, show) if check_only or not out else run(loaded, data, out, show)[1]
+            report = check(loaded, data, show) if check_only or not out else run(loaded, data, out, show)
         except BadDataError as error:
             report = error.report
     _show(report)

@@ -76,7 +76,7 @@ class Partial:
         shutil.rmtree(self._done)
 
     def _file(self, entry: Entry) -> Path:
-        return self._done / f"{entry.source}_{entry.name}.json"
+        return self._done / f"{entry.id}.json"
 
     def _key(self, entry: Entry) -> str:
         """Changes with the files' sizes and times, and with all of the recipe that conversion depends on."""

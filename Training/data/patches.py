@@ -22,7 +22,7 @@ Center = tuple[int, ...]
 Positions = npt.NDArray[np.signedinteger[Any]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StoredCase:
     """Image and uint8 label [x, y] or [x, y, z] of a case, as a rule mapped from the disk.
 
@@ -37,14 +37,11 @@ class StoredCase:
     def positions(self, value: int) -> Positions:
         """Flat indices of at most 10,000 voxels of a label value, found once and always the same."""
         if value not in self._positions:
-            self._positions[value] = self._find(value)
+            # Half the memory where it is enough: up to 1290 voxels along each of three axes.
+            self._positions[value] = self._find(value).astype(np.int32 if self.label.size < 2**31 else np.int64)
         return self._positions[value]
 
-    def _find(self, value: int) -> Positions:
-        # Half the memory where it is enough: up to 1290 voxels along each of three axes.
-        return self._found(value).astype(np.int32 if self.label.size < 2**31 else np.int64)
-
-    def _found(self, value: int) -> npt.NDArray[np.int64]:
+    def _find(self, value: int) -> npt.NDArray[np.int64]:
         rng = np.random.default_rng([value, self.label.size])
         if value == 0:  # most of the image: a few random voxels are found sooner than all
             tried = rng.integers(self.label.size, size=4 * POSITIONS)
@@ -86,7 +83,7 @@ class StoredCases:
     def __call__(self, case: Case) -> StoredCase:
         """The arrays of a case; mapped anew each time, as they hold a file open."""
         image, label = read_case(self.folder, case)
-        return StoredCase(image, label, case.voxels, self._remembered(case))
+        return StoredCase(image=image, label=label, voxels=case.voxels, _positions=self._remembered(case))
 
     def _remembered(self, case: Case) -> dict[int, Positions]:
         if case.id not in self._positions:

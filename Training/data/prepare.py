@@ -71,12 +71,10 @@ def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = N
         BadDataError: what is wrong with the data, all of it.
         DataError: `out` cannot be written.
     """
-    return prepare_and_report(recipe, data, out, progress)[0]
+    return prepare_and_report(recipe, data, out, progress).cases
 
 
-def prepare_and_report(
-    recipe: Recipe, data: Path, out: Path, progress: Progress | None = None
-) -> tuple[list[Case], Report]:
+def prepare_and_report(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> Report:
     """As `prepare`, with the report that is also written."""
     with _new_folder(out) as folder:
         partial = Partial(folder, recipe)
@@ -93,7 +91,7 @@ def prepare_and_report(
         write_index(folder, recipe, data, report.cases)
         write_report(partial.folder, report)
         keep_recipe(partial.folder.recipe_file, recipe)
-    return report.cases, report
+    return report
 
 
 def check(recipe: Recipe, data: Path, progress: Progress | None = None) -> Report:
@@ -112,7 +110,7 @@ def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress
         shown = isinstance(source, FilesSource) and source.window is not None
         for entry in listings[source.name].entries:
             if progress:
-                progress(done, total, f"{entry.source}_{entry.name}")
+                progress(done, total, entry.id)
             done += 1
             found, mine, new = _one(entry, recipe, data, shown, partial)
             findings += found
@@ -150,7 +148,7 @@ def _one(
     try:
         raw = entry.load()
     except DataError as error:
-        return [finding_of(error, f"{entry.source}_{entry.name}", data)], None, []
+        return [finding_of(error, entry.id, data)], None, []
     file = relative(entry.image, data)
     found = check_image(raw, entry, file, recipe, shown_window)
     if any(finding.level == "error" for finding in found):
@@ -202,7 +200,7 @@ def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], vo
         grid: its size on the model's grid.
         voxels: of each case, how many have each label value.
     """
-    base = f"{entry.source}_{entry.name}"
+    base = entry.id
     # The slice of a picture needs no number.
     whole = recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
     names = [base] if whole else [f"{base}_{k:03d}" for k in range(grid[2])]
