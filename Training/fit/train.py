@@ -22,7 +22,7 @@ from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.history import History
-from Training.fit.initial import load_initial, load_pretrained, read_checkpoint
+from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
 from Training.fit.module import SegmentationModule
 from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
@@ -122,7 +122,7 @@ def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> Segmentat
     if init is not None:
         load_initial(module, init)
     elif recipe.network.pretrained is not None and not resume:
-        load_pretrained(module, Path(recipe.network.pretrained))
+        load_imagenet_vgg16(module.network, Path(recipe.network.pretrained))
     return module
 
 
