@@ -26,6 +26,8 @@ from Training.fit.curves import plot_history
 from Training.fit.preview import save_preview, views
 from Training.fit.run_folder import RunFolder, best_epoch
 from Training.fit.system import system_report, system_rows
+from Training.markdown import table
+from Training.reports import html
 from Training.reports.run_report import report
 
 LABELS = (label_for(1, "liver"), label_for(2, "tumor"))
@@ -329,6 +331,41 @@ def test_the_page_of_a_run_shows_its_scores_and_links_to_their_page(tmp_path: Pa
     assert path == tmp_path / "pages" / "report.html"
     assert "Evaluation: CTs" in page.text
     assert "../scores%20%26%20more/report.html" in page.links
+
+
+HOSTILE = (
+    "![x](http://evil.example/x.png)",
+    "[x](javascript:alert(1))",
+    "<img src=http://evil.example/x onerror=alert(1)>",
+    "a*b*_c_`d`&lt;&amp;",
+    "C:\\_scans\\p|1\\",
+    "two\nlines\n\n# and a heading",
+    "<https://evil.example>",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_a_name_holds_is_text_on_a_page(name: str, tmp_path: Path) -> None:
+    once = table(("name", "n"), [(name, 1), ("next", 2)])
+    rows = [f"- {name.splitlines()[0]}", f"> {name.splitlines()[0]}"]
+    html.write_page(tmp_path / "page.html", name, [html.markdown(once, *rows), html.folded(name), html.alarm(name)])
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.links == []
+    assert page.open == []
+    assert {tag for tag in page.tags if tag not in ("html", "head", "meta", "title", "style", "body", "h1", "div")} == {
+        *("table", "thead", "tbody", "tr", "th", "td", "ul", "li", "blockquote", "p", "pre")
+    }
+    assert page.tags.count("tr") == 3
+    assert page.tags.count("td") == 4
+    assert page.text.count(name) >= 3
+    assert " ".join(name.split()) in page.text
+
+
+def test_a_table_of_text_and_numbers_is_one_on_paper_and_on_a_page() -> None:
+    text = table(("case", "Dice"), [("a", 0.5)])
+    assert text == "| case | Dice |\n| --- | ---: |\n| a | 0.5 |"
+    assert '<td style="text-align:right">0.5</td>' in html.markdown(text)
+    assert "<table>" in html.markdown(table(("", ""), [("Recipe", "toy")], text_columns=2))
 
 
 def test_a_run_that_has_only_just_begun_has_a_page_too(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -134,11 +134,7 @@ def _pooled(cases: Sequence[CaseScore]) -> dict[str, float | None]:
 
 def _lesions(cases: Sequence[Sequence[CaseScore]]) -> list[dict[str, int]]:
     totals = [pooled_lesions(run) for run in cases]
-    return [
-        {"reference": len(t.reference), "found": t.found, "marked": len(t.marked), "false": t.false}
-        for t in totals
-        if t is not None and None not in totals
-    ]
+    return [total.counts for total in totals if total is not None and None not in totals]
 
 
 def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list[Difference]:
@@ -146,12 +142,6 @@ def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list
     results = [paired_difference(row.values[a], row.values[b], patients) for a, b in pairs]
     corrected = holm([result.p for result in results])
     return [
-        Difference(
-            label=row.label,
-            metric=row.metric,
-            first=runs[a],
-            second=runs[b],
-            result=PairedDifference(**{**vars(result), "p_holm": p}),
-        )
+        Difference(label=row.label, metric=row.metric, first=runs[a], second=runs[b], result=replace(result, p_holm=p))
         for (a, b), result, p in zip(pairs, results, corrected, strict=True)
     ]

@@ -26,7 +26,7 @@ LESION_METRICS = {
     "lesion_false": Metric("false lesions", 2, -1),
 }
 """The lesion metrics of one case; the mean of the last is the number of false lesions per scan."""
-_LESION_COUNTS = ("lesions_reference", "lesions_found", "lesions_marked", "lesions_false")
+_LESION_COUNTS = [f"lesions_{name}" for name in LesionScore().counts]
 _HEADLINES = ("dice", "nsd", "hd95_mm", "assd_mm", "volume_error_percent")
 SHOWN = {**METRICS, **SET_METRICS, **LESION_METRICS}
 
@@ -175,8 +175,7 @@ def _lesion_headline(cases: Sequence[CaseScore]) -> dict[str, float]:
     pooled = pooled_lesions(cases)
     if pooled is None:
         return {}
-    numbers = len(pooled.reference), pooled.found, len(pooled.marked), pooled.false
-    counts: dict[str, float | None] = dict(zip(_LESION_COUNTS, numbers, strict=True))
+    counts: dict[str, float | None] = dict(zip(_LESION_COUNTS, pooled.counts.values(), strict=True))
     counts["lesions_false_per_scan"] = pooled.false / sum(case.lesions is not None for case in cases)
     for size in SIZES:
         part, name = pooled.of_size(size), size.title.replace(" ", "_")
@@ -229,8 +228,7 @@ def _lesion_counts(case: CaseScore, label: str) -> dict[str, int]:
     lesions = case.lesions
     if label != "tumor" or lesions is None:
         return {}
-    numbers = len(lesions.reference), lesions.found, len(lesions.marked), lesions.false
-    return dict(zip(_LESION_COUNTS, numbers, strict=True))
+    return dict(zip(_LESION_COUNTS, lesions.counts.values(), strict=True))
 
 
 def read_scores(folder: Path) -> Scores:

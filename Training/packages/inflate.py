@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from LiverSegLib.engine.intensity import Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.errors import OutputError
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.weights import load_weights, write_safetensors
 from LiverSegLib.networks import build_network, reduction
@@ -39,7 +40,8 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         The recipe.
 
     Raises:
-        RecipeError: the network is another one, or a file cannot be written.
+        RecipeError: the network is another one.
+        OutputError: a file cannot be written.
         ModelError: there is no such package.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -63,7 +65,7 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         weights.parent.mkdir(parents=True, exist_ok=True)
         write_safetensors(weights, state, {"inflated_from": package.title})
     except OSError as error:
-        raise RecipeError(f"{weights} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{weights} cannot be written: {error.strerror}.") from error
     return written
 
 
