@@ -30,7 +30,6 @@ def evaluate(
 ) -> None:
     """Segment labelled images with the engine that users run, and score them."""
     from LiverSegLib.engine.segmenter import Segmenter
-    from Training.data.folder import PreparedFolder
     from Training.evaluation.cases import count_cases, load_cases
     from Training.evaluation.evaluate import evaluate as run
     from Training.reports.evaluation_report import REPORT, write_report
@@ -42,12 +41,7 @@ def evaluate(
         from Training.evaluation.robustness import ALTERATIONS, altered_cases
 
         listed, total = altered_cases(listed), None if total is None else total * len(ALTERATIONS)
-    prepared = PreparedFolder(cases).complete
-    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if alter else ''}"
-    command = f"python -m Training evaluate {cases}"
-    command += f" --split {split}" if prepared else " --data DATA" if cases.is_file() else ""
-    command += "".join(f" --set {change}" for change in set_ or [])
-    command += f"{f' --model {model}' if model else ''}{' --alter' if alter else ''}"
+    title, command = _described(cases, split, model, set_ or [], alter=alter)
     scores = run(
         _tracked(listed, total),
         segmenter,
@@ -66,6 +60,18 @@ def evaluate(
         console.print(f"[red]Failed:[/red] {escape(case.case)}: {escape(case.error)}", soft_wrap=True, highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _described(cases: Path, split: str, model: str | None, changes: list[str], *, alter: bool) -> tuple[str, str]:
+    """What the scores are called, and the command that gives them again."""
+    from Training.data.folder import PreparedFolder
+
+    prepared = PreparedFolder(cases).complete
+    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if alter else ''}"
+    command = f"python -m Training evaluate {cases}"
+    command += f" --split {split}" if prepared else " --data DATA" if cases.is_file() else ""
+    command += "".join(f" --set {change}" for change in changes)
+    return title, f"{command}{f' --model {model}' if model else ''}{' --alter' if alter else ''}"
 
 
 def _tracked(cases: Iterable[LabelledVolume | Unreadable], total: int | None) -> Iterator[LabelledVolume | Unreadable]:

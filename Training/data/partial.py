@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from Training.data.findings import Facts, Finding
 from Training.data.folder import PreparedFolder
@@ -15,8 +15,9 @@ from Training.data.readers import Case, Entry
 from Training.recipe import Recipe
 
 Converted = tuple[list[Finding], Facts, list[Case]]
+_KEPT = TypeAdapter(tuple[str, Converted])
 # Raised when the same files and recipe would be converted to something else.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def partial_folder(out: Path) -> Path:
@@ -46,26 +47,14 @@ class Partial:
     def get(self, entry: Entry) -> Converted | None:
         """What is kept of a case whose files have not changed since."""
         try:
-            kept: Any = json.loads(self._file(entry).read_text(encoding="utf-8"))
-            if kept["key"] != self._key(entry):
-                return None
-            facts: dict[str, Any] = {
-                name: tuple(v) if isinstance(v, list) and name in _TUPLES else v for name, v in kept["facts"].items()
-            }
-            cases = [Case(**case) for case in kept["cases"]]
-            return [Finding(**finding) for finding in kept["findings"]], Facts(**facts), cases
-        except (OSError, ValueError, KeyError, TypeError):
+            key, kept = _KEPT.validate_json(self._file(entry).read_bytes())
+        except (OSError, ValueError):
             return None
+        return kept if key == self._key(entry) else None
 
-    def put(self, entry: Entry, findings: list[Finding], facts: Facts, cases: list[Case]) -> None:
-        """Remember a case whose files in `cases` are written."""
-        kept = {
-            "key": self._key(entry),
-            "findings": [asdict(finding) for finding in findings],
-            "facts": asdict(facts),
-            "cases": [asdict(case) for case in cases],
-        }
-        self._file(entry).write_text(json.dumps(kept), encoding="utf-8")
+    def put(self, entry: Entry, converted: Converted) -> None:
+        """Remember a case whose files are written."""
+        self._file(entry).write_bytes(_KEPT.dump_json((self._key(entry), converted)))
 
     def finish(self, cases: list[Case]) -> None:
         """Leave nothing but the files of these cases."""
@@ -87,6 +76,3 @@ class Partial:
                 files += [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in inside]
         parts = [_FORMAT, self._recipe, self._sources[entry.source], entry.name, entry.patient, files]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-_TUPLES = ("shape", "spacing", "grid")

@@ -40,10 +40,8 @@ class BadDataError(DataError):
     """The data has errors; `report` holds all findings."""
 
     def __init__(self, report: Report) -> None:
-        errors = [finding for finding in report.findings if finding.level == "error"]
-        shown = listed_findings(errors)
-        many = f"{len(errors)} errors" if len(errors) > 1 else "an error"
-        super().__init__(f"The data of {report.recipe} has {many}: {shown}")
+        many = f"{len(report.errors)} errors" if len(report.errors) > 1 else "an error"
+        super().__init__(f"The data of {report.recipe} has {many}: {listed_findings(report.errors)}")
         self.report = report
 
 
@@ -160,7 +158,7 @@ def _one(
         new, grid = _convert(raw, entry, recipe, partial.folder)
     facts = facts_of(raw, entry, file, len(recipe.labels) + 1, grid)
     if partial is not None:
-        partial.put(entry, found, facts, new)
+        partial.put(entry, (found, facts, new))
     return found, facts, new
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,18 @@ class _Dumper(yaml.SafeDumper):
     """Keys one below the other, lists of numbers on one line."""
 
 
-def _list_node(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+def _list_node(dumper: _Dumper, data: Sequence[Any]) -> yaml.Node:
     holds_keys = any(isinstance(value, dict) for value in data)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=not holds_keys)
 
 
 _Dumper.add_representer(list, _list_node)
+_Dumper.add_representer(tuple, _list_node)
 
 
 def recipe_data(recipe: Recipe) -> dict[str, Any]:
     """What the recipe sets, as plain data; defaults stay unsaid."""
-    data: dict[str, Any] = _plain(recipe.model_dump(exclude_unset=True))
-    return data
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as YAML has them."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return recipe.model_dump(exclude_unset=True)
 
 
 def recipe_text(data: dict[str, Any], title: str, comments: dict[str, str] | None = None) -> str:
