@@ -23,7 +23,7 @@ $(TEST)/ready: pyproject.toml constraints.txt
 # Without CT a phantom is made and scored against its own truth; with CT=file.nii.gz or a DICOM folder, yours.
 demo: $(DEMO)/ready
 ifeq ($(strip $(CT)),)
-	$(DEMO)/bin/python -m Training.demo --out "$(OUT)"
+	$(DEMO)/bin/python -m Testing.demo --out "$(OUT)"
 else
 	$(DEMO)/bin/liverseg segment "$(CT)" --out "$(OUT)"
 endif

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from Training.data.prepare import Case
+from Training.data.readers import Case
 from Training.data.readers.prepared import write_index
 from Training.recipe import Recipe, parse_recipe
 

@@ -20,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for part in (data, planning, training, evaluation, reports, packages):
-    part.register(app)
+    for command in part.COMMANDS:
+        app.command()(command)
 
 
 def main() -> None:

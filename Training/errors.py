@@ -1,4 +1,4 @@
-"""What training data does wrong, as an error with one sentence."""
+"""What goes wrong with data and with runs, as errors with one sentence."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class DataError(LiverSegError):
     def __init__(self, message: str, file: Path | None = None) -> None:
         super().__init__(message)
         self.file = file
+
+
+class RunError(LiverSegError):
+    """A run cannot begin, go on or be used; the sentence names the run, the file or what the machine lacks."""
 
 
 def listed(values: Iterable[object]) -> str:

@@ -11,8 +11,9 @@ import torch
 
 from Testing.tiny_run import NO_AUGMENT, tiny_recipe, write_prepared
 from Training.augment.pipeline import RandZoomCropd, augmentation, margin
+from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCase, StoredCases, cut, draw_center
-from Training.data.prepare import Case, load_index
+from Training.data.readers import Case, load_index
 from Training.fit.batches import EpochSampler, TrainingSamples, epoch_draws, validation_cases, validation_images
 from Training.recipe import RecipeError
 from Training.recipe.options import Sampling
@@ -32,7 +33,7 @@ def case() -> StoredCase:
     label[10:30, 10:30] = 1
     label[20:22, 20:22] = 2
     image = np.arange(3000, dtype=np.int16).reshape(60, 50)
-    return StoredCase(image, label, [int(n) for n in np.bincount(label.ravel())])
+    return StoredCase(image=image, label=label, voxels=[int(n) for n in np.bincount(label.ravel())])
 
 
 def shares(case: StoredCase, sampling: Sampling) -> list[float]:
@@ -58,7 +59,7 @@ def test_foreground_is_the_share_of_centres_on_any_label(case: StoredCase) -> No
 
 
 def test_an_empty_case_is_sampled_anywhere() -> None:
-    empty = StoredCase(np.zeros((30, 30), np.int16), np.zeros((30, 30), np.uint8), [900, 0, 0])
+    empty = StoredCase(image=np.zeros((30, 30), np.int16), label=np.zeros((30, 30), np.uint8), voxels=[900, 0, 0])
     rng = np.random.default_rng(0)
     rows = {draw_center(empty, Sampling(labels={1: 1.0}), rng)[0] for _ in range(300)}
     assert min(rows) < 3
@@ -138,7 +139,7 @@ def test_validation_takes_at_most_24_slices_of_a_patient() -> None:
 
 def test_cases_are_mapped_and_their_positions_remembered_within_a_budget(prepared: Path) -> None:
     cases = load_index(prepared, tiny_recipe())
-    stored = StoredCases(prepared, positions_mb=2.5 * 32 * 32 * 4 / 2**20)
+    stored = StoredCases(PreparedFolder(prepared), positions_mb=2.5 * 32 * 32 * 4 / 2**20)
     read = [stored(found) for found in cases]
     assert all(isinstance(found.image, np.memmap) for found in read)
     assert stored(cases[7]).positions(1) is stored(cases[7]).positions(1)  # found once
@@ -160,7 +161,7 @@ def test_slices_of_a_volume_validate_together() -> None:
 def test_positions_are_a_few_of_the_right_voxels() -> None:
     label = np.zeros((300, 300), np.uint8)
     label[:150] = 1
-    stored = StoredCase(label, label, [45000, 45000, 0])
+    stored = StoredCase(image=label, label=label, voxels=[45000, 45000, 0])
     for value in (0, 1):
         found = stored.positions(value)
         assert len(found) == 10_000

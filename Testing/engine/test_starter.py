@@ -9,7 +9,7 @@ import pytest
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models.store import DEFAULT, built_in_names
-from Training.data.phantoms import make_phantom
+from LiverSegLib.phantom import make_phantom
 from Training.evaluation.cases import LabelledVolume, load_cases
 from Training.evaluation.metrics import dice
 

@@ -10,7 +10,8 @@ import torch
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.networks import NETWORKS, build_network, canonical_name, reduction, target_path
-from LiverSegLib.networks.vgg_unet import VGG16UNet, load_imagenet_vgg16
+from LiverSegLib.networks.vgg_unet import VGG16UNet
+from Training.fit.initial import load_imagenet_vgg16
 
 # Networks with more than one setting of what they reduce: name, dimensions, arguments, what is expected.
 CASES: list[tuple[str, int, dict[str, Any], tuple[int, ...]]] = [

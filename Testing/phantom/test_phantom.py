@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from LiverSegLib.phantom import Phantom, make_phantom
 from LiverSegLib.phantom.imaging import axis_codes, orient
-from Training.data.phantoms import Phantom, make_phantom, write_dataset
+from Training.data.phantoms import write_dataset
 
 nib = pytest.importorskip("nibabel")
 

@@ -166,3 +166,167 @@ def test_importing_stays_cheap(module: str, unwanted: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print(*[m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+# The rooms of Training, and whom each may know. Commands put them together; nobody knows the commands.
+TRAINING_ROOMS = {
+    "errors": set(),
+    "files": set(),
+    "markdown": set(),
+    "recipe": {"files"},
+    "data": {"errors", "files", "markdown", "recipe"},
+    "augment": {"recipe"},
+    "evaluation": {"augment", "data", "errors", "files", "recipe"},
+    "fit": {"augment", "data", "errors", "files", "recipe"},
+    "planning": {"data", "errors", "files", "fit", "recipe"},
+    "reports": {"data", "errors", "evaluation", "files", "fit", "markdown"},
+    "packages": {"errors", "evaluation", "fit", "recipe", "reports"},
+    "commands": {"data", "evaluation", "fit", "packages", "planning", "recipe", "reports"},
+    "__main__": {"commands"},
+}
+
+# The rooms of the library from the lowest to the highest: each may know those that stand before it.
+LIBRARY_ROOMS = (
+    "__init__",
+    "errors",
+    "printable",
+    "stopping",
+    "plain_data",
+    "system",
+    "labels",
+    "measure",
+    "request",
+    "volume",
+    "io",
+    "networks",
+    "models",
+    "log",
+    "engine",
+    "phantom",
+    "sample",
+    "pictures",
+    "slicer_bridge",
+    "worker",
+    "cli",
+)
+# What still looks upwards.
+UPWARDS = {("models", "engine")}
+
+
+def imported_modules(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules of `known` that a file imports, at its top or anywhere else."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield from [name for name in (full, node.module) if name in known][:1]
+
+
+def modules(house: str) -> dict[str, Path]:
+    """Every module of a house by its dotted name."""
+    names = {path: path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in sources(house)}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+def room(name: str) -> str:
+    """The room, or the single file, in which a module stands."""
+    return [*name.split("."), "__init__"][1]
+
+
+def looks(house: str) -> set[tuple[str, str]]:
+    """Pairs of rooms of which the first imports from the second."""
+    known = modules(house)
+    found = {(room(name), room(other)) for name, path in known.items() for other in imported_modules(path, known)}
+    return {(first, second) for first, second in found if first != second}
+
+
+def test_the_rooms_of_training_know_whom_they_may() -> None:
+    found = looks("Training")
+    assert {name for pair in found for name in pair} <= TRAINING_ROOMS.keys()
+    assert found - {(first, second) for first, others in TRAINING_ROOMS.items() for second in others} == set()
+
+
+def test_the_rooms_of_training_depend_one_way() -> None:
+    left = {name: set(others) for name, others in TRAINING_ROOMS.items()}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert left == {}
+
+
+def test_the_rooms_of_the_library_know_only_lower_ones() -> None:
+    found = looks("LiverSegLib")
+    assert {name for pair in found for name in pair} <= set(LIBRARY_ROOMS)
+    upwards = {pair for pair in found if LIBRARY_ROOMS.index(pair[0]) < LIBRARY_ROOMS.index(pair[1])}
+    assert upwards <= UPWARDS
+
+
+@pytest.mark.parametrize("house", HOUSES)
+def test_no_modules_import_each_other_in_a_circle(house: str) -> None:
+    known = modules(house)
+    left = {name: set(imported_modules(path, known)) - {name} for name, path in known.items()}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    # Whoever imports a circle is left too; within it everybody is imported by somebody who is left.
+    while outside := left.keys() - set().union(*left.values()):
+        for name in outside:
+            del left[name]
+    assert left.keys() <= MODULE_CIRCLES
+
+
+# What is still to be taken apart.
+MODULE_CIRCLES = {"LiverSegLib.models.inference_config", "LiverSegLib.models.write"}
+
+# Files inside a run and inside a prepared folder, and the only module that may name them.
+FILE_NAMES = {
+    "Training/fit/run_folder.py": {
+        "recipe.yaml",
+        "checkpoints",
+        "logs",
+        "best.ckpt",
+        "last.ckpt",
+        "history.csv",
+        "history.png",
+        "first_batch.png",
+        "model.txt",
+        "system.json",
+    },
+    "Training/data/folder.py": {
+        "recipe.yaml",
+        "index.json",
+        "split.json",
+        "report.md",
+        "report.json",
+        "_image.npy",
+        "_label.npy",
+    },
+}
+
+
+def constants(path: Path) -> set[str]:
+    """The texts in a file, also the parts of f-strings, and what stands behind the last slash of each."""
+    nodes = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)]
+    return {node.value.rpartition("/")[2] for node in nodes if isinstance(node.value, str)}
+
+
+def test_only_one_module_knows_the_names_of_files_in_a_run_and_in_a_prepared_folder() -> None:
+    for home, names in FILE_NAMES.items():
+        assert names <= constants(ROOT / home)
+    forbidden = set().union(*FILE_NAMES.values())
+    found = {path.relative_to(ROOT).as_posix(): constants(path) & forbidden for path in sources("Training")}
+    assert {path for path, names in found.items() if names} == set(FILE_NAMES)
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Every function of a file with its length in lines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_no_function_of_training_is_too_long_to_be_seen_at_once() -> None:
+    long = [(path.name, name) for path in sources("Training") for name, lines in functions(path) if lines > 50]
+    assert long == []

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from Training.__main__ import app
 from Training.errors import DataError
-from Training.evaluation.compare import compare, run_names, write_comparison
+from Training.evaluation.compare import compare, run_names
 from Training.evaluation.metrics import LabelScore
 from Training.evaluation.scores import CaseScore, summarize, write_scores
-from Training.reports.comparison_report import markdown
+from Training.reports.comparison_report import markdown, write_comparison
 
 # Right, false positive and false negative pixels of each of eight cases, of 1000.
 GOOD = [(180 + n, 5 + n, 6) for n in range(8)]
@@ -29,17 +29,17 @@ def dice_of(numbers: tuple[int, int, int]) -> float:
 def scored(name: str, right: int, false: int, missed: int, patient: str) -> CaseScore:
     dice = dice_of((right, false, missed))
     row = LabelScore(
-        "liver",
-        right + false,
-        right + missed,
-        0.0,
-        dice,
-        dice / (2 - dice),
-        right / (right + false),
-        right / (right + missed),
-        dice,
-        None if name == "c0" else 10 * (1 - dice),
-        1 - dice,
+        label="liver",
+        volume_ml=right + false,
+        reference_ml=right + missed,
+        volume_error_percent=0.0,
+        dice=dice,
+        iou=dice / (2 - dice),
+        precision=right / (right + false),
+        recall=right / (right + missed),
+        nsd=dice,
+        hd95_mm=None if name == "c0" else 10 * (1 - dice),
+        assd_mm=1 - dice,
     )
     confusion = [[1000 - right - false - missed, false], [missed, right]]
     return CaseScore(case=name, patient=patient, labels=[row], confusion=confusion)
@@ -51,7 +51,10 @@ def folder_of(
     folder.mkdir(parents=True)
     cases = [scored(f"c{n}", *three, patient=patient or f"c{n}") for n, three in enumerate(numbers)]
     if label != "liver":
-        cases = [c.model_copy(update={"labels": [LabelScore(label, 1.0)], "confusion": c.confusion}) for c in cases]
+        cases = [
+            c.model_copy(update={"labels": [LabelScore(label=label, volume_ml=1.0)], "confusion": c.confusion})
+            for c in cases
+        ]
     write_scores(folder, summarize(cases, [label], tolerance, model=f"model {folder.parent.name}"))
     return folder
 

@@ -18,14 +18,16 @@ from typer.testing import CliRunner
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.measure import Measurements
+from LiverSegLib.phantom import make_phantom
 from LiverSegLib.volume import Result, Volume, label_for
 from Training.__main__ import app
-from Training.data.phantoms import make_phantom, write_dataset
+from Training.data.phantoms import write_dataset
 from Training.errors import DataError
 from Training.evaluation.cases import LabelledVolume, Unreadable, load_cases
 from Training.evaluation.evaluate import evaluate, score
 from Training.evaluation.robustness import ALTERATIONS, altered
 from Training.evaluation.scores import read_scores
+from Training.reports.evaluation_report import write_report
 from Training.reports.score_tables import markdown
 
 Array = npt.NDArray[Any]
@@ -113,7 +115,7 @@ def test_no_common_label_is_one_sentence() -> None:
 
 def test_scores_survive_the_files(case: LabelledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
     unlabelled = LabelledVolume("no reference", case.volume, None)
-    scores = evaluate([case, unlabelled], segmenter, tmp_path, "title", "command")
+    scores = evaluate([case, unlabelled], segmenter, tmp_path, title="title", command="command")
     assert read_scores(tmp_path) == scores
     dice = scores.cases[0].labels[0].dice
     assert dice is not None
@@ -141,7 +143,8 @@ def test_a_case_that_fails_is_named_and_the_others_go_on(
 ) -> None:
     blank = LabelledVolume("blank", Volume(np.zeros((8, 8, 8)), np.eye(4), "blank"), np.zeros((8, 8, 8), np.uint8))
     lung = replace(case, name="lung", names=("lung",))
-    scores = evaluate([Unreadable("gone", "gone.nii.gz does not exist."), blank, lung, case], segmenter, tmp_path)
+    cases = [Unreadable("gone", "gone.nii.gz does not exist."), blank, lung, case]
+    scores = evaluate(cases, segmenter, tmp_path, report=write_report)
     errors = {one.case: one.error for one in scores.cases}
     assert errors["gone"] == "gone.nii.gz does not exist."
     assert "same value" in errors["blank"] or "everywhere" in errors["blank"]
@@ -156,7 +159,7 @@ def test_the_report_escapes_names_and_needs_nothing_from_the_net(
     case: LabelledVolume, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     strange = replace(case, name="../<script>alert(1)</script> & co", patient='"p"')
-    scores = evaluate([strange], segmenter, tmp_path, title="<b>title</b>")
+    scores = evaluate([strange], segmenter, tmp_path, title="<b>title</b>", report=write_report)
     text = (tmp_path / "report.html").read_text()
     assert "<script" not in text
     assert "<b>" not in text
@@ -172,7 +175,7 @@ def test_the_report_escapes_names_and_needs_nothing_from_the_net(
 def test_the_worst_case_comes_first(case: LabelledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
     assert case.reference is not None
     wrong = replace(case, name="moved", reference=np.roll(case.reference, 8, axis=0))
-    evaluate([case, wrong], segmenter, tmp_path, pictures_below=-0.1)
+    evaluate([case, wrong], segmenter, tmp_path, pictures_below=-0.1, report=write_report)
     text = (tmp_path / "report.html").read_text()
     cases = text[text.index("Cases, worst first") :]
     assert cases.index("moved") < cases.index("phantom")

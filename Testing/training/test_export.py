@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.errors import OutputError
 from LiverSegLib.models import read_package
 from LiverSegLib.networks import build_network
 from LiverSegLib.volume import Volume
-from Training.errors import DataError
+from Training.errors import DataError, RunError
 from Training.packages.export import export, load_run
 from Training.packages.inflate import inflate
-from Training.recipe import Recipe, RecipeError, load_recipe
+from Training.recipe import Recipe, load_recipe
 from Training.recipe.yaml_text import recipe_data, write_recipe
 
 LUNGS = ["network.arguments.channels=[4, 8, 8]", "preprocess.size=[64, 64, -1]", "patch_size=[64, 64]"]
@@ -103,7 +104,7 @@ def test_broken_weights_leave_the_earlier_package(tmp_path: Path) -> None:
     export(run, tmp_path / "package")
     before = (tmp_path / "package" / "checksums.sha256").read_bytes()
     change_weights(run, float("nan"))
-    with pytest.raises(RecipeError, match="are not all numbers"):
+    with pytest.raises(RunError, match="are not all numbers"):
         export(run, tmp_path / "package")
     assert (tmp_path / "package" / "checksums.sha256").read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"run", "package"}
@@ -125,7 +126,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     run, _ = made_run(tmp_path / "run")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
-    with pytest.raises(RecipeError, match="is there and is no package; name another folder"):
+    with pytest.raises(OutputError, match="is there and is no package; name another folder"):
         export(run, tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 
@@ -136,13 +137,13 @@ def test_checkpoints_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> Non
     data = path.read_bytes()
     for damaged in (data[: len(data) // 2], b"", b"not a checkpoint"):
         path.write_bytes(damaged)
-        with pytest.raises(RecipeError, match=r"best\.ckpt (is damaged|holds more than weights)"):
+        with pytest.raises(RunError, match=r"best\.ckpt (is damaged|holds more than weights)"):
             export(run, tmp_path / "package")
     torch.save({"epoch": 3}, path)
-    with pytest.raises(RecipeError, match="holds no state_dict and so is no checkpoint"):
+    with pytest.raises(RunError, match="holds no state_dict and so is no checkpoint"):
         export(run, tmp_path / "package")
     path.unlink()
-    with pytest.raises(RecipeError, match="train first"):
+    with pytest.raises(RunError, match="train first"):
         export(run, tmp_path / "package")
     assert not (tmp_path / "package").exists()
 

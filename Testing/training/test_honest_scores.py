@@ -158,6 +158,6 @@ def test_the_bar_knows_how_many_cases_there_are(
     assert count_cases(data) == len(list(load_cases(data))) == 4
     assert count_cases(tmp_path / "nothing.yaml") is None
     screen = StringIO()
-    monkeypatch.setattr("Training.commands.evaluation.console", Console(file=screen, force_terminal=True, width=80))
+    monkeypatch.setattr("Training.commands.shared.console", Console(file=screen, force_terminal=True, width=80))
     call("evaluate", data, "--model", threshold_package(overlap=0.0), "--device=cpu")
     assert "4/4" in screen.getvalue()

@@ -15,9 +15,9 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.weights import load_weights, read_weights
 from LiverSegLib.networks import build_network
+from LiverSegLib.phantom import make_phantom
 from LiverSegLib.request import Settings
 from Testing.conftest import toy_spec, write_toy
-from Training.data.phantoms import make_phantom
 from Training.packages.inflate import inflate, inflated_arguments, inflated_state
 from Training.recipe import RecipeError, load_recipe
 

@@ -122,7 +122,7 @@ def test_the_tolerance_is_in_millimetres() -> None:
 
 def test_nothing_on_both_sides_is_no_agreement() -> None:
     nothing = np.zeros((4, 4, 4), bool)
-    assert scored(nothing, nothing) == LabelScore("liver", volume_ml=0.0, reference_ml=0.0)
+    assert scored(nothing, nothing) == LabelScore(label="liver", volume_ml=0.0, reference_ml=0.0)
     assert np.isnan(dice(nothing, nothing))
 
 
@@ -139,7 +139,7 @@ def test_one_empty_mask_has_no_distance_and_no_overlap(empty: str) -> None:
 
 def test_without_a_reference_there_is_only_a_volume() -> None:
     score = scored(np.ones((10, 10, 10), bool), None, np.eye(4))
-    assert score == LabelScore("liver", 1.0)
+    assert score == LabelScore(label="liver", volume_ml=1.0)
 
 
 def test_metrics_of_random_masks_stay_between_0_and_1() -> None:

@@ -20,6 +20,7 @@ from LiverSegLib.volume import Volume
 from Testing.recipe_data import write_msd
 from Training.__main__ import app
 from Training.data.readers import RawCase
+from Training.errors import DataError, RunError
 from Training.planning import sweep
 from Training.planning.fingerprint import Fingerprint, fingerprint, median_shape, raw_cases, target_spacing
 from Training.planning.memory import FIXED, GIB, training_memory, validation_memory
@@ -59,7 +60,7 @@ def plan_for(network: str, shape: tuple[int, int, int], spacing: Sequence[float]
 
 
 def numbers(spacings: list[list[float]], shapes: list[list[int]]) -> Fingerprint:
-    return Fingerprint(np.array(spacings, float), np.array(shapes), 0.0, 1.0)
+    return Fingerprint(spacings=np.array(spacings, float), shapes=np.array(shapes), low=0.0, high=1.0)
 
 
 def test_the_target_voxel_is_the_median_of_each_axis() -> None:
@@ -245,13 +246,13 @@ def test_what_cannot_be_planned_is_one_sentence() -> None:
         make_plan(load_recipe("unet2d_bn"), [], 8)
     with pytest.raises(RecipeError, match="DoubleConvUNet cannot be planned"):
         make_plan(load_recipe("liver_tumor3d"), [], 8)
-    with pytest.raises(RecipeError, match="no cases"):
+    with pytest.raises(DataError, match="no cases"):
         make_plan(recipe_with("UNet"), [], 8)
-    with pytest.raises(RecipeError, match="--memory-gb more"):
+    with pytest.raises(RunError, match="--memory-gb more"):
         plan_for("UNet", (48, 48, 48), (3, 3, 3), 0.8)
     empty = box_case((16, 16, 16), (2, 2, 2))
     empty.label[:] = 0
-    with pytest.raises(RecipeError, match="No case has a label"):
+    with pytest.raises(DataError, match="No case has a label"):
         make_plan(recipe_with("UNet"), [empty], 8)
 
 
@@ -365,7 +366,7 @@ def test_a_sweep_does_not_mix_runs_of_other_recipes(tmp_path: Path) -> None:
     found = sweep.trials("lung_xray2d", ["loss.ce_weight=0.5"], tmp_path, ["optimization.max_epochs=1"])
     sweep.run_sweep(found, tmp_path, fake_start(seen, {found[0].run.name: [0.5]}))
     other = sweep.trials("lung_xray2d", ["loss.ce_weight=0.5"], tmp_path, ["optimization.max_epochs=2"])
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RunError, match="another recipe"):
         sweep.run_sweep(other, tmp_path, fake_start(seen, {}))
 
 

@@ -22,12 +22,12 @@ from LiverSegLib.errors import InputError
 from LiverSegLib.io import read_slice
 from LiverSegLib.io.grids import on_grid_of
 from LiverSegLib.models.intensity import Normalize, ScalePercentiles
+from LiverSegLib.phantom import make_phantom
 from LiverSegLib.volume import Volume
 from Training.__main__ import app
-from Training.data.phantoms import make_phantom
-from Training.data.prepare import DataError, load_index, prepare
+from Training.data.prepare import prepare
 from Training.data.preprocess import convert
-from Training.data.readers import Entry, RawCase, list_cases, prepared_cases
+from Training.data.readers import DataError, Entry, RawCase, list_cases, load_index, prepared_cases
 from Training.data.readers.templates import case_name, find
 from Training.data.split import divide
 from Training.recipe import Recipe, load_recipe
@@ -383,7 +383,7 @@ def test_a_palette_mask_holds_its_indices(tmp_path: Path) -> None:
 
 def test_a_phantom_of_a_source_is_the_one_of_its_seed_with_the_recipes_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     coarse = partial(make_phantom, spacing=(8.0, 8.0, 8.0))
-    monkeypatch.setattr("Training.data.phantoms.make_phantom", coarse)
+    monkeypatch.setattr("LiverSegLib.phantom.make_phantom", coarse)
     source = PhantomSource(kind="phantom", count=2, seed=4, hard_fraction=0.0, labels={2: 1})
     case = list_cases(source, Path())[1].load()
     phantom = coarse(5, mass=False, ascites=False, arms=False, coverage="abdomen")
@@ -599,7 +599,7 @@ def test_a_check_tells_what_preparing_tells_without_resampling(
     from Training.data import preprocess as conversion
 
     recipe = recipe_of(*changes)
-    prepared = module.prepare_and_report(recipe, data, tmp_path / "out")[1]
+    prepared = module.prepare_and_report(recipe, data, tmp_path / "out")
 
     def never(*_: Any) -> None:
         raise AssertionError("a check resampled an image")

@@ -259,7 +259,7 @@ def test_a_2d_model_segments_the_slices_of_a_ct(compared: Path, msd: Path, tmp_p
 def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp_path: Path) -> None:
     from LiverSegLib.networks import build_network
     from Training.fit.module import SegmentationModule
-    from Training.fit.train import train
+    from Training.fit.train import Hardware, train
 
     small = [*SMALL["unet2d_vgg16"], "optimization.learning_rate=1e-12"]
     recipe = load_recipe("unet2d_vgg16", small)
@@ -277,7 +277,7 @@ def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp
         tmp_path / "prepared",
         *(f"--set={change}" for change in small),
     )
-    best = train(started, tmp_path / "prepared", tmp_path / "run", accelerator="cpu")
+    best = train(started, tmp_path / "prepared", tmp_path / "run", hardware=Hardware(accelerator="cpu"))
     trained = torch.load(best, weights_only=True)["state_dict"]
     fresh = SegmentationModule(recipe).state_dict()
     deep = [k for k in fresh if k.startswith("network.features") and fresh[k].shape == (512, 512, 3, 3)][-1]
@@ -355,7 +355,7 @@ def test_the_pyramid_recipe_runs_from_dicom_slices_to_segments(tmp_path: Path) -
 
 
 def test_both_stages_of_the_pyramid_enter_the_loss() -> None:
-    from Training.fit.losses import build_loss
+    from Training.fit.losses import SegmentationLoss
     from Training.fit.module import SegmentationModule
 
     recipe = load_recipe("pyramid2d_multi", SMALL["pyramid2d_multi"])
@@ -363,7 +363,7 @@ def test_both_stages_of_the_pyramid_enter_the_loss() -> None:
     outputs = network(torch.randn(2, 1, 64, 64))
     assert len(outputs) == 2
     label = torch.randint(0, 5, (2, 1, 64, 64))
-    loss = build_loss(recipe)
+    loss = SegmentationLoss(recipe.loss)
     both = loss(outputs, label)
     alone = [loss(output, label) for output in outputs]
     assert min(alone) <= both <= sum(alone) + 1e-5

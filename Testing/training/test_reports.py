@@ -19,11 +19,15 @@ from typer.testing import CliRunner
 from LiverSegLib.errors import OutputError
 from LiverSegLib.volume import Volume, label_for
 from Training.__main__ import app
-from Training.errors import DataError
+from Training.errors import DataError, RunError
+from Training.evaluation.pictures import save_triplet
 from Training.evaluation.scores import write_scores
+from Training.fit.curves import plot_history
 from Training.fit.preview import save_preview, views
+from Training.fit.run_folder import RunFolder, best_epoch
 from Training.fit.system import system_report, system_rows
-from Training.reports.plots import best_epoch, plot_history, read_history, save_triplet
+from Training.markdown import table
+from Training.reports import html
 from Training.reports.run_report import report
 
 LABELS = (label_for(1, "liver"), label_for(2, "tumor"))
@@ -75,7 +79,7 @@ def colored(picture: np.ndarray, color: tuple[int, int, int], tolerance: float =
 def test_a_history_keeps_what_can_be_read_of_each_column(tmp_path: Path) -> None:
     rows = epochs(6, every=2)
     rows[3] |= {"val_dice": "nan", "val_loss": "a crash cut this"}
-    history = read_history(write_history(tmp_path, rows))
+    history = RunFolder(write_history(tmp_path, rows)).history()
     assert history["train_loss"][0] == [0, 1, 2, 3, 4, 5]
     assert history["val_dice"][0] == [1, 5]
     assert history["val_loss"][0] == [1, 5]
@@ -86,9 +90,11 @@ def test_a_history_keeps_what_can_be_read_of_each_column(tmp_path: Path) -> None
 
 
 def test_curves_have_a_panel_for_each_thing_recorded_and_none_for_others(tmp_path: Path) -> None:
-    whole = imread(plot_history(write_history(tmp_path / "whole", epochs(30, every=3))))
+    whole = imread(plot_history(RunFolder(write_history(tmp_path / "whole", epochs(30, every=3)))))
     loss_only = imread(
-        plot_history(write_history(tmp_path / "loss", [{"epoch": 0, "train_loss": 1}], ["epoch", "train_loss"]))
+        plot_history(
+            RunFolder(write_history(tmp_path / "loss", [{"epoch": 0, "train_loss": 1}], ["epoch", "train_loss"]))
+        )
     )
     assert whole.shape[0] > 1.5 * loss_only.shape[0]
     assert whole.shape[1] > 1.5 * loss_only.shape[1]
@@ -100,21 +106,21 @@ def test_curves_have_a_panel_for_each_thing_recorded_and_none_for_others(tmp_pat
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.5, 1e9, math.inf])
 def test_one_epoch_of_any_values_is_drawn(value: float, tmp_path: Path) -> None:
     row = dict.fromkeys(COLUMNS, value) | {"epoch": 0, "train_loss": 0.5}
-    assert imread(plot_history(write_history(tmp_path, [row]))).std() > 0.01
+    assert imread(plot_history(RunFolder(write_history(tmp_path, [row])))).std() > 0.01
 
 
 @pytest.mark.parametrize("text", [None, "", "epoch\n", "loss\n1\n", "epoch,seconds\n0,5\n", "\x00\xff"])
 def test_a_history_without_anything_to_draw_is_refused_in_one_sentence(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "history.csv").write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match=r"train|table"):
-        plot_history(tmp_path)
+    with pytest.raises(RunError, match=r"train|table"):
+        plot_history(RunFolder(tmp_path))
     assert not (tmp_path / "history.png").exists()
 
 
 def test_curves_are_drawn_in_threads_at_once(tmp_path: Path) -> None:
     runs = [write_history(tmp_path / str(number), epochs(4)) for number in range(3)]
-    threads = [threading.Thread(target=plot_history, args=(run,)) for run in runs]
+    threads = [threading.Thread(target=plot_history, args=(RunFolder(run),)) for run in runs]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -327,6 +333,41 @@ def test_the_page_of_a_run_shows_its_scores_and_links_to_their_page(tmp_path: Pa
     assert "../scores%20%26%20more/report.html" in page.links
 
 
+HOSTILE = (
+    "![x](http://evil.example/x.png)",
+    "[x](javascript:alert(1))",
+    "<img src=http://evil.example/x onerror=alert(1)>",
+    "a*b*_c_`d`&lt;&amp;",
+    "C:\\_scans\\p|1\\",
+    "two\nlines\n\n# and a heading",
+    "<https://evil.example>",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_a_name_holds_is_text_on_a_page(name: str, tmp_path: Path) -> None:
+    once = table(("name", "n"), [(name, 1), ("next", 2)])
+    rows = [f"- {name.splitlines()[0]}", f"> {name.splitlines()[0]}"]
+    html.write_page(tmp_path / "page.html", name, [html.markdown(once, *rows), html.folded(name), html.alarm(name)])
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.links == []
+    assert page.open == []
+    assert {tag for tag in page.tags if tag not in ("html", "head", "meta", "title", "style", "body", "h1", "div")} == {
+        *("table", "thead", "tbody", "tr", "th", "td", "ul", "li", "blockquote", "p", "pre")
+    }
+    assert page.tags.count("tr") == 3
+    assert page.tags.count("td") == 4
+    assert page.text.count(name) >= 3
+    assert " ".join(name.split()) in page.text
+
+
+def test_a_table_of_text_and_numbers_is_one_on_paper_and_on_a_page() -> None:
+    text = table(("case", "Dice"), [("a", 0.5)])
+    assert text == "| case | Dice |\n| --- | ---: |\n| a | 0.5 |"
+    assert '<td style="text-align:right">0.5</td>' in html.markdown(text)
+    assert "<table>" in html.markdown(table(("", ""), [("Recipe", "toy")], text_columns=2))
+
+
 def test_a_run_that_has_only_just_begun_has_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("name: [broken", encoding="utf-8")
     text = report(tmp_path, tmp_path / "out").read_text(encoding="utf-8")
@@ -335,7 +376,7 @@ def test_a_run_that_has_only_just_begun_has_a_page_too(tmp_path: Path) -> None:
 
 
 def test_a_page_of_no_run_or_without_the_named_parts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a run"):
+    with pytest.raises(RunError, match="is not a run"):
         report(tmp_path, tmp_path / "out")
     run = make_run(tmp_path / "run")
     with pytest.raises(DataError, match=r"report\.md"):
@@ -362,7 +403,7 @@ def test_the_first_batch_of_a_run_keeps_the_proportions_of_its_voxels(tmp_path: 
     image = torch.rand(1, 1, 32, 32, 16, generator=torch.Generator().manual_seed(0))
     batch: dict[str, Any] = {"image": image, "label": torch.ones_like(image)}
     start: Any = SimpleNamespace(global_step=0)
-    Extras(tmp_path, recipe).on_train_batch_start(start, start, batch, 0)
+    Extras(RunFolder(tmp_path), recipe).on_train_batch_start(start, start, batch, 0)
     save_preview(batch, tmp_path / "true.png", recipe.labels, (2.5, 2.5, 5.5))
     save_preview(batch, tmp_path / "flat.png", recipe.labels)
     first = (tmp_path / "first_batch.png").read_bytes()

@@ -13,15 +13,17 @@ import torch
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models import read_package
+from LiverSegLib.phantom import make_phantom
 from Testing.conftest import DrawCase
 from Testing.conftest import _threshold_weights as threshold_weights
 from Testing.tiny_run import write_recipe
 from Training.augment import ct as augment
-from Training.data.phantoms import make_phantom
-from Training.data.prepare import DataError, load_index, prepare
+from Training.data.prepare import prepare
+from Training.data.readers import load_index
+from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData, TrainingSamples
 from Training.fit.module import SegmentationModule
-from Training.fit.train import train
+from Training.fit.train import Hardware, train
 from Training.packages.export import export, load_run
 from Training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 
@@ -56,6 +58,9 @@ def recipe_3d() -> Recipe:
     return small("liver3d_phantom", SMALL_3D)
 
 
+CPU = Hardware(accelerator="cpu")
+
+
 @pytest.fixture(scope="module")
 def prepared_3d(recipe_3d: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
@@ -66,7 +71,7 @@ def prepared_3d(recipe_3d: Recipe, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def run_3d(recipe_3d: Recipe, prepared_3d: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
-    train(recipe_3d, prepared_3d, run, workers=0, accelerator="cpu")
+    train(recipe_3d, prepared_3d, run, workers=0, hardware=CPU)
     return run
 
 
@@ -244,24 +249,24 @@ def test_a_new_run_may_start_from_another_runs_weights(
     still = recipe_3d.model_copy(
         update={"optimization": recipe_3d.optimization.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})}
     )
-    train(still, prepared_3d, tmp_path, init=start, workers=0, accelerator="cpu")
+    train(still, prepared_3d, tmp_path, init=start, workers=0, hardware=CPU)
     _, before = load_run(run_3d)
     _, after = load_run(tmp_path)
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
     wide = load_recipe("liver3d_phantom", [*SMALL_3D, "network.arguments.init_filters=16"])
-    with pytest.raises(RecipeError, match="do not fit"):
-        train(wide, prepared_3d, tmp_path / "other", init=start, workers=0, accelerator="cpu")
+    with pytest.raises(RunError, match="do not fit"):
+        train(wide, prepared_3d, tmp_path / "other", init=start, workers=0, hardware=CPU)
 
 
 def test_another_recipe_cannot_resume_a_run(recipe_3d: Recipe, prepared_3d: Path, run_3d: Path) -> None:
     longer = load_recipe("liver3d_phantom", [*SMALL_3D, "optimization.max_epochs=3"])
     assert longer != recipe_3d
-    with pytest.raises(RecipeError, match="another recipe"):
-        train(longer, prepared_3d, run_3d, resume=True, workers=0, accelerator="cpu")
+    with pytest.raises(RunError, match="another recipe"):
+        train(longer, prepared_3d, run_3d, resume=True, workers=0, hardware=CPU)
 
 
 def test_resuming_nothing_is_one_sentence(recipe_3d: Recipe, prepared_3d: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="resume"):
+    with pytest.raises(RunError, match="resume"):
         train(recipe_3d, prepared_3d, tmp_path, resume=True)
 
 
@@ -332,5 +337,5 @@ def test_validation_and_evaluation_find_the_same_dice(draw_case: DrawCase, tmp_p
 
 
 def test_exporting_nothing_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="train first"):
+    with pytest.raises(RunError, match="train first"):
         export(tmp_path, tmp_path / "package")

@@ -22,14 +22,16 @@ from PIL import Image
 
 from LiverSegLib.errors import LiverSegError
 from Testing.tiny_run import tiny_recipe, write_prepared, write_recipe
-from Training.data.prepare import Case, DataError
+from Training.data.readers import Case
 from Training.data.readers.prepared import write_index
+from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, StoppedError, layer_summary
 from Training.fit.initial import load_initial
 from Training.fit.module import SegmentationModule
-from Training.fit.train import train
-from Training.recipe import Recipe, RecipeError, load_recipe
+from Training.fit.run_folder import RunFolder
+from Training.fit.train import Hardware, train
+from Training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 Rows = list[dict[str, str]]
@@ -41,7 +43,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(recipe: Recipe, prepared: Path, folder: Path, **options: Any) -> Path:
-    return train(recipe, prepared, folder, **{"workers": 0, "accelerator": "cpu", **options})
+    hardware = Hardware(**{"accelerator": "cpu", **options.pop("hardware", {})})
+    return train(recipe, prepared, folder, **{"workers": 0, "hardware": hardware, **options})
 
 
 def history(folder: Path) -> Rows:
@@ -484,7 +487,7 @@ def test_the_preview_has_the_proportions_of_the_grid(prepared: Path, tmp_path: P
     for name, pixdim in (("cubes", [3, 3, -1]), ("flat", [1, 3, -1])):
         recipe = tiny_recipe()
         grid = recipe.preprocess.model_copy(update={"pixdim": tuple(pixdim)})
-        Extras(tmp_path, recipe.model_copy(update={"preprocess": grid})).preview(
+        Extras(RunFolder(tmp_path), recipe.model_copy(update={"preprocess": grid})).preview(
             next(iter(CaseData(recipe, prepared, 0).train_dataloader()))
         )
         with Image.open(tmp_path / "first_batch.png") as picture:
@@ -505,7 +508,7 @@ def test_the_layer_summary_shows_every_layer_of_a_nested_network() -> None:
 def test_a_folder_with_a_run_is_not_overwritten(prepared: Path, tmp_path: Path) -> None:
     run(tiny_recipe(), prepared, tmp_path)
     before = history(tmp_path)
-    with pytest.raises(RecipeError, match="already holds a run"):
+    with pytest.raises(RunError, match="already holds a run"):
         run(tiny_recipe(), prepared, tmp_path)
     assert history(tmp_path) == before
 
@@ -518,12 +521,12 @@ def test_a_loss_that_is_not_a_number_ends_the_run_by_name(prepared: Path, tmp_pa
         "gradient_clip": None,
         "schedule": "constant",
     }
-    with pytest.raises(RecipeError, match=r"epoch \d+; lower optimization.learning_rate"):
+    with pytest.raises(RunError, match=r"epoch \d+; lower optimization.learning_rate"):
         run(tiny_recipe(optimization=changes), prepared, tmp_path)
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_may_start_again(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no checkpoint"):
+    with pytest.raises(RunError, match="no checkpoint"):
         run(tiny_recipe(), prepared, tmp_path, init=tmp_path / "none.ckpt")
     (tmp_path / "recipe.yaml").write_text("half a reci")
     (tmp_path / "history.csv").write_text("epoch,train_loss,seconds\n0,1.5,3\n1,1.")
@@ -598,7 +601,7 @@ def test_a_damaged_recipe_in_a_run_is_one_sentence(content: str, tmp_path: Path)
     from Training.packages.export import export
 
     (tmp_path / "recipe.yaml").write_text(content)
-    with pytest.raises(RecipeError, match=r"recipe\.yaml") as caught:
+    with pytest.raises(RunError, match=r"recipe\.yaml") as caught:
         export(tmp_path, tmp_path / "package")
     assert "\n" not in str(caught.value)
 
@@ -624,8 +627,8 @@ def test_a_damaged_recipe_in_a_run_is_one_sentence(content: str, tmp_path: Path)
 def test_devices_that_are_not_there_are_one_sentence(
     hardware: dict[str, str], words: str, prepared: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=words) as caught:
-        run(tiny_recipe(), prepared, tmp_path / "run", **hardware)
+    with pytest.raises(RunError, match=words) as caught:
+        run(tiny_recipe(), prepared, tmp_path / "run", hardware=hardware)
     assert "This machine cannot train with" in str(caught.value)
     assert "\n" not in str(caught.value)
     run(tiny_recipe(), prepared, tmp_path / "run")  # nothing is in the way of the next try
@@ -656,14 +659,14 @@ def test_a_machine_that_gives_up_is_one_sentence(
         raise error
 
     monkeypatch.setattr(SegmentationModule, "training_step", fail)
-    with pytest.raises(RecipeError, match=words) as caught:
+    with pytest.raises(RunError, match=words) as caught:
         run(tiny_recipe(), prepared, tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_sentence(prepared: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RecipeError, match="cannot be written"):
+    with pytest.raises(RunError, match="cannot be written"):
         run(tiny_recipe(), prepared, tmp_path / "file" / "run")
 
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from Training.commands.shared import Changes, RecipeArg, console
+from Training.commands.shared import Changes, RecipeArg, bar, console, note
 
 if TYPE_CHECKING:
-    from Training.reports.data_report import Report
+    from Training.data.report import Report
 
 _SHOWN = 20
 
@@ -27,11 +26,9 @@ def phantom(
     """Write a data set of procedural abdomens: imagesTr, labelsTr, dataset.json."""
     from Training.data.phantoms import write_dataset
 
-    with Progress(console=console) as bar:
-        task = bar.add_task("Making phantoms", total=count)
-        written = write_dataset(
-            folder, count, seed, easy=easy, progress=lambda done, _: bar.update(task, completed=done)
-        )
+    with bar("Making phantoms") as show:
+        show(0, count, "")
+        written = write_dataset(folder, count, seed, easy=easy, progress=lambda done, total: show(done, total, ""))
     console.print(f"{count} phantoms: {written}")
 
 
@@ -51,33 +48,17 @@ def prepare(
     if out is None and not check_only:
         raise typer.BadParameter("give the prepared folder with --out, or --check-only")
     loaded = load_recipe(recipe, set_)
-    with Progress(
-        TextColumn("Checking" if check_only else "Preparing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=None)
-
-        def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=escape(name))
-
+    with bar("Checking" if check_only else "Preparing") as show:
         try:
-            report = check(loaded, data, progress) if check_only or not out else run(loaded, data, out, progress)[1]
+            report = check(loaded, data, show) if check_only or not out else run(loaded, data, out, show)
         except BadDataError as error:
             report = error.report
     _show(report)
     if report.errors:
         if out and partial_folder(out).is_dir():
-            console.print(
+            note(
                 f"What was converted waits in {partial_folder(out)}: once the data are mended, the same command goes "
-                "on from there. Delete it to free the disk.",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
+                "on from there. Delete it to free the disk."
             )
         raise typer.Exit(1)
     if out and not check_only:
@@ -86,13 +67,14 @@ def prepare(
 
 def _show(report: Report) -> None:
     """Counts, then what was found, errors first."""
-    table = Table("source", "split", "patients", "images", "cases", "without label")
+    from Training.data.report import COUNTS
+
+    table = Table(*COUNTS)
     for row in report.counts():
         table.add_row(*(escape(str(cell)) for cell in row.values()))
     if report.cases:
         console.print(table)
-    colors = {"error": "red", "warning": "yellow", "note": "blue"}
-    for level, color in colors.items():
+    for level, color in {"error": "red", "warning": "yellow", "note": "blue"}.items():
         found = [finding for finding in report.findings if finding.level == level]
         for finding in found[:_SHOWN]:
             where = finding.file or finding.case
@@ -106,7 +88,4 @@ def _show(report: Report) -> None:
         console.print(f"Left out of {source} by the recipe: {', '.join(names)}", markup=False, highlight=False)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (phantom, prepare):
-        app.command()(command)
+COMMANDS = (phantom, prepare)

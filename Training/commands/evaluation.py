@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from Training.commands.score_screen import show_comparison, show_scores
-from Training.commands.shared import Changes, console
+from Training.commands.shared import Changes, bar, console
 
 if TYPE_CHECKING:
     from Training.evaluation.cases import LabelledVolume, Unreadable
@@ -33,24 +32,29 @@ def evaluate(
     from LiverSegLib.engine.segmenter import Segmenter
     from Training.evaluation.cases import count_cases, load_cases
     from Training.evaluation.evaluate import evaluate as run
+    from Training.reports.evaluation_report import REPORT, write_report
 
     segmenter = Segmenter(model, device)
     listed: Iterable[LabelledVolume | Unreadable] = load_cases(cases, data, split, set_)
     total = count_cases(cases, split, set_)
     if alter:
-        from Training.evaluation.robustness import ALTERATIONS
+        from Training.evaluation.robustness import ALTERATIONS, altered_cases
 
-        listed, total = _altered(listed), None if total is None else total * len(ALTERATIONS)
-    prepared = (cases / "index.json").is_file()
-    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if alter else ''}"
-    command = f"python -m Training evaluate {cases}"
-    command += f" --split {split}" if prepared else " --data DATA" if cases.is_file() else ""
-    command += "".join(f" --set {change}" for change in set_ or [])
-    command += f"{f' --model {model}' if model else ''}{' --alter' if alter else ''}"
-    scores = run(_tracked(listed, total), segmenter, out, title, command, pictures_below, tolerance)
+        listed, total = altered_cases(listed), None if total is None else total * len(ALTERATIONS)
+    title, command = _described(cases, split, model, set_ or [], alter=alter)
+    scores = run(
+        _tracked(listed, total),
+        segmenter,
+        out,
+        title=title,
+        command=command,
+        pictures_below=pictures_below,
+        tolerance_mm=tolerance,
+        report=write_report,
+    )
     show_scores(console, scores)
     if out:
-        console.print(f"Report: {escape(str(out / 'report.html'))}", soft_wrap=True)
+        console.print(f"Report: {escape(str(out / REPORT))}", soft_wrap=True)
     failed = [case for case in scores.cases if case.error]
     for case in failed:
         console.print(f"[red]Failed:[/red] {escape(case.case)}: {escape(case.error)}", soft_wrap=True, highlight=False)
@@ -58,22 +62,25 @@ def evaluate(
         raise typer.Exit(1)
 
 
+def _described(cases: Path, split: str, model: str | None, changes: list[str], *, alter: bool) -> tuple[str, str]:
+    """What the scores are called, and the command that gives them again."""
+    from Training.data.folder import PreparedFolder
+
+    prepared = PreparedFolder(cases).complete
+    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if alter else ''}"
+    command = f"python -m Training evaluate {cases}"
+    command += f" --split {split}" if prepared else " --data DATA" if cases.is_file() else ""
+    command += "".join(f" --set {change}" for change in changes)
+    return title, f"{command}{f' --model {model}' if model else ''}{' --alter' if alter else ''}"
+
+
 def _tracked(cases: Iterable[LabelledVolume | Unreadable], total: int | None) -> Iterator[LabelledVolume | Unreadable]:
     """The cases behind a bar with their number and the time left."""
-    columns = TextColumn("Evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield from bar.track(cases, total=total)
-
-
-def _altered(cases: Iterable[LabelledVolume | Unreadable]) -> Iterator[LabelledVolume | Unreadable]:
-    from Training.evaluation.cases import Unreadable
-    from Training.evaluation.robustness import altered
-
-    for case in cases:
-        if isinstance(case, Unreadable):
+    with bar("Evaluating") as show:
+        show(0, total, "")
+        for done, case in enumerate(cases, start=1):
             yield case
-        elif case.reference is not None:
-            yield from altered(case)
+            show(done, total, "")
 
 
 def compare(
@@ -82,16 +89,12 @@ def compare(
 ) -> None:
     """Put several evaluations side by side, with confidence intervals and paired tests."""
     from Training.evaluation.compare import compare as run
-    from Training.evaluation.compare import write_comparison
+    from Training.reports.comparison_report import write_comparison
 
     comparison = run(folders)
     show_comparison(console, comparison)
     if out:
-        write_comparison(out, comparison)
-        console.print(f"Report: {escape(str(out / 'comparison.html'))}", soft_wrap=True)
+        console.print(f"Report: {escape(str(write_comparison(out, comparison)))}", soft_wrap=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (evaluate, compare):
-        app.command()(command)
+COMMANDS = (evaluate, compare)

@@ -37,7 +37,4 @@ def inflate(
     console.print(f"Weights: {out}\nRecipe: {recipe_out}")
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (export, inflate):
-        app.command()(command)
+COMMANDS = (export, inflate)

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from Training.commands.shared import Changes, RecipeArg, console
+from Training.commands.shared import Changes, RecipeArg, bar, console
 
 
 def plan(
@@ -32,20 +31,9 @@ def plan(
     precision = None
     if memory_gb is None:
         memory_gb, precision = memory_at_hand()
-    with Progress(
-        TextColumn("Reading the cases"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        planned = make_plan(loaded, raw_cases(loaded, data, progress), memory_gb, precision)
+    with bar("Reading the cases") as show:
+        cases = raw_cases(loaded, data, lambda done, total: show(done, total, ""))
+        planned = make_plan(loaded, cases, memory_gb, precision)
     title = "Planned by `python -m Training plan` from the data's fingerprint; change what you know better."
     write_recipe(out, planned.recipe, title, planned.reasons)
     for section, reason in planned.reasons.items():
@@ -64,14 +52,15 @@ def sweep(
 ) -> None:
     """Train a recipe with several values of a key and compare; what is finished is not run again."""
     from Training.fit.callbacks import StoppedError
-    from Training.fit.train import train
+    from Training.fit.train import Hardware, train
     from Training.planning.sweep import Trial, run_sweep, trials
 
     planned = trials(recipe, vary, run, set_)
+    hardware = Hardware(accelerator=accelerator, devices="1")
 
     def start(trial: Trial, resume: bool) -> None:
         console.print(f"[bold]{escape(trial.label)}[/bold]", highlight=False)
-        train(trial.recipe, data, trial.run, resume=resume, workers=workers, accelerator=accelerator, devices="1")
+        train(trial.recipe, data, trial.run, resume=resume, workers=workers, hardware=hardware)
 
     try:
         outcomes = run_sweep(planned, run, start)
@@ -86,7 +75,4 @@ def sweep(
     console.print(f"Table and curves: {escape(str(run))}/sweep.csv, sweep.png", highlight=False)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (plan, sweep):
-        app.command()(command)
+COMMANDS = (plan, sweep)

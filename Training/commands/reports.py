@@ -75,7 +75,4 @@ def system() -> None:
     console.print(table)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (predict, report, system):
-        app.command()(command)
+COMMANDS = (predict, report, system)

@@ -39,37 +39,31 @@ def show_scores(console: Console, scores: Scores) -> None:
 
 
 def _cases(console: Console, scores: Scores) -> None:
-    from Training.evaluation.scores import rows_worst_first, shown
+    from Training.reports.score_tables import case_rows
 
-    rows = list(rows_worst_first(scores))
+    rows = case_rows(scores.worst_first, _COLUMNS)
     some = f" ({_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else ""
-    cells = [
-        [case.case, row.label, *(shown(getattr(row, key), key) for key in _COLUMNS), f"{case.seconds:.1f}"]
-        for case, row in rows[:_MOST_ROWS]
-    ]
     header = ["case", "label", *_COLUMNS.values(), "s"]
-    _print(console, f"Cases, worst first{some}; HD95 and ASSD in mm", header, cells, text_columns=2)
+    _print(console, f"Cases, worst first{some}; HD95 and ASSD in mm", header, rows[:_MOST_ROWS], text_columns=2)
 
 
 def _summary(console: Console, scores: Scores) -> None:
-    from Training.evaluation.scores import SHOWN, shown, with_interval
-    from Training.reports.score_tables import worst
+    from Training.reports.score_tables import summary_cells, worst
 
     rows: list[list[str]] = []
     label = ""
     for one in scores.statistics:
         if one.label != label:
             rows.append([label := one.label])
-        ends = (shown(number, one.metric) for number in (one.values.median, worst(one)))
-        numbers = with_interval(one.values, one.metric), *ends, str(one.values.n), str(one.values.missing)
-        rows.append([f"  {SHOWN[one.metric].title}", *numbers])
+        title, *cells = summary_cells(one, one.values.median, worst(one))
+        rows.append([f"  {title}", *cells])
     _print(console, "Summary", ["", "mean [95 % CI]", "median", "worst", "n", "missing"], rows)
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """What `compare` found: means of each run, differences of each pair, and how they were made."""
     from Training.evaluation.scores import SHOWN, with_interval
-    from Training.reports.comparison_report import cases, difference_with_interval, notes, p_value, pooled_rows
+    from Training.reports.comparison_report import cases, difference_cells, notes, pooled_rows
 
     rows: list[list[str]] = []
     for row in comparison.rows:
@@ -85,9 +79,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         rows.append([" - ".join(pair)])
         for one in comparison.differences:
             if (one.second, one.first) == pair:
-                p = p_value(one.result), p_value(one.result, holm=True)
-                title = f"  {one.label}: {SHOWN[one.metric].title}"
-                rows.append([title, difference_with_interval(one), *p, str(one.result.n), str(one.result.missing)])
+                rows.append([f"  {one.label}: {SHOWN[one.metric].title}", *difference_cells(one)])
     _print(console, "Differences", ["", "difference [95 % CI]", "p", "p (Holm)", "n", "miss."], rows)
     for note in notes(comparison):
         console.print(escape(note), highlight=False)

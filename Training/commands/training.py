@@ -30,24 +30,14 @@ def train(
 ) -> None:
     """Train; the best checkpoint is the one of the highest validation Dice. Ctrl-C saves the state."""
     from Training.fit.callbacks import StoppedError
-    from Training.fit.train import is_first_process
+    from Training.fit.train import Hardware, is_first_process
     from Training.fit.train import train as start
     from Training.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_)
+    hardware = Hardware(accelerator=accelerator, devices=devices, nodes=nodes, strategy=strategy)
     try:
-        best = start(
-            loaded,
-            data,
-            run,
-            resume=resume,
-            init=init,
-            workers=workers,
-            accelerator=accelerator,
-            devices=devices,
-            nodes=nodes,
-            strategy=strategy,
-        )
+        best = start(loaded, data, run, resume=resume, init=init, workers=workers, hardware=hardware)
     except StoppedError as stopped:
         if is_first_process():
             console.print(f"[yellow]{escape(str(stopped))}[/yellow]", soft_wrap=True)
@@ -56,7 +46,4 @@ def train(
         console.print(f"Best checkpoint: {escape(str(best))}", soft_wrap=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (train,):
-        app.command()(command)
+COMMANDS = (train,)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
-from Training.data.findings import Facts, Finding
+from Training.data.findings import Facts, Finding, error, warning
 from Training.data.readers import Entry, RawCase
 from Training.errors import listed
 from Training.recipe import Recipe
@@ -33,54 +34,51 @@ def check_image(raw: RawCase, entry: Entry, file: str, recipe: Recipe, shown_win
         recipe: its modality decides what is strange.
         shown_window: the source's grey values stand for a window, so they tell nothing about HU.
     """
-    case, array = f"{entry.source}_{entry.name}", raw.volume.array
-    found: list[Finding] = []
-    if array.dtype.kind == "f":
-        bad = array.size - int(np.isfinite(array).sum())
-        if bad:
-            return [Finding("error", case, file, f"{bad} voxels are NaN or infinite; repair or exclude the image.")]
+    array = raw.volume.array
+    bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
     low, high = float(array.min()), float(array.max())
+    if bad:
+        return [error(f"{bad} voxels are NaN or infinite; repair or exclude the image.", entry.id, file)]
     if low == high:
-        return [Finding("error", case, file, f"The image is constant ({low:g} everywhere); exclude it.")]
+        return [error(f"The image is constant ({low:g} everywhere); exclude it.", entry.id, file)]
     is_hu = recipe.in_hounsfield and not shown_window
-    if is_hu and low >= _CT_FAT:
-        found.append(
-            Finding("warning", case, file, f"No value lies below {_CT_FAT} (least {low:g}); is this really in HU?")
-        )
-    if is_hu and high > _HU_MOST:
-        found.append(Finding("warning", case, file, f"Values reach {high:g}, which HU do not; is the scale right?"))
+    odd = [*(_odd_values(low, high) if is_hu else ()), *_odd_grid(raw), *_odd_place(raw, is_hu)]
+    return [warning(message, entry.id, file) for message in odd]
+
+
+def _odd_values(low: float, high: float) -> Iterator[str]:
+    """What HU do not do."""
+    if low >= _CT_FAT:
+        yield f"No value lies below {_CT_FAT} (least {low:g}); is this really in HU?"
+    if high > _HU_MOST:
+        yield f"Values reach {high:g}, which HU do not; is the scale right?"
+
+
+def _odd_grid(raw: RawCase) -> Iterator[str]:
+    """Unlikely voxels, and a sheared grid, such as that of a tilted gantry, which is taken as it lies."""
     odd = [s for s in raw.volume.spacing if raw.spacing_told and not _SPACING[0] <= s <= _SPACING[1]]
     if odd:
-        found.append(Finding("warning", case, file, f"A voxel spacing of {odd[0]:g} mm is unlikely; check the header."))
-    return found + _check_axes(raw, case, file) + _check_place(raw, case, file, is_hu)
-
-
-def _check_axes(raw: RawCase, case: str, file: str) -> list[Finding]:
-    """A sheared grid, such as that of a tilted gantry, is taken as it lies."""
+        yield f"A voxel spacing of {odd[0]:g} mm is unlikely; check the header."
     axes = raw.volume.affine[:3, :3] / np.linalg.norm(raw.volume.affine[:3, :3], axis=0)
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
-    if cosine < _SQUARE:
-        return []
-    degrees = 90 - np.degrees(np.arccos(min(cosine, 1.0)))
-    message = (
-        f"The grid is sheared by {degrees:.0f} degrees, as with a tilted gantry; the model will see it sheared. "
-        "Resample the image and its label to a grid with right angles, or exclude it."
-    )
-    return [Finding("warning", case, file, message)]
+    if cosine >= _SQUARE:
+        degrees = 90 - np.degrees(np.arccos(min(cosine, 1.0)))
+        yield (
+            f"The grid is sheared by {degrees:.0f} degrees, as with a tilted gantry; the model will see it sheared. "
+            "Resample the image and its label to a grid with right angles, or exclude it."
+        )
 
 
-def _check_place(raw: RawCase, case: str, file: str, is_hu: bool) -> list[Finding]:
+def _odd_place(raw: RawCase, is_hu: bool) -> Iterator[str]:
+    """A label that is nearly everywhere, or in air."""
     inside = raw.label > 0
     marked = int(inside.sum())
-    if not marked:
-        return []
     if marked > _NEARLY_ALL * inside.size:
-        return [Finding("warning", case, file, f"Labels cover {marked / inside.size:.0%} of it; is the mask inverted?")]
-    if is_hu:
+        yield f"Labels cover {marked / inside.size:.0%} of it; is the mask inverted?"
+    elif marked and is_hu:
         air = float((raw.volume.array[inside] < _CT_AIR).mean())
         if air > _IN_AIR:
-            return [Finding("warning", case, file, f"{air:.0%} of the label lies in air; is it this image's?")]
-    return []
+            yield f"{air:.0%} of the label lies in air; is it this image's?"
 
 
 def check_set(facts: list[Facts], recipe: Recipe) -> list[Finding]:
@@ -89,39 +87,33 @@ def check_set(facts: list[Facts], recipe: Recipe) -> list[Finding]:
     for source in recipe.sources:
         mine = [f for f in facts if f.source == source.name]
         if source.targets:
-            found += [Finding("warning", f.case, f.file, "The label is empty.") for f in mine if not any(f.voxels[1:])]
+            found += [warning("The label is empty.", f.case, f.file) for f in mine if not any(f.voxels[1:])]
         found += _odd_ones(mine, source.name)
-    return found + _patch(facts, recipe)
+    return [*found, *_patch(facts, recipe)]
 
 
-def _odd_ones(facts: list[Facts], source: str) -> list[Finding]:
-    found = []
+def _odd_ones(facts: list[Facts], source: str) -> Iterator[Finding]:
     axes = Counter(f.axes for f in facts)
     if len(axes) > 1:
         usual = axes.most_common(1)[0][0]
         counts = ", ".join(f"{count} {name}" for name, count in axes.most_common())
         odd = listed(f.file or f.case for f in facts if f.axes != usual)
-        found.append(Finding("warning", source, "", f"Orientations differ ({counts}): {odd}; all are turned alike."))
-    told = [f for f in facts if f.spacing is not None]
+        yield warning(f"Orientations differ ({counts}): {odd}; all are turned alike.", source)
+    told = [(f, f.spacing) for f in facts if f.spacing is not None]
     if len(told) > 2:
-        median = np.median([sorted(f.spacing or ()) for f in told], axis=0)
-        for f in told:
-            ratio = np.array(sorted(f.spacing or ())) / median
+        median = np.median([sorted(spacing) for _, spacing in told], axis=0)
+        for f, spacing in told:
+            ratio = np.array(sorted(spacing)) / median
             if max(ratio.max(), 1 / ratio.min()) > _SPACING_FACTOR:
-                size = " x ".join(f"{s:g}" for s in f.spacing or ())
-                found.append(Finding("warning", f.case, f.file, f"The spacing {size} mm is far from the others'."))
-    return found
+                size = " x ".join(f"{s:g}" for s in spacing)
+                yield warning(f"The spacing {size} mm is far from the others'.", f.case, f.file)
 
 
-def _patch(facts: list[Facts], recipe: Recipe) -> list[Finding]:
-    if not facts:
-        return []
+def _patch(facts: list[Facts], recipe: Recipe) -> Iterator[Finding]:
     largest = np.max([f.grid for f in facts], axis=0)[: recipe.spatial_dims]
-    return [
-        Finding("warning", "", "", f"patch_size {size} is larger than every case along axis {axis} ({most}); padded.")
-        for axis, (size, most) in enumerate(zip(recipe.patch_size, largest, strict=True))
-        if size > most
-    ]
+    for axis, (size, most) in enumerate(zip(recipe.patch_size, largest, strict=True)):
+        if size > most:
+            yield warning(f"patch_size {size} is larger than every case along axis {axis} ({most}); padded.")
 
 
 def check_split(part: dict[str, str], facts: list[Facts]) -> list[Finding]:
@@ -131,12 +123,12 @@ def check_split(part: dict[str, str], facts: list[Facts]) -> list[Finding]:
         part: patient -> "train", "val" or "test".
         facts: the cases that could be read.
     """
-    found = _copies(facts, part)
+    found = list(_copies(facts, part))
     if len(part) == 1:
-        return [*found, Finding("error", "", "", "There is one patient only; a model needs others to be tested on.")]
+        return [*found, error("There is one patient only; a model needs others to be tested on.")]
     ways = {"train": "change split", "val": "raise split.validation_fraction, set split.val or use split.folds"}
     empty = [name for name in ways if name not in part.values()]
-    return found + [Finding("error", "", "", f"No patient is left for {name}; {ways[name]}.") for name in empty]
+    return found + [error(f"No patient is left for {name}; {ways[name]}.") for name in empty]
 
 
 def check_labels(part: dict[str, str], facts: list[Facts], recipe: Recipe) -> list[Finding]:
@@ -151,26 +143,24 @@ def check_labels(part: dict[str, str], facts: list[Facts], recipe: Recipe) -> li
     for value, label in recipe.labels.items():
         having = {part[f.patient] for f in facts if f.voxels[value]}
         if not having:
-            found.append(Finding("error", "", "", f"No case has {label}; check the values that sources map to it."))
+            found.append(error(f"No case has {label}; check the values that sources map to it."))
         elif "train" not in having and "train" in part.values():
-            found.append(Finding("error", "", "", f"No training case has {label}; change split or seed."))
+            found.append(error(f"No training case has {label}; change split or seed."))
         elif "val" not in having and "val" in part.values():
-            found.append(Finding("warning", "", "", f"No validation case has {label}; its Dice will tell nothing."))
+            found.append(warning(f"No validation case has {label}; its Dice will tell nothing."))
     return found
 
 
-def _copies(facts: list[Facts], part: dict[str, str]) -> list[Finding]:
+def _copies(facts: list[Facts], part: dict[str, str]) -> Iterator[Finding]:
     """Images that are there twice: a leak where they lie on both sides of the split."""
     first: dict[str, Facts] = {}
-    found = []
     for f in facts:
         same = first.setdefault(f.digest, f)
         if same is f:
             continue
         there, mine, other = same.file or same.case, part[f.patient], part[same.patient]
         if mine == other:
-            found.append(Finding("warning", f.case, f.file, f"The image is the same as {there}."))
+            yield warning(f"The image is the same as {there}.", f.case, f.file)
         else:
             message = f"The same image is in {mine} and, as {there}, in {other}; exclude one or give both one patient."
-            found.append(Finding("error", f.case, f.file, message))
-    return found
+            yield error(message, f.case, f.file)

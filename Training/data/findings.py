@@ -18,7 +18,7 @@ from Training.errors import DataError
 Level = Literal["error", "warning", "note"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing about the data.
 
@@ -35,7 +35,17 @@ class Finding:
     message: str
 
 
-@dataclass(frozen=True)
+def error(message: str, case: str = "", file: str = "") -> Finding:
+    """A finding that stops preparation."""
+    return Finding(level="error", case=case, file=file, message=message)
+
+
+def warning(message: str, case: str = "", file: str = "") -> Finding:
+    """A finding that wants a look."""
+    return Finding(level="warning", case=case, file=file, message=message)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is remembered of a raw case once it is converted.
 
@@ -80,7 +90,7 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
     voxels = np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()
     voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
     return Facts(
-        case=f"{entry.source}_{entry.name}",
+        case=entry.id,
         patient=entry.person,
         source=entry.source,
         file=file,
@@ -104,4 +114,4 @@ def digest(array: npt.NDArray[np.generic]) -> str:
 
 def finding_of(error: DataError, case: str, data: Path, level: Level = "error") -> Finding:
     """An error as a finding, named by its file."""
-    return Finding(level, case, relative(error.file, data), str(error))
+    return Finding(level=level, case=case, file=relative(error.file, data), message=str(error))

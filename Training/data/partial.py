@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from Training.data.findings import Facts, Finding
+from Training.data.folder import PreparedFolder
 from Training.data.readers import Case, Entry
 from Training.recipe import Recipe
 
 Converted = tuple[list[Finding], Facts, list[Case]]
+_KEPT = TypeAdapter(tuple[str, Converted])
 # Raised when the same files and recipe would be converted to something else.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def partial_folder(out: Path) -> Path:
@@ -28,15 +30,15 @@ class Partial:
     """Converted cases in a folder; each counts only once its files are complete.
 
     Args:
-        folder: gets `cases` and `done`.
+        folder: becomes the prepared folder; what is done is remembered beside its cases.
         recipe: a case that was converted for another grid, other labels or from another source is not taken.
     """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.cases, self._done = folder / "cases", folder / "done"
+        self.folder, self._done = PreparedFolder(folder), folder / "done"
         self._sources = {source.name: source.model_dump(mode="json") for source in recipe.sources}
         self._recipe = recipe.model_dump(mode="json", include={"preprocess", "labels", "spatial_dims", "modality"})
-        for made in (self.cases, self._done):
+        for made in (self.folder.cases, self._done):
             made.mkdir(parents=True, exist_ok=True)
 
     def __bool__(self) -> bool:
@@ -45,37 +47,25 @@ class Partial:
     def get(self, entry: Entry) -> Converted | None:
         """What is kept of a case whose files have not changed since."""
         try:
-            kept: Any = json.loads(self._file(entry).read_text(encoding="utf-8"))
-            if kept["key"] != self._key(entry):
-                return None
-            facts: dict[str, Any] = {
-                name: tuple(v) if isinstance(v, list) and name in _TUPLES else v for name, v in kept["facts"].items()
-            }
-            cases = [Case(**case) for case in kept["cases"]]
-            return [Finding(**finding) for finding in kept["findings"]], Facts(**facts), cases
-        except (OSError, ValueError, KeyError, TypeError):
+            key, kept = _KEPT.validate_json(self._file(entry).read_bytes())
+        except (OSError, ValueError):
             return None
+        return kept if key == self._key(entry) else None
 
-    def put(self, entry: Entry, findings: list[Finding], facts: Facts, cases: list[Case]) -> None:
-        """Remember a case whose files in `cases` are written."""
-        kept = {
-            "key": self._key(entry),
-            "findings": [asdict(finding) for finding in findings],
-            "facts": asdict(facts),
-            "cases": [asdict(case) for case in cases],
-        }
-        self._file(entry).write_text(json.dumps(kept), encoding="utf-8")
+    def put(self, entry: Entry, converted: Converted) -> None:
+        """Remember a case whose files are written."""
+        self._file(entry).write_bytes(_KEPT.dump_json((self._key(entry), converted)))
 
     def finish(self, cases: list[Case]) -> None:
         """Leave nothing but the files of these cases."""
-        wanted = {f"{case.id}_{part}.npy" for case in cases for part in ("image", "label")}
-        for file in self.cases.iterdir():
-            if file.name not in wanted:
+        wanted = {file for case in cases for file in (self.folder.image(case.id), self.folder.label(case.id))}
+        for file in self.folder.cases.iterdir():
+            if file not in wanted:
                 file.unlink()
         shutil.rmtree(self._done)
 
     def _file(self, entry: Entry) -> Path:
-        return self._done / f"{entry.source}_{entry.name}.json"
+        return self._done / f"{entry.id}.json"
 
     def _key(self, entry: Entry) -> str:
         """Changes with the files' sizes and times, and with all of the recipe that conversion depends on."""
@@ -86,6 +76,3 @@ class Partial:
                 files += [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in inside]
         parts = [_FORMAT, self._recipe, self._sources[entry.source], entry.name, entry.patient, files]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-_TUPLES = ("shape", "spacing", "grid")

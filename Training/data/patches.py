@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from Training.data.prepare import Case, DataError
+from Training.data.folder import PreparedFolder
+from Training.data.readers.prepared import Case
+from Training.errors import DataError
 from Training.recipe.options import Sampling
 
 POSITIONS = 10_000
@@ -21,7 +22,7 @@ Center = tuple[int, ...]
 Positions = npt.NDArray[np.signedinteger[Any]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StoredCase:
     """Image and uint8 label [x, y] or [x, y, z] of a case, as a rule mapped from the disk.
 
@@ -36,14 +37,11 @@ class StoredCase:
     def positions(self, value: int) -> Positions:
         """Flat indices of at most 10,000 voxels of a label value, found once and always the same."""
         if value not in self._positions:
-            self._positions[value] = self._find(value)
+            # Half the memory where it is enough: up to 1290 voxels along each of three axes.
+            self._positions[value] = self._find(value).astype(np.int32 if self.label.size < 2**31 else np.int64)
         return self._positions[value]
 
-    def _find(self, value: int) -> Positions:
-        # Half the memory where it is enough: up to 1290 voxels along each of three axes.
-        return self._found(value).astype(np.int32 if self.label.size < 2**31 else np.int64)
-
-    def _found(self, value: int) -> npt.NDArray[np.int64]:
+    def _find(self, value: int) -> npt.NDArray[np.int64]:
         rng = np.random.default_rng([value, self.label.size])
         if value == 0:  # most of the image: a few random voxels are found sooner than all
             tried = rng.integers(self.label.size, size=4 * POSITIONS)
@@ -54,17 +52,17 @@ class StoredCase:
         return found if len(found) <= POSITIONS else np.sort(rng.choice(found, POSITIONS, replace=False))
 
 
-def read_case(folder: Path, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+def read_case(folder: PreparedFolder, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
     """Image and label of a prepared case, mapped from the disk.
 
     Raises:
         DataError: a file is missing or damaged.
     """
-    base = folder / "cases" / case.id
     try:
-        image, label = (np.load(f"{base}_{part}.npy", mmap_mode="r") for part in ("image", "label"))
+        image, label = (np.load(file, mmap_mode="r") for file in (folder.image(case.id), folder.label(case.id)))
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"The prepared case {base} is missing or damaged; run prepare again.") from error
+        where = folder.cases / case.id
+        raise DataError(f"The prepared case {where} is missing or damaged; run prepare again.") from error
     return image, label
 
 
@@ -76,7 +74,7 @@ class StoredCases:
     labels of the cases it met lie, the latest ones.
     """
 
-    def __init__(self, folder: Path, positions_mb: float = POSITIONS_MB) -> None:
+    def __init__(self, folder: PreparedFolder, positions_mb: float = POSITIONS_MB) -> None:
         self.folder = folder
         self.left = positions_mb * 2**20
         self._sizes: dict[str, int] = {}
@@ -85,7 +83,7 @@ class StoredCases:
     def __call__(self, case: Case) -> StoredCase:
         """The arrays of a case; mapped anew each time, as they hold a file open."""
         image, label = read_case(self.folder, case)
-        return StoredCase(image, label, case.voxels, self._remembered(case))
+        return StoredCase(image=image, label=label, voxels=case.voxels, _positions=self._remembered(case))
 
     def _remembered(self, case: Case) -> dict[int, Positions]:
         if case.id not in self._positions:
@@ -100,14 +98,13 @@ class StoredCases:
         return self._positions[case.id]
 
 
-def read_ahead(folder: Path, cases: Iterable[Case], budget_mb: float) -> None:
+def read_ahead(folder: PreparedFolder, cases: Iterable[Case], budget_mb: float) -> None:
     """Ask the system to bring prepared cases into its file cache, as many as `budget_mb` holds; does not wait."""
     if not hasattr(os, "posix_fadvise"):  # not on Windows and macOS: there the first epoch reads them
         return
     left = budget_mb * 2**20
     for case in cases:
-        for part in ("image", "label"):
-            path = folder / "cases" / f"{case.id}_{part}.npy"
+        for path in (folder.image(case.id), folder.label(case.id)):
             try:
                 with path.open("rb") as file:
                     size = os.fstat(file.fileno()).st_size

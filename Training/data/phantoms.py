@@ -11,8 +11,6 @@ import numpy as np
 
 from LiverSegLib.phantom import Phantom, make_phantom
 
-__all__ = ["Phantom", "make_phantom", "write_dataset"]
-
 Progress = Callable[[int, int], None]
 
 # How converters and registries store CTs most often, with odds.

@@ -1,8 +1,8 @@
 """From raw data to the cases that training reads: checked, on the model's grid, split by patient.
 
-A prepared folder holds `recipe.yaml`, `index.json`, `split.json`, `report.json`, `report.md` and for each case
-`cases/<id>_image.npy` and `cases/<id>_label.npy` (uint8): a slice [x, y] for 2D recipes, a volume [x, y, z] for 3D
-ones. The image is int16 HU before the window, or float32 already normalised where the recipe normalises otherwise.
+For each case a prepared folder (see `PreparedFolder`) holds image and label (uint8): a slice [x, y] for 2D recipes, a
+volume [x, y, z] for 3D ones. The image is int16 HU before the window, or float32 already normalized where the recipe
+normalizes otherwise.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from Training.data.checks import check_image, check_labels, check_set, check_split
 from Training.data.findings import Facts, Finding, facts_of, finding_of, relative
+from Training.data.folder import PreparedFolder
 from Training.data.partial import Partial, partial_folder
 from Training.data.preprocess import convert, outline
-from Training.data.readers import Case, Entry, Listing, RawCase, load_index, survey
+from Training.data.readers import Case, Entry, Listing, RawCase, survey
 from Training.data.readers.prepared import patients_of, write_index
+from Training.data.report import Report, write_report
 from Training.data.split import divide
 from Training.errors import DataError
 from Training.recipe import Recipe
-from Training.reports.data_report import Report, write_report
-
-__all__ = ["BadDataError", "Case", "DataError", "check", "load_index", "prepare", "prepare_and_report"]
+from Training.recipe.sources import FilesSource
+from Training.recipe.yaml_text import keep_recipe
 
 Progress = Callable[[int, int, str], None]
 """Called with cases done, cases in all, and the next one's name."""
@@ -40,10 +40,8 @@ class BadDataError(DataError):
     """The data has errors; `report` holds all findings."""
 
     def __init__(self, report: Report) -> None:
-        errors = [finding for finding in report.findings if finding.level == "error"]
-        shown = listed_findings(errors)
-        many = f"{len(errors)} errors" if len(errors) > 1 else "an error"
-        super().__init__(f"The data of {report.recipe} has {many}: {shown}")
+        many = f"{len(report.errors)} errors" if len(report.errors) > 1 else "an error"
+        super().__init__(f"The data of {report.recipe} has {many}: {listed_findings(report.errors)}")
         self.report = report
 
 
@@ -71,12 +69,10 @@ def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = N
         BadDataError: what is wrong with the data, all of it.
         DataError: `out` cannot be written.
     """
-    return prepare_and_report(recipe, data, out, progress)[0]
+    return prepare_and_report(recipe, data, out, progress).cases
 
 
-def prepare_and_report(
-    recipe: Recipe, data: Path, out: Path, progress: Progress | None = None
-) -> tuple[list[Case], Report]:
+def prepare_and_report(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> Report:
     """As `prepare`, with the report that is also written."""
     with _new_folder(out) as folder:
         partial = Partial(folder, recipe)
@@ -89,12 +85,11 @@ def prepare_and_report(
                 shutil.rmtree(folder)
         partial.finish(report.cases)
         division = divide(patients_of(report.cases, recipe), recipe.split, recipe.seed, data)
-        division.write(folder / "split.json", recipe.seed)
+        division.write(partial.folder.split, recipe.seed)
         write_index(folder, recipe, data, report.cases)
-        write_report(folder, report)
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-    return report.cases, report
+        write_report(partial.folder, report)
+        keep_recipe(partial.folder.recipe_file, recipe)
+    return report
 
 
 def check(recipe: Recipe, data: Path, progress: Progress | None = None) -> Report:
@@ -110,10 +105,10 @@ def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress
     cases: list[Case] = []
     done = 0
     for source in recipe.sources:
-        shown = getattr(source, "window", None) is not None
+        shown = isinstance(source, FilesSource) and source.window is not None
         for entry in listings[source.name].entries:
             if progress:
-                progress(done, total, f"{entry.source}_{entry.name}")
+                progress(done, total, entry.id)
             done += 1
             found, mine, new = _one(entry, recipe, data, shown, partial)
             findings += found
@@ -130,7 +125,15 @@ def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress
         if len(facts) == total:  # a case that could not be read may have had the label
             findings += check_labels(part, facts, recipe)
     excluded = {name: listing.excluded for name, listing in listings.items() if listing.excluded}
-    return Report(recipe.name, str(data), dict(recipe.labels), findings, facts, cases, excluded)
+    return Report(
+        recipe=recipe.name,
+        data=str(data),
+        labels=dict(recipe.labels),
+        findings=findings,
+        facts=facts,
+        cases=cases,
+        excluded=excluded,
+    )
 
 
 def _one(
@@ -143,7 +146,7 @@ def _one(
     try:
         raw = entry.load()
     except DataError as error:
-        return [finding_of(error, f"{entry.source}_{entry.name}", data)], None, []
+        return [finding_of(error, entry.id, data)], None, []
     file = relative(entry.image, data)
     found = check_image(raw, entry, file, recipe, shown_window)
     if any(finding.level == "error" for finding in found):
@@ -152,10 +155,10 @@ def _one(
         grid, voxels = outline(raw, recipe)
         new = _cases(raw, entry, recipe, grid, voxels)
     else:
-        new, grid = _convert(raw, entry, recipe, partial.cases)
+        new, grid = _convert(raw, entry, recipe, partial.folder)
     facts = facts_of(raw, entry, file, len(recipe.labels) + 1, grid)
     if partial is not None:
-        partial.put(entry, found, facts, new)
+        partial.put(entry, (found, facts, new))
     return found, facts, new
 
 
@@ -195,7 +198,7 @@ def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], vo
         grid: its size on the model's grid.
         voxels: of each case, how many have each label value.
     """
-    base = f"{entry.source}_{entry.name}"
+    base = entry.id
     # The slice of a picture needs no number.
     whole = recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
     names = [base] if whole else [f"{base}_{k:03d}" for k in range(grid[2])]
@@ -204,7 +207,7 @@ def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], vo
     return [Case(name, entry.person, entry.source, "train", found, volume) for name, found in pairs]
 
 
-def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path) -> tuple[list[Case], tuple[int, ...]]:
+def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: PreparedFolder) -> tuple[list[Case], tuple[int, ...]]:
     """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
     image, label = convert(raw, recipe)
     flat = recipe.spatial_dims == 2
@@ -212,8 +215,8 @@ def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: Path) -> tuple[lis
     voxels = [np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist() for part in parts]
     cases = _cases(raw, entry, recipe, image.shape, voxels)
     for case, part in zip(cases, parts, strict=True):
-        np.save(out / f"{case.id}_image.npy", np.ascontiguousarray(image[part]))
-        np.save(out / f"{case.id}_label.npy", np.ascontiguousarray(label[part]))
+        np.save(out.image(case.id), np.ascontiguousarray(image[part]))
+        np.save(out.label(case.id), np.ascontiguousarray(label[part]))
     return cases, image.shape
 
 
@@ -222,7 +225,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out`, perhaps with what an earlier try left, that takes its place when all went well."""
     target, new = out.resolve(), partial_folder(out)
     try:
-        foreign = target.exists() and not (target / "index.json").is_file()
+        foreign = target.exists() and not PreparedFolder(target).complete
         if foreign and (not target.is_dir() or any(target.iterdir())):
             raise DataError(f"{out} is no prepared folder and not empty; choose another one.", out)
         new.mkdir(parents=True, exist_ok=True)

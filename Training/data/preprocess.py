@@ -50,8 +50,7 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
     if prep.crop_foreground:
         nearest = grid.axes.apply(raw.volume.array)[np.ix_(*at)]
         box = body_box(np.asarray(nearest), recipe)
-        shape = tuple(part.indices(n)[1] - part.indices(n)[0] for part, n in zip(box, grid.shape, strict=True))
-        first = box[2].indices(grid.shape[2])[0]
+        shape, first = tuple(part.stop - part.start for part in box), box[2].start
     label, classes = grid.axes.apply(raw.label), len(recipe.labels) + 1
     if recipe.spatial_dims == 3:
         return shape, [np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()]
@@ -94,13 +93,13 @@ def _nearest(inside: npt.NDArray[np.bool_], grid: ModelGrid) -> tuple[npt.NDArra
     return tuple(places)
 
 
-def body_box(image: npt.NDArray[np.generic], recipe: Recipe) -> tuple[slice, ...]:
+def body_box(image: npt.NDArray[np.generic], recipe: Recipe, margin: int = _MARGIN) -> tuple[slice, ...]:
     """The box around the body with a margin: above -500 HU in CT, above 0 otherwise (MONAI's CropForeground)."""
     inside = np.asarray(image) > (_BODY_HU if recipe.modality == "CT" else 0)
     if not inside.any():
-        return (slice(None),) * 3
+        return tuple(slice(0, n) for n in image.shape)
     box = []
     for axis in range(3):
         at = np.flatnonzero(inside.any(axis=tuple(n for n in range(3) if n != axis)))
-        box.append(slice(max(int(at[0]) - _MARGIN, 0), int(at[-1]) + 1 + _MARGIN))
+        box.append(slice(max(int(at[0]) - margin, 0), min(int(at[-1]) + 1 + margin, image.shape[axis])))
     return tuple(box)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from Training.errors import DataError, listed
+from Training.files import write_json
 from Training.recipe.options import Split
 
 PARTS = ("train", "val", "test")
@@ -38,7 +39,7 @@ class Division:
         content: dict[str, Any] = {"seed": seed, **{name: self.part(name) for name in PARTS}}
         if self.folds:
             content["folds"] = self.folds
-        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_json(path, content)
 
 
 def divide(patients: Patients, split: Split, seed: int, data: Path) -> Division:

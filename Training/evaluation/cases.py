@@ -16,10 +16,11 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import read_label_map, read_volume
 from LiverSegLib.volume import Volume, label_for
+from Training.data.folder import PreparedFolder
 from Training.data.readers import count_prepared, prepared_cases
 from Training.data.readers.msd import msd_name, read_msd
 from Training.errors import DataError
-from Training.recipe import Recipe, load_recipe
+from Training.recipe import Recipe
 from Training.recipe.options import Part
 
 
@@ -87,8 +88,8 @@ class CaseEntry(Part):
 def count_cases(where: Path, split: str = "val", changes: list[str] | None = None) -> int | None:
     """How many cases `load_cases` gives, found without reading an image; None where that cannot be told."""
     try:
-        if (where / "index.json").is_file():
-            return count_prepared(where, split, load_recipe(where / "recipe.yaml", changes))
+        if PreparedFolder(where).complete:
+            return count_prepared(where, split, PreparedFolder(where).recipe(changes))
         return len(_entries(where))
     except LiverSegError:
         return None  # what is wrong is said when they are loaded
@@ -111,8 +112,8 @@ def load_cases(
     Raises:
         DataError: there is no list, or it is wrong.
     """
-    if (where / "index.json").is_file():
-        yield from _prepared(where, split, load_recipe(where / "recipe.yaml", changes))
+    if PreparedFolder(where).complete:
+        yield from _prepared(where, split, PreparedFolder(where).recipe(changes))
         return
     entries = _entries(where)
     if not entries:

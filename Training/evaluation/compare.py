@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,16 +12,7 @@ from pydantic import Field
 
 from Training.errors import DataError
 from Training.evaluation.metrics import METRICS, SET_METRICS, set_score
-from Training.evaluation.scores import (
-    ALL_CLASSES,
-    LESION_METRICS,
-    SHOWN,
-    CaseScore,
-    drawn_labels,
-    new_folder,
-    pooled_lesions,
-    read_scores,
-)
+from Training.evaluation.scores import ALL_CLASSES, LESION_METRICS, CaseScore, drawn_labels, pooled_lesions, read_scores
 from Training.evaluation.statistics import Distribution, PairedDifference, describe, holm, paired_difference
 from Training.recipe.options import Part
 
@@ -144,11 +134,7 @@ def _pooled(cases: Sequence[CaseScore]) -> dict[str, float | None]:
 
 def _lesions(cases: Sequence[Sequence[CaseScore]]) -> list[dict[str, int]]:
     totals = [pooled_lesions(run) for run in cases]
-    return [
-        {"reference": len(t.reference), "found": t.found, "marked": len(t.marked), "false": t.false}
-        for t in totals
-        if t is not None and None not in totals
-    ]
+    return [total.counts for total in totals if total is not None and None not in totals]
 
 
 def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list[Difference]:
@@ -156,43 +142,6 @@ def _differences(row: Row, runs: Sequence[str], patients: Sequence[str]) -> list
     results = [paired_difference(row.values[a], row.values[b], patients) for a, b in pairs]
     corrected = holm([result.p for result in results])
     return [
-        Difference(
-            label=row.label,
-            metric=row.metric,
-            first=runs[a],
-            second=runs[b],
-            result=PairedDifference(**{**vars(result), "p_holm": p}),
-        )
+        Difference(label=row.label, metric=row.metric, first=runs[a], second=runs[b], result=replace(result, p_holm=p))
         for (a, b), result, p in zip(pairs, results, corrected, strict=True)
     ]
-
-
-def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """comparison.json, comparison.md, comparison.png and comparison.html.
-
-    Args:
-        folder: made where it is missing.
-        comparison: of `compare`.
-    """
-    from Training.reports.charts import comparison_chart
-    from Training.reports.comparison_report import markdown, report
-
-    new_folder(folder)
-    chart = comparison_chart(charted(comparison))
-    (folder / "comparison.json").write_text(json.dumps(comparison.model_dump(), indent=1), encoding="utf-8")
-    (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")
-    (folder / "comparison.png").write_bytes(chart)
-    (folder / "comparison.html").write_text(report(comparison, chart), encoding="utf-8")
-
-
-def charted(comparison: Comparison) -> dict[str, dict[str, list[float]]]:
-    """What the chart shows: Dice and normalised surface Dice of up to three labels, mIoU and mPA."""
-    labels = list(dict.fromkeys(row.label for row in comparison.rows if row.metric == "dice"))[:3]
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in comparison.rows:
-        per_label = row.metric in ("dice", "nsd") and row.label in labels
-        if per_label or row.metric in ("miou", "mpa"):
-            title = f"{row.label}: {SHOWN[row.metric].title}" if per_label else SHOWN[row.metric].title
-            columns = zip(comparison.runs, row.values, strict=True)
-            found[title] = {run: [v for v in column if v is not None] for run, column in columns}
-    return found

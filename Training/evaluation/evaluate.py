@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from Training.evaluation.lesions import match_lesions
 from Training.evaluation.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
 from Training.evaluation.scores import CaseScore, Scores, new_folder, summarize, write_scores
 from Training.recipe.regions import region
-from Training.reports.evaluation_report import write_report
 
 log = logging.getLogger(__name__)
 Classes = npt.NDArray[np.uint8]
@@ -116,32 +115,38 @@ def evaluate(
     cases: Iterable[LabelledVolume | Unreadable],
     segmenter: Segmenter,
     out: Path | None = None,
+    *,
     title: str = "",
     command: str = "",
     pictures_below: float = 1.0,
     tolerance_mm: float = TOLERANCE_MM,
+    report: Callable[[Path, Scores], object] | None = None,
 ) -> Scores:
     """Segment and score every case; one that fails is listed with its reason and does not stop the others.
 
     Args:
         cases: what to evaluate, loaded one at a time.
         segmenter: the model.
-        out: folder for scores.csv, scores.json, report.html and pictures; None for none.
+        out: folder for scores, tables and pictures; None for none.
         title, command: what the scores say of themselves.
         pictures_below: which cases get a picture: those without a reference, or with a Dice up to this.
-        tolerance_mm: of the normalised surface Dice.
+        tolerance_mm: of the normalized surface Dice.
+        report: writes a page into `out`, at the end, however it comes.
     """
-    labels = [label.name for label in segmenter.package.labels]
     scored: list[CaseScore] = []
     pictures = None if out is None else new_folder(out / "pictures")
     saved = time.monotonic()
 
     def together() -> Scores:
+        labels = [label.name for label in segmenter.package.labels]
         return summarize(scored, labels, tolerance_mm, title, command, segmenter.package.title)
 
     try:
-        for case in cases:
-            scored.append(_one(case, segmenter, tolerance_mm, pictures, len(scored), pictures_below))
+        for number, case in enumerate(cases):
+            made, result = _segmented(case, segmenter, tolerance_mm)
+            if pictures and result and (made.confusion is None or made.worst_dice <= pictures_below):
+                made = made.model_copy(update={"picture": _drawn(pictures, number, case, result)})
+            scored.append(made)
             if out and time.monotonic() - saved > _SAVE_SECONDS:  # so that little is lost if the process is killed
                 write_scores(out, together())
                 saved = time.monotonic()
@@ -149,40 +154,37 @@ def evaluate(
         scores = together()
         if out and scored:
             write_scores(out, scores)
-            write_report(out, scores)
+            if report is not None:
+                report(out, scores)
     return scores
 
 
-def _one(
-    case: LabelledVolume | Unreadable,
-    segmenter: Segmenter,
-    tolerance_mm: float,
-    pictures: Path | None,
-    number: int,
-    pictures_below: float,
-) -> CaseScore:
+def _segmented(
+    case: LabelledVolume | Unreadable, segmenter: Segmenter, tolerance_mm: float
+) -> tuple[CaseScore, Result | None]:
+    """The score of a case, and its result unless it failed."""
     if isinstance(case, Unreadable):
-        return CaseScore(case=case.name, patient=case.name, error=case.reason)
+        return CaseScore(case=case.name, patient=case.name, error=case.reason), None
     try:
         result = segmenter.segment(case.volume)
-        made = score(case, result, tolerance_mm)
+        return score(case, result, tolerance_mm), result
     except LiverSegError as error:
         log.warning("%s: %s", case.name, error)
-        return CaseScore(case=case.name, patient=case.owner, error=str(error))
-    if pictures is None or (made.confusion is not None and made.worst_dice > pictures_below):
-        return made
-    # The number keeps names apart that differ only in signs that file names cannot have.
-    file = f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)[:80]}.png"
-    _draw(pictures / file, case, result)
-    return made.model_copy(update={"picture": f"pictures/{file}"})
+        return CaseScore(case=case.name, patient=case.owner, error=str(error)), None
 
 
-def _draw(path: Path, case: LabelledVolume, result: Result) -> None:
+def _drawn(folder: Path, number: int, case: LabelledVolume | Unreadable, result: Result) -> str:
+    """Draw a case; the picture's path beside the scores."""
+    # Here, as they need matplotlib, and the scores do not.
     from LiverSegLib.pictures import save_slice_grid
-    from Training.reports.plots import save_triplet
+    from Training.evaluation.pictures import save_triplet
 
+    assert isinstance(case, LabelledVolume)
+    # The number keeps names apart that differ only in signs that file names cannot have.
+    path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)[:80]}.png"
     reference = None if case.reference is None else _compared(case, result).reference
     if reference is None:
         save_slice_grid(path, case.volume, result)
     else:
         save_triplet(case.volume, reference, result.labelmap, result.labels, path)
+    return f"{folder.name}/{path.name}"

@@ -83,6 +83,11 @@ class LesionScore:
         both = precision + sensitivity
         return 2 * precision * sensitivity / both if both else 0.0
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many are real, found, marked and false."""
+        return {"reference": len(self.reference), "found": self.found, "marked": len(self.marked), "false": self.false}
+
     def of_size(self, size: Size) -> LesionScore:
         """The lesions whose longest diameter is in `size`; a found lesion may be marked larger or smaller."""
         reference, marked = (

@@ -48,7 +48,7 @@ METRICS = {
 """The metrics of one label in one case."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelScore:
     """One label of one case.
 
@@ -94,7 +94,7 @@ def label_score(
     voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
     n_found = int(np.count_nonzero(found))
     if reference is None:
-        return LabelScore(label, n_found * voxel_ml)
+        return LabelScore(label=label, volume_ml=n_found * voxel_ml)
     n_reference = int(np.count_nonzero(reference))
     if not n_found or not n_reference:
         return _with_an_empty_mask(label, n_found * voxel_ml, n_reference * voxel_ml)
@@ -105,7 +105,7 @@ def label_score(
     there, back = surface_distances(found, reference, volume.affine, flat)
     near = int((there <= tolerance_mm).sum()) + int((back <= tolerance_mm).sum())
     return LabelScore(
-        label,
+        label=label,
         volume_ml=n_found * voxel_ml,
         reference_ml=n_reference * voxel_ml,
         volume_error_percent=100.0 * (n_found - n_reference) / n_reference,
@@ -122,12 +122,12 @@ def label_score(
 def _with_an_empty_mask(label: str, volume_ml: float, reference_ml: float) -> LabelScore:
     """The score where nothing was found, nothing was drawn, or neither."""
     if not volume_ml and not reference_ml:
-        return LabelScore(label, 0.0, 0.0)
+        return LabelScore(label=label, volume_ml=0.0, reference_ml=0.0)
     missed, made_up = reference_ml > 0, volume_ml > 0
     return LabelScore(
-        label,
-        volume_ml,
-        reference_ml,
+        label=label,
+        volume_ml=volume_ml,
+        reference_ml=reference_ml,
         volume_error_percent=-100.0 if missed else None,
         dice=0.0,
         iou=0.0,
@@ -197,7 +197,7 @@ def confusion_matrix(
     return counts.reshape(classes, classes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SetScore:
     """What papers on pictures report, from one confusion matrix.
 
@@ -211,9 +211,9 @@ class SetScore:
     """
 
     pixel_accuracy: float
-    f_score: float | None
-    miou: float | None
-    mpa: float | None
+    f_score: float | None = None
+    miou: float | None = None
+    mpa: float | None = None
 
 
 SET_METRICS = {
@@ -233,7 +233,7 @@ def set_score(confusion: npt.ArrayLike) -> SetScore:
     labels = union[1:] > 0
     accuracy = float(right.sum() / matrix.sum())
     if not labels.any():
-        return SetScore(accuracy, None, None, None)
+        return SetScore(pixel_accuracy=accuracy)
     f_scores = 2 * right[1:][labels] / (reference + found)[1:][labels]
     return SetScore(
         pixel_accuracy=accuracy,

@@ -5,8 +5,9 @@ Each alteration is deterministic and acts on a case resampled to 2 mm, image and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from scipy import ndimage
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
 from LiverSegLib.volume import Volume
 from Training.augment import ct as augment
-from Training.evaluation.cases import LabelledVolume
+from Training.evaluation.cases import LabelledVolume, Unreadable
 from Training.evaluation.metrics import Mask
 
 Array = npt.NDArray[np.float32]
@@ -44,42 +45,41 @@ def resampled(case: LabelledVolume) -> LabelledVolume:
 def altered(case: LabelledVolume) -> Iterator[LabelledVolume]:
     """Every alteration of a case with a reference, the unaltered one first."""
     base = resampled(case)
-    for name, change in ALTERATIONS.items():
+    for title, change in ALTERATIONS.items():
         image, reference = change(np.array(base.volume.array), np.array(base.reference) > 0)
-        affine = base.volume.affine
-        if name == "thick slices":
-            affine = affine @ np.diag([1, 1, THICK, 1])
-        volume = replace(base.volume, array=image, affine=affine, name=f"{case.name}, {name}")
-        yield replace(base, name=f"{case.name}, {name}", volume=volume, reference=reference.astype(np.uint8))
+        # An alteration that joins slices makes them thicker.
+        affine = base.volume.affine @ np.diag([1, 1, _JOINED.get(change, 1), 1])
+        name = f"{case.name}, {title}"
+        volume = replace(base.volume, array=image, affine=affine, name=name)
+        yield replace(base, name=name, volume=volume, reference=reference.astype(np.uint8))
+
+
+def altered_cases(cases: Iterable[LabelledVolume | Unreadable]) -> Iterator[LabelledVolume | Unreadable]:
+    """Every alteration of every case with a reference; what is unreadable stays."""
+    for case in cases:
+        if isinstance(case, Unreadable):
+            yield case
+        elif case.reference is not None:
+            yield from altered(case)
 
 
 Change = Callable[[Array, Mask], tuple[Array, Mask]]
 THICK = 4
 
 
-def _with(transform: augment._RandHU, seed: int) -> Change:
-    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
-        transform.set_random_state(seed)
-        case = transform({"image": image[None], "label": reference.astype(np.uint8)[None]})
-        return case["image"][0], case["label"][0] > 0
-
-    return change
+def _with(transform: augment._RandHU, seed: int, image: Array, reference: Mask) -> tuple[Array, Mask]:
+    transform.set_random_state(seed)
+    case = transform({"image": image[None], "label": reference.astype(np.uint8)[None]})
+    return case["image"][0], case["label"][0] > 0
 
 
-def _rotate(degrees: float) -> Change:
-    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
-        turned = ndimage.rotate(image, degrees, reshape=False, order=1, cval=AIR)
-        share = ndimage.rotate(reference.astype(np.float32), degrees, reshape=False, order=1)
-        return turned, share >= 0.5
-
-    return change
+def _rotate(degrees: float, image: Array, reference: Mask) -> tuple[Array, Mask]:
+    turned = ndimage.rotate(image, degrees, reshape=False, order=1, cval=AIR)
+    return turned, ndimage.rotate(reference.astype(np.float32), degrees, reshape=False, order=1) >= 0.5
 
 
-def _shift_liver(hu: float) -> Change:
-    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
-        return image + hu * ndimage.gaussian_filter(reference.astype(np.float32), 0.7), reference
-
-    return change
+def _shift_liver(hu: float, image: Array, reference: Mask) -> tuple[Array, Mask]:
+    return image + hu * ndimage.gaussian_filter(reference.astype(np.float32), 0.7), reference
 
 
 def _native(image: Array, reference: Mask) -> tuple[Array, Mask]:
@@ -88,18 +88,14 @@ def _native(image: Array, reference: Mask) -> tuple[Array, Mask]:
     return np.where(soft, 50 + (image - 50) * 0.33, image).astype(np.float32), reference
 
 
-def _noise(hu: float) -> Change:
-    def change(image: Array, reference: Mask) -> tuple[Array, Mask]:
-        noise = np.random.default_rng(0).normal(0, hu, image.shape).astype(np.float32)
-        return image + noise, reference
-
-    return change
+def _noise(hu: float, image: Array, reference: Mask) -> tuple[Array, Mask]:
+    return image + np.random.default_rng(0).normal(0, hu, image.shape).astype(np.float32), reference
 
 
 def _crop(image: Array, reference: Mask) -> tuple[Array, Mask]:
     """A field of view that ends inside the liver, in plane and along z."""
-    box = [slice(int(n * a), int(n * b)) for n, (a, b) in zip(image.shape, _KEEP, strict=True)]
-    return image[tuple(box)], reference[tuple(box)]
+    box = tuple(slice(int(n * a), int(n * b)) for n, (a, b) in zip(image.shape, _KEEP, strict=True))
+    return image[box], reference[box]
 
 
 _KEEP = ((0.0, 0.62), (0.08, 0.92), (0.2, 0.75))
@@ -113,20 +109,21 @@ def _thick(image: Array, reference: Mask) -> tuple[Array, Mask]:
     return thick, reference[..., :depth].reshape(groups).mean(3) >= 0.5
 
 
+_JOINED: dict[Change, int] = {_thick: THICK}
 ALTERATIONS: dict[str, Change] = {
     "as it is": lambda image, reference: (image, reference),
-    "noise 30 HU": _noise(30),
+    "noise 30 HU": partial(_noise, 30),
     "thick slices": _thick,
-    "rotated 25 degrees": _rotate(25),
-    "lying on the side": _rotate(90),
+    "rotated 25 degrees": partial(_rotate, 25),
+    "lying on the side": partial(_rotate, 90),
     "native": _native,
-    "fatty liver": _shift_liver(-55),
-    "bright liver": _shift_liver(45),
+    "fatty liver": partial(_shift_liver, -55),
+    "bright liver": partial(_shift_liver, 45),
     "cropped": _crop,
-    "lesions": _with(augment.RandLesiond(1.0), 1),
-    "mass A": _with(augment.RandMassd(1.0), 2),
-    "mass B": _with(augment.RandMassd(1.0), 5),
-    "mass C": _with(augment.RandMassd(1.0), 8),
-    "ascites": _with(augment.RandFluidd(1.0), 3),
-    "arms": _with(augment.RandArmsd(1.0), 4),
+    "lesions": partial(_with, augment.RandLesiond(1.0), 1),
+    "mass A": partial(_with, augment.RandMassd(1.0), 2),
+    "mass B": partial(_with, augment.RandMassd(1.0), 5),
+    "mass C": partial(_with, augment.RandMassd(1.0), 8),
+    "ascites": partial(_with, augment.RandFluidd(1.0), 3),
+    "arms": partial(_with, augment.RandArmsd(1.0), 4),
 }

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from LiverSegLib.io.atomic import atomic_file
 from Training.errors import DataError
 from Training.evaluation.lesions import SIZES, LesionScore
 from Training.evaluation.metrics import METRICS, SET_METRICS, LabelScore, Metric, SetScore, set_score
 from Training.evaluation.statistics import Distribution, describe
+from Training.files import write_csv, write_json
 from Training.recipe.options import Part
 
 SCORES = "scores.json"
@@ -28,7 +26,7 @@ LESION_METRICS = {
     "lesion_false": Metric("false lesions", 2, -1),
 }
 """The lesion metrics of one case; the mean of the last is the number of false lesions per scan."""
-_LESION_COUNTS = ("lesions_reference", "lesions_found", "lesions_marked", "lesions_false")
+_LESION_COUNTS = [f"lesions_{name}" for name in LesionScore().counts]
 _HEADLINES = ("dice", "nsd", "hd95_mm", "assd_mm", "volume_error_percent")
 SHOWN = {**METRICS, **SET_METRICS, **LESION_METRICS}
 
@@ -108,6 +106,11 @@ class Scores(Part):
     statistics: list[Statistic]
     cases: list[CaseScore]
 
+    @property
+    def worst_first(self) -> list[CaseScore]:
+        """The cases, those with the lowest Dice first."""
+        return sorted(self.cases, key=lambda case: case.rank)
+
 
 def summarize(
     cases: Sequence[CaseScore],
@@ -172,8 +175,7 @@ def _lesion_headline(cases: Sequence[CaseScore]) -> dict[str, float]:
     pooled = pooled_lesions(cases)
     if pooled is None:
         return {}
-    numbers = len(pooled.reference), pooled.found, len(pooled.marked), pooled.false
-    counts: dict[str, float | None] = dict(zip(_LESION_COUNTS, numbers, strict=True))
+    counts: dict[str, float | None] = dict(zip(_LESION_COUNTS, pooled.counts.values(), strict=True))
     counts["lesions_false_per_scan"] = pooled.false / sum(case.lesions is not None for case in cases)
     for size in SIZES:
         part, name = pooled.of_size(size), size.title.replace(" ", "_")
@@ -208,40 +210,25 @@ def write_scores(folder: Path, scores: Scores) -> None:
 
     In the tables an empty cell is a missing value.
     """
-    with atomic_file(folder / SCORES) as complete:
-        complete.write(json.dumps(scores.model_dump(), indent=1).encode())
-    first = ["case", "patient"]
+    write_json(folder / SCORES, scores.model_dump())
     columns = [*(f.name for f in fields(LabelScore)), *_LESION_COUNTS]
     last = ["pixel_accuracy", "seconds", "warnings", "error"]
-    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*first, *columns, *last])
-        writer.writeheader()
-        for case in scores.cases:
-            accuracy = None if case.classes is None else case.classes.pixel_accuracy
-            common = {
-                "case": case.case,
-                "patient": case.patient,
-                "pixel_accuracy": accuracy,
-                "seconds": round(case.seconds, 3),
-                "warnings": case.warnings,
-                "error": case.error,
-            }
-            writer.writerows(common | asdict(row) | _lesion_counts(case, row.label) for row in case.labels)
-            if not case.labels:
-                writer.writerow(common)
-    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [{"label": row.label, "metric": row.metric, **asdict(row.values)} for row in scores.statistics]
-        table = csv.DictWriter(file, ["label", "metric", *(f.name for f in fields(Distribution))])
-        table.writeheader()
-        table.writerows(rows)
+    rows: list[dict[str, Any]] = []
+    for case in scores.cases:
+        common = case.model_dump(include={"case", "patient", "warnings", "error"})
+        common["seconds"] = round(case.seconds, 3)
+        common["pixel_accuracy"] = None if case.classes is None else case.classes.pixel_accuracy
+        rows += [common | asdict(row) | _lesion_counts(case, row.label) for row in case.labels] or [common]
+    write_csv(folder / "scores.csv", ["case", "patient", *columns, *last], rows)
+    summary = [{"label": row.label, "metric": row.metric, **asdict(row.values)} for row in scores.statistics]
+    write_csv(folder / "summary.csv", ["label", "metric", *(f.name for f in fields(Distribution))], summary)
 
 
 def _lesion_counts(case: CaseScore, label: str) -> dict[str, int]:
     lesions = case.lesions
     if label != "tumor" or lesions is None:
         return {}
-    numbers = len(lesions.reference), lesions.found, len(lesions.marked), lesions.false
-    return dict(zip(_LESION_COUNTS, numbers, strict=True))
+    return dict(zip(_LESION_COUNTS, lesions.counts.values(), strict=True))
 
 
 def read_scores(folder: Path) -> Scores:
@@ -267,10 +254,3 @@ def with_interval(values: Distribution, metric: str) -> str:
     """Mean and confidence interval as tables show them: "0.951 [0.940, 0.962]"; "-" without any value."""
     ends = "" if values.ci_low is None else f" [{shown(values.ci_low, metric)}, {shown(values.ci_high, metric)}]"
     return shown(values.mean, metric) + ends
-
-
-def rows_worst_first(scores: Scores) -> Iterator[tuple[CaseScore, LabelScore]]:
-    """Every case and label, the cases with the lowest Dice first."""
-    for case in sorted(scores.cases, key=lambda case: case.rank):
-        for row in case.labels:
-            yield case, row

@@ -16,7 +16,7 @@ _SEED = 0
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distribution:
     """The values of one metric over cases.
 
@@ -47,7 +47,7 @@ def describe(values: Sequence[float | None], patients: Sequence[str]) -> Distrib
     """
     kept = [(v, p) for v, p in zip(values, patients, strict=True) if v is not None]
     if not kept:
-        return Distribution(0, len(values))
+        return Distribution(n=0, missing=len(values))
     numbers = np.array([v for v, _ in kept])
     low, high = bootstrap_interval(numbers, [p for _, p in kept])
     return Distribution(
@@ -97,7 +97,7 @@ def _times_drawn(patients: int) -> Array:
     return rng.multinomial(patients, np.full(patients, 1 / patients), DRAWS).astype(np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedDifference:
     """Second minus first over the `n` cases where both have a value; in `missing` cases one or both have none.
 
@@ -125,7 +125,7 @@ def paired_difference(
     both = [(b - a, p) for a, b, p in zip(first, second, patients, strict=True) if a is not None and b is not None]
     missing = len(patients) - len(both)
     if not both:
-        return PairedDifference(0, missing, 0)
+        return PairedDifference(n=0, missing=missing, patients=0)
     differences, owners = np.array([d for d, _ in both]), [p for _, p in both]
     names, owner = np.unique(np.asarray(owners), return_inverse=True)
     per_patient = np.bincount(owner, weights=differences) / np.bincount(owner)
@@ -134,7 +134,9 @@ def paired_difference(
         # Pratt keeps the ties at zero; without any difference there is nothing to rank.
         p = float(wilcoxon(per_patient, zero_method="pratt").pvalue) if per_patient.any() else 1.0
     low, high = bootstrap_interval(differences, owners)
-    return PairedDifference(len(both), missing, len(names), float(differences.mean()), low, high, p)
+    return PairedDifference(
+        n=len(both), missing=missing, patients=len(names), mean=float(differences.mean()), ci_low=low, ci_high=high, p=p
+    )
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -19,8 +19,10 @@ from monai import transforms as mt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from Training.augment.pipeline import KEYS, Typed, air, augmentation, margin, normalization
+from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCases, cut, draw_center, read_ahead, read_case
-from Training.data.prepare import Case, DataError, load_index
+from Training.data.readers import Case, load_index
+from Training.errors import DataError
 from Training.recipe import Recipe
 
 Draw = tuple[int, int]
@@ -74,7 +76,7 @@ class TrainingSamples(Dataset[Sample]):
 
     def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
         self.recipe, self.cases = recipe, cases
-        self.stored = StoredCases(folder)
+        self.stored = StoredCases(PreparedFolder(folder))
         self.augment = augmentation(recipe)
         self.margin, self.air = margin(recipe), air(recipe)
         self.undivided = undivided_labels(recipe)
@@ -117,7 +119,7 @@ class ValidationImages(Dataset[Sample]):
     """
 
     def __init__(self, recipe: Recipe, folder: Path, images: list[list[Case]]) -> None:
-        self.folder, self.images, self.undivided = folder, images, undivided_labels(recipe)
+        self.folder, self.images, self.undivided = PreparedFolder(folder), images, undivided_labels(recipe)
         ready = normalization(recipe)
         pad = mt.DivisiblePadd(["image"], recipe.divisible()[: recipe.spatial_dims])
         self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
@@ -159,7 +161,7 @@ class CaseData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         rank, world = self._rank()
         if not self.trainer or self.trainer.local_rank == 0:  # once on each machine
-            read_ahead(self.folder, self.train_cases, self.recipe.optimization.cache_mb)
+            read_ahead(PreparedFolder(self.folder), self.train_cases, self.recipe.optimization.cache_mb)
         return DataLoader(
             TrainingSamples(self.recipe, self.folder, self.train_cases),
             batch_size=self.recipe.optimization.batch_size,

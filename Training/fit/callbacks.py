@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -18,7 +17,9 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, WeightAveragi
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from LiverSegLib.errors import LiverSegError
+from Training.files import write_json, write_text
 from Training.fit.history import attempt, validates
+from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
 
 
@@ -87,17 +88,17 @@ class ValidateLast(Callback):
 
 
 class Extras(Callback):
-    """What tells people about a run: first_batch.png, model.txt and system.json."""
+    """What tells people about a run: the first batch, the layers of the network, the machine."""
 
-    def __init__(self, run: Path, recipe: Recipe) -> None:
+    def __init__(self, run: RunFolder, recipe: Recipe) -> None:
         self.run, self.recipe = run, recipe
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         from Training.fit.system import system_report
 
-        attempt("the layer summary", lambda: self._write("model.txt", layer_summary(pl_module, self.recipe)))
-        attempt("the system report", lambda: self._write("system.json", json.dumps(system_report(), indent=1) + "\n"))
+        attempt("the layer summary", lambda: write_text(self.run.network_text, layer_summary(pl_module, self.recipe)))
+        attempt("the system report", lambda: write_json(self.run.system_file, system_report()))
 
     @rank_zero_only
     def on_train_batch_start(
@@ -107,14 +108,11 @@ class Extras(Callback):
             attempt("the preview of the first batch", lambda: self.preview(batch))
 
     def preview(self, batch: dict[str, Any]) -> None:
-        """Draw a batch as first_batch.png, in the proportions of the recipe's grid."""
+        """Draw a batch in the proportions of the recipe's grid."""
         from Training.fit.preview import patch_spacing, save_preview
 
         here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-        save_preview(here, self.run / "first_batch.png", self.recipe.labels, patch_spacing(self.recipe))
-
-    def _write(self, name: str, text: str) -> None:
-        (self.run / name).write_text(text, encoding="utf-8")
+        save_preview(here, self.run.first_batch, self.recipe.labels, patch_spacing(self.recipe))
 
 
 def layer_summary(module: pl.LightningModule, recipe: Recipe) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from Training.fit.losses import SegmentationLoss
+from Training.fit.losses import CrossEntropy, SegmentationLoss
 
 # A slab's softmax, one-hot labels and products take about 10 float32 values a voxel and class.
 SLAB_VOXELS = 2**20
@@ -33,7 +33,7 @@ class CaseLoss:
 
     def __init__(self, loss: SegmentationLoss) -> None:
         self.parts = loss.single
-        self.weights = getattr(self.parts.voxel, "weights", None) if self.parts.kind == "ce" else None
+        self.weights = self.parts.voxel.weights if isinstance(self.parts.voxel, CrossEntropy) else None
         self._region: Tensor | None = None
         self._voxel = torch.zeros(2, dtype=torch.float64)
 

@@ -8,35 +8,32 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from Training.files import write_csv
 from Training.fit.batches import epochs_done
+from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
 from Training.recipe.regions import names_users_see
 
 log = logging.getLogger(__name__)
-HISTORY = "history.csv"
-
-
 PLOT_EVERY = 60.0
 
 
 class History(Callback):
-    """history.csv, a row an epoch, and its plot.
+    """The table of a run, a row an epoch, and its plot.
 
     Columns: epoch, train_loss, train_dice, train_dice_<label>..., val_loss, val_dice, val_dice_<label>...,
     val_accuracy, learning_rate, seconds; epochs without validation leave its cells empty. Rows of epochs that a
     resumed run trains again are cut first.
     """
 
-    def __init__(self, run: Path, recipe: Recipe) -> None:
-        self.run, self.path = run, run / HISTORY
-        self.recipe = recipe
+    def __init__(self, run: RunFolder, recipe: Recipe) -> None:
+        self.run, self.recipe = run, recipe
         dices = ["dice", *(f"dice_{name}" for name in names_users_see(recipe.labels))]
         self.trained = [f"train_{name}" for name in dices]
         self.measured = ["val_loss", *(f"val_{name}" for name in dices), "val_accuracy"]
@@ -49,18 +46,9 @@ class History(Callback):
         if not trainer.is_global_zero:
             return
         first = epochs_done(trainer)
-        rows = [row for row in self._rows() if int(row["epoch"]) < first]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def _rows(self) -> list[dict[str, str]]:
-        """Whole rows of the file; the last one may be cut off where a run was killed."""
-        if not self.path.is_file():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if row.get("seconds")]
+        # The last row lacks its last cells where the run was killed.
+        rows = [row for row in self.run.rows() if row.get("seconds") and int(row["epoch"]) < first]
+        write_csv(self.run.history_file, self.columns, rows)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -82,7 +70,7 @@ class History(Callback):
             row |= {name: _cell(float(trainer.callback_metrics[name])) for name in self.measured}
         if not trainer.is_global_zero:
             return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with self.run.history_file.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         if now - self._plotted > PLOT_EVERY:
             self._plotted = now
@@ -93,7 +81,7 @@ class History(Callback):
             self._plot()
 
     def _plot(self) -> None:
-        from Training.reports.plots import plot_history
+        from Training.fit.curves import plot_history
 
         attempt("the history plot", lambda: plot_history(self.run))
 

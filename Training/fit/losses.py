@@ -11,18 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.loss import _Loss
 
-from Training.recipe import Recipe, RecipeError
+from Training.recipe import RecipeError
 from Training.recipe.options import Loss
 
 REGION = {"dice_ce": "dice", "dice": "dice", "bce_dice": "dice", "dice_focal": "dice", "tversky": "tversky"}
 # A logit whose softmax is 0.
 _NEVER = -1e4
 VOXEL = {"dice_ce": "ce", "cross_entropy": "ce", "bce_dice": "bce", "focal": "focal", "dice_focal": "focal"}
-
-
-def build_loss(recipe: Recipe) -> SegmentationLoss:
-    """The loss of a recipe, for one output or several."""
-    return SegmentationLoss(recipe.loss)
 
 
 class SegmentationLoss(nn.Module):
@@ -56,13 +51,13 @@ class SegmentationLoss(nn.Module):
                 logits = outputs.float()
                 if undivided is not None:
                     logits = joined_logits(logits, label, undivided)
-                return _scalar(self.single(logits, label))
+                return self.single(logits, label).reshape(())
             outputs = outputs.unbind(1)
         if self.heads is not None and len(self.heads) != len(outputs):
             raise RecipeError(
                 f"loss.heads has {len(self.heads)} weights, but the network has {len(outputs)} outputs; give one each."
             )
-        return _scalar(self.several([output.float() for output in outputs], label.float()))
+        return self.several([output.float() for output in outputs], label.float()).reshape(())
 
 
 def joined_logits(logits: Tensor, label: Tensor, undivided: Tensor) -> Tensor:
@@ -88,10 +83,6 @@ def joined_logits(logits: Tensor, label: Tensor, undivided: Tensor) -> Tensor:
             parts[shown] = torch.where(here, both, parts[shown])
             logits = torch.stack(parts, 1)
     return logits
-
-
-def _scalar(value: Tensor) -> Tensor:
-    return value.reshape(())
 
 
 class _Sum(_Loss):
@@ -130,33 +121,31 @@ class _Sum(_Loss):
         return total
 
 
-class CrossEntropy(nn.Module):
-    """Softmax cross-entropy of logits [N, C, ...] and classes [N, 1, ...], weighted by class."""
+class _Weighted(nn.Module):
+    """A loss with a weight for each class, or none; not part of checkpoints."""
 
     weights: Tensor | None
 
     def __init__(self, weights: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("weights", weights, persistent=False)
+
+
+class CrossEntropy(_Weighted):
+    """Softmax cross-entropy of logits [N, C, ...] and classes [N, 1, ...], weighted by class."""
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         """Mean over voxels; with weights, the weighted mean."""
         return functional.cross_entropy(logits, label.squeeze(1).long(), self.weights)
 
 
-class BinaryCrossEntropy(nn.Module):
+class BinaryCrossEntropy(_Weighted):
     """Each label against the rest, from softmax logits.
 
     The softmax probability of class k is the sigmoid of z_k - log sum exp of the other logits, so for two classes
     this is the usual binary cross-entropy on the difference of the logits. With class weights w, a voxel of label k
     counts w_k and any other voxel w_0.
     """
-
-    weights: Tensor | None
-
-    def __init__(self, weights: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         """Mean over voxels and labels of logits [N, C, ...] and classes [N, 1, ...]."""

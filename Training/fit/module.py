@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,11 +11,14 @@ import torch
 from monai.inferers import SlidingWindowInferer
 
 from LiverSegLib.networks import build_network
+from Training.errors import RunError
 from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
-from Training.fit.losses import build_loss, joined_logits
+from Training.fit.losses import SegmentationLoss, joined_logits
 from Training.fit.schedules import build_optimizer, learning_rate_factor
-from Training.recipe import Recipe, RecipeError
+from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
+
+T = TypeVar("T")
 
 
 class SegmentationModule(pl.LightningModule):
@@ -40,7 +43,8 @@ class SegmentationModule(pl.LightningModule):
         # Half again as fast in half precision, where convolutions want the channels side by side.
         self.layout = torch.channels_last if recipe.spatial_dims == 2 else torch.channels_last_3d
         self.network = self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.loss = build_loss(recipe)
+        self.loss = SegmentationLoss(recipe.loss)
+        # MONAI's and not the engine's, which gives the same but keeps only what decides the label: a loss needs more.
         self.inferer = SlidingWindowInferer(
             recipe.inference.roi_size,
             recipe.inference.batch_size,
@@ -68,7 +72,7 @@ class SegmentationModule(pl.LightningModule):
         loss: torch.Tensor = self.loss(outputs, label, undivided)
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
-            raise RecipeError(
+            raise RunError(
                 f"The loss became {value} in epoch {self.current_epoch}; lower optimization.learning_rate, or set "
                 "optimization.gradient_clip or another optimization.precision, and train again."
             )
@@ -94,22 +98,22 @@ class SegmentationModule(pl.LightningModule):
             rows.append(torch.stack([(found & true).sum(), found.sum() + true.sum()]))
         return torch.stack(rows)
 
+    def _everyone(self, mine: T) -> list[T]:
+        """This value of every process, in their order; every process has to ask."""
+        if self.trainer.world_size == 1:
+            return [mine]
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return parts
+
     def epoch_loss(self) -> dict[str, float]:
         """Sum and count of this epoch's losses over all processes; every process has to ask."""
-        if self.trainer.world_size == 1:
-            return dict(self._losses)
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, self._losses)
+        parts = self._everyone(self._losses)
         return {**self._losses, "sum": sum(p["sum"] for p in parts), "count": sum(p["count"] for p in parts)}
 
     def epoch_counts(self) -> torch.Tensor:
         """The epoch's counts [labels, 2] over all processes; every process has to ask."""
-        mine = self._counts.cpu()
-        if self.trainer.world_size == 1:
-            return mine
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, mine)
-        return torch.stack(parts).sum(0)
+        return torch.stack(self._everyone(self._counts.cpu())).sum(0)
 
     def epoch_dice(self) -> dict[str, float]:
         """`train_dice` and `train_dice_<label>` of this epoch over all processes; every process has to ask.
@@ -181,8 +185,9 @@ class SegmentationModule(pl.LightningModule):
         return torch.tensor(rows, dtype=torch.float64)
 
     def on_validation_epoch_end(self) -> None:
-        images, (total, count) = self._gathered()
-        sums = torch.stack(images)
+        parts = self._everyone((self._images, self._val_loss))
+        sums = torch.stack([image for images, _ in parts for image in images])
+        total, count = torch.stack([losses for _, losses in parts]).sum(0)
         ratios = sums[..., 0] / sums[..., 1].clamp(min=1)
         # An image without the label and without a false positive says nothing.
         known = sums[..., 1] > 0
@@ -192,15 +197,6 @@ class SegmentationModule(pl.LightningModule):
         self.log("val_dice", mean[:-1].nanmean().nan_to_num().float(), prog_bar=True)
         self.log("val_accuracy", mean[-1].float())
         self.log("val_loss", (total / count).float())
-
-    def _gathered(self) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Counts of every image, and sum and count of losses, over all processes."""
-        if self.trainer.world_size == 1:
-            return self._images, self._val_loss
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, (self._images, self._val_loss))
-        images = [image for mine, _ in parts for image in mine]
-        return images, torch.stack([losses for _, losses in parts]).sum(0)
 
     def configure_optimizers(self) -> Any:
         o = self.recipe.optimization

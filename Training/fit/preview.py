@@ -74,6 +74,7 @@ def patch_spacing(recipe: Recipe) -> tuple[float, ...] | None:
     return found if min(found) > 0 else None
 
 
+Color = tuple[float, float, float]
 View = tuple[str, Array, Array, float]
 
 
@@ -115,7 +116,7 @@ def _draw_sample(axes: Array, name: str, shown: list[View], labels: Mapping[int,
         )
 
 
-def _outline(axes: Axes, mask: Array, color: tuple[float, float, float]) -> None:
+def _outline(axes: Axes, mask: Array, color: Color) -> None:
     if mask.any():
         rows, columns = mask.shape
         x, y = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
@@ -124,16 +125,12 @@ def _outline(axes: Axes, mask: Array, color: tuple[float, float, float]) -> None
         axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
-def _colors(labels: Mapping[int, str]) -> dict[str, tuple[float, float, float]]:
+def _colors(labels: Mapping[int, str]) -> dict[str, Color]:
     """Red, green and blue, 0 to 1, by the name that the recipe gives a label."""
     known = {name: label_for(value, name) for value, name in labels.items()}
     chosen = picture_colors(known.values())
-    return {name: _fractions(chosen[label.name]) for name, label in known.items()}
-
-
-def _fractions(color: tuple[int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = color
-    return red / 255, green / 255, blue / 255
+    colors = {name: chosen[label.name] for name, label in known.items()}
+    return {name: (red / 255, green / 255, blue / 255) for name, (red, green, blue) in colors.items()}
 
 
 def _array(values: Any) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from LiverSegLib.errors import LiverSegError
+from LiverSegLib.errors import LiverSegError, OutputError
 from LiverSegLib.labels import labels_for
 from LiverSegLib.models import ModelSpec, read_package
 from LiverSegLib.models.inferer import Inferer
@@ -18,25 +18,26 @@ from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.package import write_package
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
+from Training.errors import RunError
 from Training.fit.initial import network_weights
-from Training.fit.train import BEST, read_run_recipe
-from Training.recipe import Recipe, RecipeError
+from Training.fit.run_folder import RunFolder
+from Training.recipe import Recipe
 
 # Kernels stored as float16 move logits by a thousandth of their range; more means that something else is wrong.
 _ROUNDING = 0.01
 
 
-def load_run(run: Path, checkpoint: str = BEST) -> tuple[Recipe, dict[str, torch.Tensor]]:
+def load_run(run: Path) -> tuple[Recipe, dict[str, torch.Tensor]]:
     """The recipe and the network's weights of a run folder.
 
     Raises:
-        RecipeError: the run has no recipe or no such checkpoint, or it cannot be read.
+        RunError: the run has no recipe or no checkpoint, or it cannot be read.
     """
-    recipe = read_run_recipe(run)
-    path = run / "checkpoints" / checkpoint
-    if not path.is_file():
-        raise RecipeError(f"{run} holds no trained model ({path.name} is missing); train first.")
-    return recipe, network_weights(path)
+    folder = RunFolder(run)
+    recipe = folder.recipe()
+    if not folder.best.is_file():
+        raise RunError(f"{run} holds no trained model ({folder.best.name} is missing); train first.")
+    return recipe, network_weights(folder.best)
 
 
 def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file: bool = True) -> None:
@@ -51,13 +52,14 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file:
         torch_file: as for `write_package`.
 
     Raises:
-        RecipeError: nothing was trained, or `folder` holds something else than a package.
+        RunError: nothing was trained.
+        OutputError: `folder` holds something else than a package.
         DataError: nothing was evaluated there.
     """
     recipe, weights = load_run(run)
     folder = folder.resolve()
     if folder.exists() and not (folder / "configs").is_dir() and (folder.is_file() or any(folder.iterdir())):
-        raise RecipeError(f"{folder} is there and is no package; name another folder.")
+        raise OutputError(f"{folder} is there and is no package; name another folder.")
     metrics, table = _results(results)
     spec = package_spec(recipe, metrics)
     texts = {"card": model_card(recipe, spec, table), "license_text": license_text(recipe)}
@@ -70,7 +72,7 @@ def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file:
             if _difference(new, recipe, weights) <= _ROUNDING:
                 break
         else:
-            raise RecipeError(f"The package of {run} does not give what its checkpoint gives; nothing was written.")
+            raise RunError(f"The package of {run} does not give what its checkpoint gives; nothing was written.")
         if folder.exists():
             folder.rename(old)
         try:
@@ -118,7 +120,7 @@ def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) 
         trained.load_state_dict(weights)
         network = loaded_network(read_package(folder)).eval()
     except (LiverSegError, RuntimeError) as error:
-        raise RecipeError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
+        raise RunError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
     steps = reduction(recipe.network.name, recipe.network_arguments())
     noise = torch.rand(1, 1, *(n * max(2, -(-16 // n)) for n in steps), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

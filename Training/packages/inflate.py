@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
+from LiverSegLib.errors import OutputError
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.models.safetensors_file import write_safetensors
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
+from Training.fit.run_folder import RunFolder
 from Training.packages.export import export
 from Training.recipe import Recipe, RecipeError
 from Training.recipe.options import CT_ONLY, Preprocess
@@ -39,11 +41,12 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         The recipe.
 
     Raises:
-        RecipeError: the network is another one, or a file cannot be written.
+        RecipeError: the network is another one.
+        OutputError: a file cannot be written.
         ModelError: there is no such package.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        if (Path(source) / "recipe.yaml").is_file():
+        if RunFolder(Path(source)).recipe_file.is_file():
             exported = Path(temporary) / Path(source).resolve().name
             export(Path(source), exported)
             package = read_package(exported)
@@ -62,7 +65,7 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         weights.parent.mkdir(parents=True, exist_ok=True)
         write_safetensors(weights, state, {"inflated_from": package.title})
     except OSError as error:
-        raise RecipeError(f"{weights} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{weights} cannot be written: {error.strerror}.") from error
     return written
 
 

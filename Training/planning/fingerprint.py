@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.engine.geometry import axis_order
-from Training.recipe import Recipe, RecipeError, load_recipe
+from Training.data.folder import PreparedFolder
+from Training.data.preprocess import body_box
+from Training.errors import DataError
+from Training.recipe import Recipe
 
 if TYPE_CHECKING:
     from Training.data.readers import RawCase
@@ -20,13 +23,11 @@ Progress = Callable[[int, int], None]
 """Called with cases done and cases in all."""
 # Voxels of each case that stand for its foreground; enough for percentiles, few enough for any number of cases.
 _VOXELS_A_CASE = 10_000
-_AIR = -500.0
-
 # An axis is coarse where its voxels are more than three times as long as the others', and it has that much fewer.
 _ANISOTROPY = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """Numbers of a data set, axes in the recipe's order.
 
@@ -58,9 +59,10 @@ def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> I
     """
     from Training.data.readers import list_cases, load_index, prepared_cases
 
-    if (data / "index.json").is_file():
-        made_for = load_recipe(data / "recipe.yaml")
-        total = len({case.volume or case.id for case in load_index(data, made_for) if case.split == "train"})
+    prepared = PreparedFolder(data)
+    if prepared.complete:
+        cases = load_index(data, prepared.recipe())
+        total = len({case.volume or case.id for case in cases if case.split == "train"})
         yield from _counted(prepared_cases(data, "train"), total, progress)
         return
     entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
@@ -79,7 +81,7 @@ def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
     """Look at every case once; memory holds one at a time.
 
     Raises:
-        RecipeError: there are no cases, or none has a label.
+        DataError: there are no cases, or none has a label.
     """
     spacings, shapes, values = [], [], []
     rng = np.random.default_rng(recipe.seed)
@@ -87,26 +89,19 @@ def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
         axes = axis_order(case.volume.affine, recipe.preprocess.axcodes)
         array = axes.apply(np.asarray(case.volume.array))
         spacings.append([case.volume.spacing[axis] for axis in axes.order])
-        shapes.append(_body_shape(array, recipe) if recipe.preprocess.crop_foreground else array.shape)
+        box = body_box(array, recipe, margin=0) if recipe.preprocess.crop_foreground else None
+        shapes.append(array.shape if box is None else tuple(part.stop - part.start for part in box))
         inside = case.volume.array[case.label > 0]
         if inside.size:
             values.append(rng.choice(inside, min(inside.size, _VOXELS_A_CASE), replace=False).astype(np.float64))
     if not spacings:
-        raise RecipeError("There are no cases to plan from; point --data at the data of the recipe's sources.")
+        raise DataError("There are no cases to plan from; point --data at the data of the recipe's sources.")
     if not values:
-        raise RecipeError("No case has a label; a plan needs the intensities inside the labels.")
+        raise DataError("No case has a label; a plan needs the intensities inside the labels.")
     low, high = np.percentile(np.concatenate(values), [0.5, 99.5])
-    return Fingerprint(np.array(spacings, np.float64), np.array(shapes, np.int64), float(low), float(high))
-
-
-def _body_shape(array: npt.NDArray[Any], recipe: Recipe) -> tuple[int, ...]:
-    """Size of the box around what is not air, [axis]."""
-    body = array > (_AIR if recipe.modality == "CT" else 0)
-    shape = []
-    for axis in range(3):
-        used = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
-        shape.append(int(used[-1] - used[0] + 1) if used.size else array.shape[axis])
-    return tuple(shape)
+    return Fingerprint(
+        spacings=np.array(spacings, np.float64), shapes=np.array(shapes, np.int64), low=float(low), high=float(high)
+    )
 
 
 def target_spacing(found: Fingerprint) -> list[float]:

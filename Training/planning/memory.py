@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from LiverSegLib.networks import build_network
 from Training.fit.case_loss import LOGITS_ON_DEVICE, SLAB_VOXELS
@@ -67,13 +68,13 @@ def _sizes(name: str, arguments: dict[str, Any], patch_size: tuple[int, ...]) ->
     with torch.device("meta"):
         network = build_network(name, arguments).train()
         image = torch.empty(1, arguments["in_channels"], *patch_size)
-    weights = {p.untyped_storage()._cdata for p in network.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    weights = {StorageWeakRef(p.untyped_storage()) for p in network.parameters()}
+    kept: dict[StorageWeakRef, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage  # holds it, so that its address is not given to another
+        if (reference := StorageWeakRef(storage)) not in weights:
+            kept[reference] = storage  # holds it, so that its address is not given to another
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from LiverSegLib.system import main_memory
+from Training.errors import RunError
 from Training.planning.fingerprint import Fingerprint, fingerprint, median_shape, target_spacing
 from Training.planning.memory import GIB, training_memory, validation_memory
 from Training.planning.network import PLANNED, Stride, divisor, network_arguments, strides_for
@@ -58,125 +60,153 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
         precision: replaces the recipe's `optimization.precision`.
 
     Raises:
-        RecipeError: a 2D recipe, a network that cannot be planned, no cases, or too little memory.
+        RecipeError: a 2D recipe, or a network that cannot be planned.
+        DataError: no cases, or none with a label.
+        RunError: too little memory.
     """
     if recipe.spatial_dims != 3:
         raise RecipeError(f"The recipe {recipe.name} is 2D; plans are for 3D recipes.")
     if recipe.network.name not in PLANNED:
         raise RecipeError(f"{recipe.network.name} cannot be planned; use one of {', '.join(PLANNED)}.")
-    precision = precision or recipe.optimization.precision
     found = fingerprint(cases, recipe)
-    spacing = target_spacing(found)
-    median = median_shape(found, spacing)
-    budget = memory_gb * _FILL * GIB
-    mixed = precision != "32-true"
-    patch, strides = _fit_patch(recipe, spacing, median, budget, mixed)
-    arguments = network_arguments(recipe, spacing, strides)
-    batch = _batch(recipe, arguments, patch, found, median, budget, mixed)
+    precision = precision or recipe.optimization.precision
+    planner = _Planner(recipe=recipe, found=found, memory_gb=memory_gb, mixed=precision != "32-true")
+    size = planner.fit_patch()
+    batch = planner.fit_batch(size)
+    needed, whole = planner.memory(size, batch) / GIB, planner.check_validation(size)
     data = recipe_data(recipe)
-    data["network"] = {**data["network"], "arguments": arguments}
-    data["preprocess"]["pixdim"] = spacing
+    data["network"] = {**data["network"], "arguments": size.arguments}
+    data["preprocess"]["pixdim"] = planner.spacing
     if recipe.in_hounsfield:
         data["preprocess"]["window"] = [round(found.low), max(round(found.high), round(found.low) + 1)]
-    data["patch_size"] = list(patch)
-    data["inference"].update(roi_size=list(patch), overlap=0.5)
+    data["patch_size"] = list(size.patch)
+    data["inference"].update(roi_size=list(size.patch), overlap=0.5)
     data["optimization"].update(batch_size=batch, precision=precision)
-    needed = _memory(recipe, arguments, patch, batch, mixed) / GIB
-    reasons = _reasons(found, median, patch, strides, batch, needed, memory_gb)
-    largest = found.largest(spacing)
-    whole = validation_memory(recipe.network.name, _complete(recipe, arguments), largest) / GIB
-    reasons["inference"] = (
-        f"Validating the largest case, {largest / 1e6:.0f} million voxels, takes about {whole:.1f} GB."
-    )
-    if whole > memory_gb:
-        raise RecipeError(
-            f"Validating the largest case, {largest / 1e6:.0f} million voxels, takes about {whole:.1f} GB; give "
-            "--memory-gb more, exclude the case, or let preprocess.crop_foreground cut off the air."
+    return Plan(data, planner.reasons(size, batch, needed, whole), max(needed, whole))
+
+
+@dataclass(frozen=True)
+class _Size:
+    """A patch in voxels, the strides of the levels that it is halved through, and the network's arguments for them."""
+
+    patch: tuple[int, ...]
+    strides: list[Stride]
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planner:
+    """The rules, for one recipe, one data set and one machine.
+
+    Args:
+        recipe: what is planned.
+        found: the data set.
+        memory_gb: GiB that training may take.
+        mixed: half precision in the forward pass.
+    """
+
+    recipe: Recipe
+    found: Fingerprint
+    memory_gb: float
+    mixed: bool
+
+    @cached_property
+    def spacing(self) -> list[float]:
+        """Voxel size in mm."""
+        return target_spacing(self.found)
+
+    @cached_property
+    def median(self) -> list[int]:
+        """Voxels of the median case at that size."""
+        return median_shape(self.found, self.spacing)
+
+    def memory(self, size: _Size, batch: int) -> int:
+        """Bytes of a training step."""
+        return training_memory(
+            self.recipe.network.name, self._complete(size.arguments), size.patch, batch, mixed=self.mixed
         )
-    return Plan(data, reasons, max(needed, whole))
 
+    def _fits(self, size: _Size, batch: int) -> bool:
+        return self.memory(size, batch) <= self.memory_gb * _FILL * GIB
 
-def _fit_patch(
-    recipe: Recipe, spacing: list[float], median: list[int], budget: float, mixed: bool
-) -> tuple[tuple[int, ...], list[Stride]]:
-    """The largest patch whose smallest batch fits: a cube in mm clipped to the median case, then shrunk."""
-    in_mm = 1 / np.array(spacing)
-    cube = in_mm * (_LARGEST_AXIS**3 / in_mm.prod()) ** (1 / 3)
-    size = [min(float(n), float(m)) for n, m in zip(cube, median, strict=True)]
-    while True:
-        strides = strides_for(recipe.network.name, size, spacing)
-        step = divisor(strides)
-        # A case smaller than the patch is padded, so round up only where that is less than half a step.
-        patch = tuple(max(round(n / d), 1) * d for n, d in zip(size, step, strict=True))
-        arguments = network_arguments(recipe, spacing, strides)
-        if _memory(recipe, arguments, patch, _SMALLEST_BATCH, mixed) <= budget:
-            return patch, strides
-        # The axis that covers most of its median goes down a step; where all cover alike, the longest.
-        able = [axis for axis in range(3) if patch[axis] > max(step[axis], 8)]
-        if not able:
-            raise RecipeError(
-                f"No patch of {recipe.network.name} trains within {budget / _FILL / GIB:.1f} GB; give --memory-gb "
-                "more, or a recipe whose network has fewer filters."
+    def _complete(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "spatial_dims": 3, "in_channels": 1, "out_channels": len(self.recipe.labels) + 1}
+
+    def fit_patch(self) -> _Size:
+        """The largest patch whose smallest batch fits: a cube in mm clipped to the median case, then shrunk."""
+        in_mm = 1 / np.array(self.spacing)
+        cube = in_mm * (_LARGEST_AXIS**3 / in_mm.prod()) ** (1 / 3)
+        wanted = [min(float(n), float(m)) for n, m in zip(cube, self.median, strict=True)]
+        while True:
+            strides = strides_for(self.recipe.network.name, wanted, self.spacing)
+            step = divisor(strides)
+            # A case smaller than the patch is padded, so round up only where that is less than half a step.
+            patch = tuple(max(round(n / d), 1) * d for n, d in zip(wanted, step, strict=True))
+            size = _Size(patch, strides, network_arguments(self.recipe, self.spacing, strides))
+            if self._fits(size, _SMALLEST_BATCH):
+                return size
+            # The axis that covers most of its median goes down a step; where all cover alike, the longest.
+            able = [axis for axis in range(3) if patch[axis] > max(step[axis], 8)]
+            if not able:
+                raise RunError(
+                    f"No patch of {self.recipe.network.name} trains within {self.memory_gb:.1f} GB; give --memory-gb "
+                    "more, or a recipe whose network has fewer filters."
+                )
+            axis = max(able, key=lambda a: (patch[a] / self.median[a], patch[a]))
+            wanted = [float(n) for n in patch]
+            wanted[axis] -= step[axis]
+
+    def fit_batch(self, size: _Size) -> int:
+        """At least 2; more where memory is left, but not more than a small part of the data a step."""
+        voxels = float(np.prod(self.median)) * self.found.cases
+        most = int(np.clip(_PART_OF_DATA * voxels / np.prod(size.patch), _SMALLEST_BATCH, _LARGEST_BATCH))
+        batch = _SMALLEST_BATCH
+        while batch < most and self._fits(size, batch + 1):
+            batch += 1
+        return batch
+
+    def check_validation(self, size: _Size) -> float:
+        """GiB that validating the largest case takes.
+
+        Raises:
+            RunError: more than there is.
+        """
+        largest = self.found.largest(self.spacing)
+        name, arguments = self.recipe.network.name, self._complete(size.arguments)
+        whole = validation_memory(name, arguments, largest) / GIB
+        if whole > self.memory_gb:
+            raise RunError(
+                f"{self._validating(whole)}; give --memory-gb more, exclude the case, or let "
+                "preprocess.crop_foreground cut off the air."
             )
-        axis = max(able, key=lambda a: (patch[a] / median[a], patch[a]))
-        size = [float(n) for n in patch]
-        size[axis] -= step[axis]
+        return whole
 
+    def _validating(self, whole: float) -> str:
+        million = self.found.largest(self.spacing) / 1e6
+        return f"Validating the largest case, {million:.0f} million voxels, takes about {whole:.1f} GB"
 
-def _batch(
-    recipe: Recipe,
-    arguments: dict[str, Any],
-    patch: tuple[int, ...],
-    found: Fingerprint,
-    median: list[int],
-    budget: float,
-    mixed: bool,
-) -> int:
-    """At least 2; more where memory is left, but not more than a small part of the data a step."""
-    voxels = float(np.prod(median)) * found.cases
-    most = int(np.clip(_PART_OF_DATA * voxels / np.prod(patch), _SMALLEST_BATCH, _LARGEST_BATCH))
-    batch = _SMALLEST_BATCH
-    while batch < most and _memory(recipe, arguments, patch, batch + 1, mixed) <= budget:
-        batch += 1
-    return batch
-
-
-def _memory(recipe: Recipe, arguments: dict[str, Any], patch: tuple[int, ...], batch: int, mixed: bool) -> int:
-    return training_memory(recipe.network.name, _complete(recipe, arguments), patch, batch, mixed=mixed)
-
-
-def _complete(recipe: Recipe, arguments: dict[str, Any]) -> dict[str, Any]:
-    return {**arguments, "spatial_dims": 3, "in_channels": 1, "out_channels": len(recipe.labels) + 1}
-
-
-def _reasons(
-    found: Fingerprint,
-    median: list[int],
-    patch: tuple[int, ...],
-    strides: list[Stride],
-    batch: int,
-    needed: float,
-    memory_gb: float,
-) -> dict[str, str]:
-    """One sentence for each planned section."""
-    seen = np.median(found.spacings, axis=0)
-    voxel = " x ".join(f"{mm:g}" for mm in np.round(seen, 3))
-    share = ", ".join(f"{p / m:.0%}" for p, m in zip(patch, median, strict=True))
-    shown = " then ".join("x".join(str(n) for n in stride) for stride in strides)
-    return {
-        "preprocess": f"{found.cases} cases, median voxel {voxel} mm; percentiles 0.5 and 99.5 inside the labels are "
-        f"{found.low:.0f} and {found.high:.0f}.",
-        "network": f"{len(strides) + 1} levels, strides {shown or 'none'}: halved until 4 voxels are left.",
-        "patch_size": f"The median case has {' x '.join(str(n) for n in median)} voxels; the patch covers {share}.",
-        "optimization": f"{batch} patches a step take about {needed:.1f} of {memory_gb:g} GB.",
-    }
+    def reasons(self, size: _Size, batch: int, needed: float, whole: float) -> dict[str, str]:
+        """One sentence for each planned section; `needed` and `whole` are GiB of a step and of a validation."""
+        found, strides = self.found, size.strides
+        voxel = " x ".join(f"{mm:g}" for mm in np.round(np.median(found.spacings, axis=0), 3))
+        share = ", ".join(f"{p / m:.0%}" for p, m in zip(size.patch, self.median, strict=True))
+        shown = " then ".join("x".join(str(n) for n in stride) for stride in strides)
+        median = " x ".join(str(n) for n in self.median)
+        return {
+            "preprocess": f"{found.cases} cases, median voxel {voxel} mm; percentiles 0.5 and 99.5 inside the labels "
+            f"are {found.low:.0f} and {found.high:.0f}.",
+            "network": f"{len(strides) + 1} levels, strides {shown or 'none'}: halved until 4 voxels are left.",
+            "patch_size": f"The median case has {median} voxels; the patch covers {share}.",
+            "optimization": f"{batch} patches a step take about {needed:.1f} of {self.memory_gb:g} GB.",
+            "inference": f"{self._validating(whole)}.",
+        }
 
 
 def memory_at_hand() -> tuple[float, str]:
     """GiB of the first GPU, or else of free main memory, and the precision that suits it.
 
     Raises:
-        RecipeError: neither is known.
+        RunError: neither is known.
     """
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0).total_memory
@@ -184,5 +214,5 @@ def memory_at_hand() -> tuple[float, str]:
     memory = main_memory()
     known = memory.available or memory.total
     if known is None:
-        raise RecipeError("This machine does not tell its memory; give --memory-gb.")
+        raise RunError("This machine does not tell its memory; give --memory-gb.")
     return known / GIB, "32-true"

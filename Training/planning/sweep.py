@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +12,9 @@ from typing import Any
 
 import yaml
 
+from Training.errors import RunError
+from Training.files import write_csv, write_json
+from Training.fit.run_folder import RunFolder, Series, best_epoch, columns
 from Training.recipe import Recipe, RecipeError, load_recipe
 from Training.recipe.safe_yaml import YamlError, parse_yaml
 
@@ -43,7 +44,7 @@ class Trial:
         return ", ".join(self.changes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a finished trial reached; None where its history lacks the column."""
 
@@ -111,15 +112,14 @@ def run_sweep(planned: list[Trial], runs: Path, start: Start) -> list[Outcome]:
     A finished trial is not run again; an interrupted one goes on.
 
     Raises:
-        RecipeError: a run folder holds a run of another recipe, or whatever a run raises.
+        RunError: a run folder holds a run of another recipe, or whatever a run raises.
     """
-    from Training.fit.train import LAST, read_run_recipe
-
     runs.mkdir(parents=True, exist_ok=True)
     for trial in planned:
-        started = (trial.run / "checkpoints" / LAST).is_file()
-        if started and read_run_recipe(trial.run) != trial.recipe:
-            raise RecipeError(f"{trial.run} holds a run of another recipe; give --run another folder.")
+        folder = RunFolder(trial.run)
+        started = folder.last.is_file()
+        if started and folder.recipe() != trial.recipe:
+            raise RunError(f"{folder} holds a run of another recipe; give --run another folder.")
         if not (started and is_finished(trial)):
             start(trial, started)
     outcomes = [outcome(trial) for trial in planned]
@@ -129,50 +129,35 @@ def run_sweep(planned: list[Trial], runs: Path, start: Start) -> list[Outcome]:
 
 def is_finished(trial: Trial) -> bool:
     """Whether the run has all epochs of its recipe; of one that ended early `train` itself knows."""
-    rows = _history(trial.run)
+    rows = RunFolder(trial.run).rows()
     return bool(rows) and int(rows[-1]["epoch"]) + 1 >= trial.recipe.optimization.max_epochs
 
 
 def outcome(trial: Trial) -> Outcome:
-    """Best validation Dice and last losses, from history.csv."""
-    rows = _history(trial.run)
-    scored = [(value, int(row["epoch"])) for row in rows if (value := _number(row, "val_dice")) is not None]
-    # Of equal ones the first, as the checkpoint callback keeps it.
-    best = max(scored, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
+    """Best validation Dice and last losses, from the run's history."""
+    rows = RunFolder(trial.run).rows()
+    history = columns(rows)
+    best = best_epoch(history) or (None, None)
     return Outcome(
-        trial.label, trial.run.name, len(rows), best[0], best[1], _last(rows, "train_loss"), _last(rows, "val_loss")
+        label=trial.label,
+        run=trial.run.name,
+        epochs=len(rows),
+        best_val_dice=best[1],
+        best_epoch=best[0],
+        train_loss=_last(history, "train_loss"),
+        val_loss=_last(history, "val_loss"),
     )
 
 
-def _history(run: Path) -> list[dict[str, str]]:
-    path = run / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _number(row: dict[str, str], key: str) -> float | None:
-    try:
-        value = float(row.get(key) or "nan")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _last(rows: list[dict[str, str]], key: str) -> float | None:
-    known = [value for row in rows if (value := _number(row, key)) is not None]
-    return known[-1] if known else None
+def _last(history: dict[str, Series], name: str) -> float | None:
+    return history[name][1][-1] if name in history else None
 
 
 def write_sweep(outcomes: list[Outcome], planned: list[Trial], runs: Path) -> None:
     """The table as sweep.csv and sweep.json, the curves as sweep.png."""
     rows = [vars(one) for one in outcomes]
-    with (runs / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Outcome.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(rows)
-    (runs / "sweep.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_csv(runs / "sweep.csv", list(Outcome.__dataclass_fields__), rows)
+    write_json(runs / "sweep.json", rows)
     _plot(outcomes, planned, runs / "sweep.png")
 
 
@@ -182,17 +167,18 @@ def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    from LiverSegLib.pictures import figures
+
+    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     curves, best = figure.subplots(1, 2)
     for number, trial in enumerate(planned):
-        pairs = [(int(row["epoch"]), _number(row, "val_dice")) for row in _history(trial.run)]
-        known = [(epoch, value) for epoch, value in pairs if value is not None]
+        epochs, values = columns(RunFolder(trial.run).rows()).get("val_dice", ([], []))
         # Styles and signs differ too, and later curves are thinner: runs that reach the same stay apart.
         style, sign = _STYLES[number % len(_STYLES)], _SIGNS[number % len(_SIGNS)]
         curves.plot(
-            [e for e, _ in known],
-            [v for _, v in known],
+            epochs,
+            values,
             label=trial.label,
             linestyle=style,
             marker=sign,
@@ -209,4 +195,4 @@ def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
     best.bar_label(bars, fmt="%.3f", padding=3)
     best.invert_yaxis()
     best.set(xlabel="best validation Dice", xlim=(0, 1.12))
-    figure.savefig(path, dpi=110)
+    figures.save(figure, path)

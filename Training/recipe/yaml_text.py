@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from Training.recipe.recipe import Recipe, RecipeError, parse_recipe
+from LiverSegLib.errors import OutputError
+from Training.files import write_text
+from Training.recipe.recipe import Recipe, parse_recipe
 
 
 class _Dumper(yaml.SafeDumper):
     """Keys one below the other, lists of numbers on one line."""
 
 
-def _list_node(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+def _list_node(dumper: _Dumper, data: Sequence[Any]) -> yaml.Node:
     holds_keys = any(isinstance(value, dict) for value in data)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=not holds_keys)
 
 
 _Dumper.add_representer(list, _list_node)
+_Dumper.add_representer(tuple, _list_node)
 
 
 def recipe_data(recipe: Recipe) -> dict[str, Any]:
     """What the recipe sets, as plain data; defaults stay unsaid."""
-    data: dict[str, Any] = _plain(recipe.model_dump(exclude_unset=True))
-    return data
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as YAML has them."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return recipe.model_dump(exclude_unset=True)
 
 
 def recipe_text(data: dict[str, Any], title: str, comments: dict[str, str] | None = None) -> str:
@@ -49,13 +45,23 @@ def write_recipe(path: Path, data: dict[str, Any], title: str, comments: dict[st
     """Check recipe data, then write them.
 
     Raises:
-        RecipeError: an impossible key, or the file cannot be written.
+        RecipeError: an impossible key.
+        OutputError: the file cannot be written.
     """
     text = recipe_text(data, title, comments)
     recipe = parse_recipe(yaml.safe_load(text), str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RecipeError(f"{path} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    write_text(path, text)
     return recipe
+
+
+def keep_recipe(path: Path, recipe: Recipe) -> None:
+    """Write a recipe with everything that it leaves to its defaults, as runs and prepared folders keep theirs.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

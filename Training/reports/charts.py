@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from Training.evaluation.metrics import METRICS
 from Training.evaluation.scores import Scores
-from Training.reports.plots import COLORS
+from Training.fit.curves import COLORS
 
 _MOST_LABELS = 6
 
 
 def agreement_chart(scores: Scores) -> bytes | None:
-    """Dice and normalised surface Dice of every case, a column a label; None without a reference."""
+    """Dice and normalized surface Dice of every case, a column a label; None without a reference."""
     columns = {key: _by_label(scores, key) for key in ("dice", "nsd")}
     labels = [label for label in scores.labels if columns["dice"].get(label)]
     if not labels:

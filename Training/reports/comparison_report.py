@@ -1,51 +1,62 @@
-"""A comparison as Markdown and as an HTML page."""
+"""A comparison as tables, in Markdown and on a page with its chart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
+from LiverSegLib.io.atomic import atomic_file
 from Training.evaluation.compare import Comparison, Difference
 from Training.evaluation.metrics import SET_METRICS
-from Training.evaluation.scores import SHOWN, shown, with_interval
+from Training.evaluation.scores import SHOWN, new_folder, shown, with_interval
 from Training.evaluation.statistics import MIN_PAIRS, Distribution, PairedDifference
+from Training.files import write_json, write_text
+from Training.markdown import table
 from Training.reports import html
+from Training.reports.charts import comparison_chart
 
-_Table = tuple[list[str], list[list[str]]]
+
+def write_comparison(folder: Path, comparison: Comparison) -> Path:
+    """Write the comparison as data, Markdown, chart and page.
+
+    Args:
+        folder: made where it is missing.
+        comparison: of `compare`.
+
+    Returns:
+        The page.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    new_folder(folder)
+    chart, page = comparison_chart(charted(comparison)), folder / "comparison.html"
+    write_json(folder / "comparison.json", comparison.model_dump())
+    write_text(folder / "comparison.md", markdown(comparison))
+    with atomic_file(folder / "comparison.png") as file:
+        file.write(chart)
+    runs = table(("run", "model"), zip(comparison.runs, comparison.models, strict=True), text_columns=2)
+    parts = [
+        html.markdown(runs, "## Means", _means(comparison)),
+        html.image(chart, alt="Distributions"),
+        html.markdown("## Paired differences", _tests(comparison), *(f"> {note}" for note in notes(comparison))),
+    ]
+    html.write_page(page, f"Comparison of {', '.join(comparison.runs)}", parts)
+    return page
 
 
 def markdown(comparison: Comparison) -> str:
     """Both tables and the notes, in Markdown."""
-    parts = []
-    for title, (header, rows) in (("", means_table(comparison)), ("Paired differences", tests_table(comparison))):
-        if title:
-            parts.append(f"### {title}")
-        parts.append("\n".join(_line(cells) for cells in (header, ["---"] * len(header), *rows)))
-    return "\n\n".join([*parts, *notes(comparison)]) + "\n"
+    blocks = [_means(comparison), "### Paired differences", _tests(comparison), *notes(comparison)]
+    return "\n\n".join(blocks) + "\n"
 
 
-def report(comparison: Comparison, chart: bytes) -> str:
-    """The HTML page; `chart` is a PNG."""
-    means, tests = means_table(comparison), tests_table(comparison)
-    rows = list(zip(comparison.runs, comparison.models, strict=True))
-    parts = [
-        html.table(("run", "model"), rows, text_columns=2),
-        html.heading("Means"),
-        html.table(*means, text_columns=2),
-        html.image(chart, alt="Distributions"),
-        html.heading("Paired differences"),
-        html.table(*tests, text_columns=3),
-        *(html.paragraph(note, "note") for note in notes(comparison)),
-    ]
-    return html.page(f"Comparison of {', '.join(comparison.runs)}", parts)
-
-
-def means_table(comparison: Comparison) -> _Table:
-    """Header and rows: mean [95 % CI] and number of cases of each run; what is pooled at the end."""
+def _means(comparison: Comparison) -> str:
+    """Table of mean [95 % CI] and number of cases of each run; what is pooled at the end."""
     rows = []
     for row in comparison.rows:
         cells = [f"{with_interval(run, row.metric)}, {cases(run)}" for run in row.runs]
         rows.append([row.label, SHOWN[row.metric].title, *cells])
-    return ["label", "metric", *comparison.runs], rows + pooled_rows(comparison)
+    return table(["label", "metric", *comparison.runs], rows + pooled_rows(comparison), text_columns=2)
 
 
 def pooled_rows(comparison: Comparison) -> list[list[str]]:
@@ -66,25 +77,27 @@ def cases(values: Distribution | PairedDifference) -> str:
     return f"n {values.n}" + (f", {values.missing} missing" if values.missing else "")
 
 
-def tests_table(comparison: Comparison) -> _Table:
-    """Header and rows: each difference with its interval and p-values."""
+def _tests(comparison: Comparison) -> str:
+    """Table of each difference with its interval and p-values."""
     header = ["label", "metric", "pair", "difference [95 % CI]", "p", "p (Holm)", "n", "missing", "patients"]
-    return header, [_difference_cells(difference) for difference in comparison.differences]
-
-
-def _difference_cells(difference: Difference) -> list[str]:
-    result = difference.result
-    return [
-        difference.label,
-        SHOWN[difference.metric].title,
-        f"{difference.second} - {difference.first}",
-        difference_with_interval(difference),
-        p_value(result),
-        p_value(result, holm=True),
-        str(result.n),
-        str(result.missing),
-        str(result.patients),
+    rows = [
+        [
+            one.label,
+            SHOWN[one.metric].title,
+            f"{one.second} - {one.first}",
+            *difference_cells(one),
+            str(one.result.patients),
+        ]
+        for one in comparison.differences
     ]
+    return table(header, rows, text_columns=3)
+
+
+def difference_cells(one: Difference) -> list[str]:
+    """The difference with its interval, p, p after Holm, cases with and without a value in both runs."""
+    result = one.result
+    numbers = (p_value(result), p_value(result, holm=True), str(result.n), str(result.missing))
+    return [difference_with_interval(one), *numbers]
 
 
 def difference_with_interval(difference: Difference) -> str:
@@ -118,5 +131,14 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def charted(comparison: Comparison) -> dict[str, dict[str, list[float]]]:
+    """What the chart shows: Dice and normalised surface Dice of up to three labels, mIoU and mPA."""
+    labels = list(dict.fromkeys(row.label for row in comparison.rows if row.metric == "dice"))[:3]
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in comparison.rows:
+        per_label = row.metric in ("dice", "nsd") and row.label in labels
+        if per_label or row.metric in ("miou", "mpa"):
+            title = f"{row.label}: {SHOWN[row.metric].title}" if per_label else SHOWN[row.metric].title
+            columns = zip(comparison.runs, row.values, strict=True)
+            found[title] = {run: [v for v in column if v is not None] for run, column in columns}
+    return found

@@ -1,43 +1,54 @@
 """Report pages: one self-contained HTML file, without scripts, that any browser and printer shows.
 
-Everything that comes from outside (names, warnings, recipe text) is escaped; pictures are embedded, or lie beside
-the page in the same folder.
+Text comes as Markdown. Of Markdown only tables, headings, lists and quotes are known, so that names, warnings and
+recipes, which come from outside, can bring neither links nor pictures nor HTML: whatever they hold is shown as text.
+Pictures are embedded, or lie beside the page in the same folder.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from markdown_it import MarkdownIt
+
+from LiverSegLib.io.atomic import atomic_file
+
+_MARKDOWN = MarkdownIt("zero").enable(["table", "heading", "list", "blockquote"])
+_LONG = 40
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.7rem 0; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #8884; text-align: right; vertical-align: top; }
+th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #888; }
-th.text, td.text { text-align: left; overflow-wrap: anywhere; }
+td:not([style]) { overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1rem 0 2rem; } figcaption { font-size: 0.95em; margin-bottom: 0.3rem; }
 code, pre { font: 13px/1.45 ui-monospace, monospace; }
 pre { background: #8882; padding: 0.8rem; overflow-x: auto; }
-.note { opacity: 0.75; font-size: 0.93em; } .bad { color: #b3261e; font-weight: 600; }
+blockquote { opacity: 0.75; font-size: 0.93em; margin: 0; } .bad { color: #b3261e; font-weight: 600; }
 .wide { overflow-x: auto; }
 """
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole page.
+def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
+    """Write a whole page.
 
     Args:
+        path: the .html file.
         title: plain text; shown as the heading and in the browser's tab.
         parts: finished HTML, from the functions of this module.
+
+    Raises:
+        OutputError: the page cannot be written.
     """
     body = "\n".join(parts)
-    return f"""<!DOCTYPE html>
+    text = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -52,41 +63,29 @@ def page(title: str, parts: Iterable[str]) -> str:
 </body>
 </html>
 """
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8"))
 
 
-def heading(text: str) -> str:
-    """A section's heading; plain text."""
-    return f"<h2>{escape(text)}</h2>"
+def markdown(*blocks: str) -> str:
+    """Blocks of Markdown as HTML; a quote (`> ...`) is a quieter note."""
+    return f'<div class="wide">\n{_MARKDOWN.render(chr(10).join(f"{block}{chr(10)}" for block in blocks))}</div>'
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    """Plain text; `kind` "note" is quieter, "bad" stands out."""
-    return f'<p class="{escape(kind)}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+def folded(code: str) -> str:
+    """A text as it is, such as a recipe, folded away where it is long."""
+    body, lines = f"<pre>{escape(code)}</pre>", code.count("\n") + 1
+    return f"<details><summary>Show its {lines} lines</summary>{body}</details>" if lines > _LONG else body
 
 
-def preformatted(text: str) -> str:
-    """Plain text with its line breaks, such as a recipe."""
-    return f"<pre>{escape(text)}</pre>"
+def alarm(text: str) -> str:
+    """A sentence that stands out; plain text."""
+    return f'<p class="bad">{escape(text)}</p>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A table of plain text.
-
-    Args:
-        header: the columns' titles.
-        rows: cells, as many as titles.
-        text_columns: so many columns at the left hold text; the rest are numbers and align right.
-    """
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        made = (
-            f"<{tag}{' class=' + chr(34) + 'text' + chr(34) if n < text_columns else ''}>{escape(cell)}</{tag}>"
-            for n, cell in enumerate(cells)
-        )
-        return f"<tr>{''.join(made)}</tr>"
-
-    body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="wide"><table>\n{line(header, "th")}\n{body}\n</table></div>'
+def link(text: str, address: str) -> str:
+    """A link to a page of ours; plain text, and an address that is quoted already."""
+    return f'<p><a href="{escape(address)}">{escape(text)}</a></p>'
 
 
 def image(png: bytes | Path, caption: str = "", alt: str = "") -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from Training.evaluation.lesions import SIZES, LesionScore
-from Training.evaluation.metrics import METRICS, LabelScore
+from Training.evaluation.metrics import METRICS
 from Training.evaluation.scores import SHOWN, CaseScore, Scores, Statistic, pooled_lesions, shown, with_interval
+from Training.markdown import bullets, table
 
+Row = list[str]
 LESION_HEADER = ("lesions by longest diameter", "drawn", "found", "sensitivity", "marked", "false", "precision")
 MISSING = (
     "n: cases with a value; missing: cases without one. A case with nothing on either side has no value, and one where "
     "only one side is empty has Dice, IoU and NSD 0 and no distance."
 )
 _MANY_CASES = 25
-_CASE_METRICS = ("dice", "nsd", "hd95_mm", "volume_ml", "reference_ml")
+_ON_CARD = ("dice", "nsd", "hd95_mm", "volume_ml", "reference_ml")
 
 
 def sentences(scores: Scores) -> list[str]:
@@ -59,12 +61,12 @@ def _lesions(lesions: LesionScore, scans: int) -> str:
     )
 
 
-def lesion_rows(scores: Scores) -> list[list[str]]:
+def lesion_rows(scores: Scores) -> list[Row]:
     """Cells under `LESION_HEADER`: the lesions of all cases by size, and all; none where none were scored."""
     pooled = pooled_lesions(scores.cases)
     if pooled is None:
         return []
-    parts = [(size.title, pooled.of_size(size)) for size in SIZES]
+    parts = [*((size.title, pooled.of_size(size)) for size in SIZES), ("all", pooled)]
     return [
         [
             title,
@@ -75,7 +77,7 @@ def lesion_rows(scores: Scores) -> list[list[str]]:
             str(part.false),
             shown(part.precision, "lesion_precision"),
         ]
-        for title, part in [*parts, ("all", pooled)]
+        for title, part in parts
     ]
 
 
@@ -85,38 +87,44 @@ def worst(row: Statistic) -> float | None:
     return None if better == 0 else row.values.minimum if better > 0 else row.values.maximum
 
 
+def summary_cells(row: Statistic, *numbers: float | None) -> Row:
+    """A row of a summary: the metric, its mean with the interval, other numbers of it, cases with and without one."""
+    values, title = row.values, SHOWN[row.metric].title
+    others = (shown(number, row.metric) for number in numbers)
+    return [title, with_interval(values, row.metric), *others, str(values.n), str(values.missing)]
+
+
+def case_rows(cases: Iterable[CaseScore], metrics: Iterable[str]) -> list[Row]:
+    """Case, label, these metrics and seconds, for every label of the cases, in their order."""
+    keys = list(metrics)
+    return [
+        [case.case, row.label, *(shown(getattr(row, key), key) for key in keys), f"{case.seconds:.1f}"]
+        for case in cases
+        for row in case.labels
+    ]
+
+
+def case_table(cases: Iterable[CaseScore], metrics: Sequence[str]) -> str:
+    """Markdown: these metrics of every label of the cases."""
+    header = ("case", "label", *(METRICS[key].title for key in metrics), "seconds")
+    return table(header, case_rows(cases, metrics), text_columns=2)
+
+
 def markdown(scores: Scores) -> str:
     """Sentences, summary, lesions and cases as Markdown, for the model card; of many cases only the worst."""
-    blocks = ["\n".join(f"- {text}" for text in sentences(scores))]
+    blocks = [bullets(sentences(scores))]
     if scores.statistics:
         columns = ("label", "metric", "mean [95 % CI]", "median", "worst", "n", "missing")
-        blocks += [_table(columns, (_summary_cells(row) for row in scores.statistics if _on_card(row))), MISSING]
+        rows = ([r.label, *summary_cells(r, r.values.median, worst(r))] for r in scores.statistics if _on_card(r))
+        blocks += [table(columns, rows, text_columns=2), MISSING]
     if lesions := lesion_rows(scores):
-        blocks.append(_table(LESION_HEADER, lesions))
+        blocks.append(table(LESION_HEADER, lesions))
     cases = scores.cases
     if len(cases) > _MANY_CASES:
-        cases = sorted(cases, key=lambda case: case.rank)[:10]
+        cases = scores.worst_first[:10]
         blocks.append(f"The worst 10 of {len(scores.cases)} cases:")
-    per_case = ("case", "label", *(METRICS[key].title for key in _CASE_METRICS), "seconds")
-    blocks.append(_table(per_case, (_case_cells(case, row) for case in cases for row in case.labels)))
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, case_table(cases, _ON_CARD)])
 
 
 def _on_card(row: Statistic) -> bool:
     return SHOWN[row.metric].better != 0 and row.metric not in ("iou", "precision", "recall")
-
-
-def _summary_cells(row: Statistic) -> list[str]:
-    values = row.values
-    numbers = (shown(number, row.metric) for number in (values.median, worst(row)))
-    title = SHOWN[row.metric].title
-    return [row.label, title, with_interval(values, row.metric), *numbers, str(values.n), str(values.missing)]
-
-
-def _case_cells(case: CaseScore, row: LabelScore) -> list[str]:
-    return [case.case, row.label, *(shown(getattr(row, key), key) for key in _CASE_METRICS), f"{case.seconds:.1f}"]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = (header, ["---"] * len(header), *rows)
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)

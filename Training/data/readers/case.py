@@ -58,6 +58,11 @@ class Entry:
     read: Callable[[], RawCase]
     person: str = ""
 
+    @property
+    def id(self) -> str:
+        """`<source>_<case>`, the name of what it becomes."""
+        return f"{self.source}_{self.name}"
+
     def load(self) -> RawCase:
         """Read image and masks.
 

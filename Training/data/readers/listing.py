@@ -34,7 +34,8 @@ def survey(source: Source, data: Path) -> Listing:
     found.entries[:] = [replace(entry, person=source.person(entry.patient)) for entry in found.entries]
     if not found.entries and not found.problems:
         raise DataError(f"The source {source.name} holds no case; check its folder below {data}.", data)
-    missing = set(getattr(source, "exclude", [])) - set(found.excluded)
+    excluded = source.exclude if isinstance(source, FilesSource | MsdSource) else []
+    missing = set(excluded) - set(found.excluded)
     found.problems.extend(
         DataError(f"The source {source.name} excludes {name}, which is not there; correct the name.")
         for name in sorted(missing)

@@ -27,7 +27,7 @@ def phantom_listing(source: PhantomSource) -> Listing:
 
 
 def _phantom(source: PhantomSource, number: int, hard: tuple[bool, ...]) -> RawCase:
-    from Training.data.phantoms import make_phantom
+    from LiverSegLib.phantom import make_phantom
 
     mass, ascites, arms, trunk = hard
     phantom = make_phantom(

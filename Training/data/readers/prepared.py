@@ -12,11 +12,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from LiverSegLib.volume import Volume
+from Training.data.folder import PreparedFolder
 from Training.data.readers.case import Entry, RawCase
 from Training.data.readers.listing import survey
 from Training.data.split import divide
 from Training.errors import DataError
-from Training.recipe import Recipe, load_recipe
+from Training.files import write_json
+from Training.recipe import Recipe
 from Training.recipe.options import Preprocess, Split
 from Training.recipe.sources import Source
 
@@ -48,7 +50,7 @@ class Case:
 
 
 def write_index(folder: Path, recipe: Recipe, data: Path, cases: list[Case]) -> None:
-    """index.json: what was prepared, how and from where."""
+    """Write what was prepared, how and from where."""
     index = {
         "recipe": recipe.name,
         "spatial_dims": recipe.spatial_dims,
@@ -59,7 +61,7 @@ def write_index(folder: Path, recipe: Recipe, data: Path, cases: list[Case]) -> 
         "data": str(data.resolve()),
         "cases": [asdict(case) for case in cases],
     }
-    (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+    write_json(PreparedFolder(folder).index, index)
 
 
 def load_index(folder: Path, recipe: Recipe) -> list[Case]:
@@ -70,14 +72,14 @@ def load_index(folder: Path, recipe: Recipe) -> list[Case]:
     Raises:
         DataError: the folder was not prepared, or for another grid or other labels.
     """
-    index = _read_index(folder)
+    file, index = PreparedFolder(folder).index, _read_index(folder)
     try:
         same_grid = Preprocess(**index["preprocess"]) == recipe.preprocess
         same_split = Split(**index["split"]) == recipe.split and index["seed"] == recipe.seed
         cases = [Case(**case) for case in index["cases"]]
         labels, dims = {int(value): name for value, name in index["labels"].items()}, index["spatial_dims"]
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise DataError(f"{folder}/index.json is damaged or of another version; run prepare again.") from error
+        raise DataError(f"{file} is damaged or of another version; run prepare again.") from error
     if not same_grid:
         raise DataError(f"{folder} was prepared with another grid or window; run prepare again.")
     if labels != recipe.labels or dims != recipe.spatial_dims:
@@ -98,12 +100,13 @@ def patients_of(cases: list[Case], recipe: Recipe) -> dict[str, list[str]]:
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
+    file = PreparedFolder(folder).index
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no prepared data; run `python -m Training prepare` first.") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder}/index.json cannot be read; run prepare again.") from error
+        raise DataError(f"{file} cannot be read; run prepare again.") from error
     return index if isinstance(index, dict) else {}
 
 
@@ -122,7 +125,7 @@ def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> It
     Raises:
         DataError: no such split, or the data has gone.
     """
-    recipe = recipe or load_recipe(folder / "recipe.yaml")
+    recipe = recipe or PreparedFolder(folder).recipe()
     for source, entry in _entries(folder, split, recipe):
         raw = entry.load()
         yield replace(raw, name=f"{source.name}_{raw.name}", patient=entry.person, volume=_sized(raw, recipe))

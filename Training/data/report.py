@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from Training.data.findings import Facts, Finding
+from Training.data.folder import PreparedFolder
 from Training.data.readers import Case
 from Training.data.split import PARTS
+from Training.files import write_json, write_text
+from Training.markdown import table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What was found.
 
@@ -97,8 +98,12 @@ def _range(values: list[Any]) -> list[float] | None:
     return [round(float(v), 4) for v in (min(values), np.median(values), max(values))]
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """report.json and report.md."""
+def write_report(folder: PreparedFolder, report: Report) -> None:
+    """Write the report as data and as Markdown.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     content = {
         "recipe": report.recipe,
         "data": report.data,
@@ -108,44 +113,35 @@ def write_report(folder: Path, report: Report) -> None:
         "excluded": report.excluded,
         "images": [asdict(fact) for fact in report.facts],
     }
-    (folder / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
+    write_json(folder.facts, content)
+    write_text(folder.report, as_markdown(report))
 
 
-def markdown(report: Report) -> str:
+COUNTS = ("source", "split", "patients", "images", "cases", "without label")
+"""How tables call the columns of `Report.counts`."""
+
+
+def as_markdown(report: Report) -> str:
     """The report for people."""
-    lines = [f"# Data of {report.recipe}", "", f"From {report.data}.", "", "## Cases", ""]
-    lines += table(
-        ["source", "split", "patients", "images", "cases", "without label"],
-        [list(row.values()) for row in report.counts()],
-    )
+    blocks = [f"# Data of {report.recipe}", f"From {report.data}.", "## Cases"]
+    blocks.append(table(COUNTS, [list(row.values()) for row in report.counts()], text_columns=2))
     for source, values in report.statistics().items():
-        lines += ["", f"## {source}", "", "Smallest, median, largest:", ""]
         orientation = ", ".join(f"{name} {count}" for name, count in values["orientation"].items())
         rows = [
-            ["orientation", orientation],
-            ["size", _axes(values["size"])],
-            ["spacing (mm)", _axes(values["spacing_mm"]) if values["spacing_mm"] else "not told"],
-            ["size on the model's grid", _axes(values["model_grid"])],
+            ("orientation", orientation),
+            ("size", _axes(values["size"])),
+            ("spacing (mm)", _axes(values["spacing_mm"]) if values["spacing_mm"] else "not told"),
+            ("size on the model's grid", _axes(values["model_grid"])),
         ]
         for name, label in values["labels"].items():
             ml = f", mL {_span(label['ml'])}" if label["ml"] else ""
-            rows.append([name, f"in {label['images']} images, {label['voxels']} voxels{ml}"])
-        lines += table(["", ""], rows)
-    lines += ["", "## Findings", ""]
-    if not report.findings:
-        lines.append("None.")
-    else:
-        lines += table(["level", "where", "what"], [[f.level, f.file or f.case, f.message] for f in report.findings])
+            rows.append((name, f"in {label['images']} images, {label['voxels']} voxels{ml}"))
+        blocks += [f"## {source}", "Smallest, median, largest:", table(("", ""), rows, text_columns=2)]
+    findings = [(f.level, f.file or f.case, f.message) for f in report.findings]
+    blocks += ["## Findings", table(("level", "where", "what"), findings, text_columns=3) if findings else "None."]
     for source, names in report.excluded.items():
-        lines += ["", f"Left out of {source} by the recipe: {', '.join(names)}."]
-    return "\n".join(lines) + "\n"
-
-
-def table(head: list[str], rows: list[list[Any]]) -> list[str]:
-    """A Markdown table."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in [head, ["---"] * len(head), *rows]]
-    return [f"| {' | '.join(row)} |" for row in cells]
+        blocks.append(f"Left out of {source} by the recipe: {', '.join(names)}.")
+    return "\n\n".join(blocks) + "\n"
 
 
 def _axes(ranges: list[list[float]]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from Training.data.phantoms import make_phantom
+from LiverSegLib.phantom import make_phantom
 
 SEED = 20260
 """Far from the seeds of the starter's training phantoms (5000 and on)."""
