@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,8 +12,8 @@ from LiverSegLib.engine.postprocess import bounding_box, enclosed, largest_compo
 
 Labels = npt.NDArray[np.uint8]
 LIVER, TUMOR, SPLEEN = 1, 2, 3
-ALL = {"largest": True, "holes": True, "inside": True}
-NONE = {"largest": False, "holes": False, "inside": False}
+ALL: dict[str, Any] = {"largest": True, "holes": True, "inside": True}
+NONE: dict[str, Any] = {"largest": False, "holes": False, "inside": False}
 
 
 def liver_block() -> Labels:
@@ -21,7 +23,7 @@ def liver_block() -> Labels:
     return labels
 
 
-def cleaned(labels: Labels, **switches: bool) -> Labels:
+def cleaned(labels: Labels, **switches: Any) -> Labels:
     result = labels.copy(order="K")
     postprocess(result, LIVER, TUMOR, **(NONE | switches))
     return result

@@ -188,7 +188,9 @@ def test_statistics_are_over_patients(case: LabelledVolume, segmenter: Segmenter
     assert liver.ci_low is None
     other = evaluate([*several, replace(case, name="other", patient="q")], segmenter)
     liver = next(row.values for row in other.statistics if (row.label, row.metric) == ("liver", "dice"))
+    assert liver.minimum is not None
     assert liver.ci_low is not None
+    assert liver.mean is not None
     assert liver.minimum <= liver.ci_low <= liver.mean <= (liver.ci_high or 0) <= 1
 
 

@@ -66,7 +66,7 @@ def segment(package: Path, picture: Path, out: Path, *options: str | Path) -> np
     """The label map that `liverseg segment` writes."""
     call(commands.app, "segment", picture, "--model", package, "--out", out, "--device=cpu", *options)
     (found,) = out.glob("*_labels.nii.gz")
-    return np.asarray(nib.load(found).dataobj)  # type: ignore[attr-defined]
+    return np.asarray(nib.load(found).dataobj)
 
 
 def scores_of(package: Path, prepared: Path, out: Path, split: str = "val") -> dict[str, Any]:
@@ -188,7 +188,7 @@ def test_a_recipe_of_volumes_runs_from_raw_data_to_segments(name: str, msd: Path
     package = make_model(name, msd, tmp_path, SMALL[name])
     image = msd / "Task03_Liver" / "imagesTr" / "liver_000.nii.gz"
     labels = segment(package, image, tmp_path / "out", "--no-overlay")
-    assert labels.shape == nib.load(image).shape  # type: ignore[attr-defined]
+    assert labels.shape == nib.load(image).shape
     assert set(np.unique(labels)) <= set(range(len(load_recipe(name).labels) + 1))
     scores = scores_of(package, tmp_path / "prepared", tmp_path / "scores")
     assert len(scores["cases"]) >= 1
@@ -253,7 +253,7 @@ def test_a_prediction_is_blended_over_the_picture(compared: Path, slices2d: Path
 def test_a_2d_model_segments_the_slices_of_a_ct(compared: Path, msd: Path, tmp_path: Path) -> None:
     image = msd / "Task03_Liver" / "imagesTr" / "liver_001.nii.gz"
     labels = segment(compared / "unet2d_bn" / "package", image, tmp_path / "out")
-    assert labels.shape == nib.load(image).shape  # type: ignore[attr-defined]
+    assert labels.shape == nib.load(image).shape
 
 
 def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_a_lesion_model_is_restricted_to_an_organ(tmp_path: Path) -> None:
     half[40:] = 0
     assert half.any()
     assert (alone & (half == 0)).any()
-    nib.save(nib.Nifti1Image(half, image.affine), tmp_path / "half.nii.gz")  # type: ignore[attr-defined]
+    nib.save(nib.Nifti1Image(half, image.affine), tmp_path / "half.nii.gz")
     within = segment(lesion, picture, tmp_path / "half", "--within", tmp_path / "half.nii.gz", "--no-postprocess")
     assert np.array_equal(within == 2, half > 0)
     assert not (within[40:] > 0).any()
@@ -492,7 +492,7 @@ def test_the_best_recipe_learns_phantoms_in_twenty_minutes(tmp_path: Path) -> No
     unseen = [PHANTOM_BEST[0].replace("count: 40, seed: 300", "count: 12, seed: 900"), *PHANTOM_BEST[1:]]
     changes = [part for change in unseen for part in ("--set", change)]
     call(app, "prepare", "liver_tumor3d_best", "--data", tmp_path, "--out", tmp_path / "unseen", *changes)
-    arguments = ["--split", "all", "--model", package, "--out", tmp_path / "scores", "--device=cpu"]
+    arguments: list[str | Path] = ["--split", "all", "--model", package, "--out", tmp_path / "scores", "--device=cpu"]
     call(app, "evaluate", tmp_path / "unseen", *arguments)
     summary = json.loads((tmp_path / "scores" / "scores.json").read_text())["summary"]
     assert summary["liver_dice_mean"] >= 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import nibabel as nib
@@ -215,13 +216,15 @@ def test_augmentation_changes_the_image_and_keeps_the_original(kind: type, slice
 
 
 def test_a_mass_stays_outside_the_liver(slice_case: dict[str, np.ndarray]) -> None:
-    after = augment.RandMassd(1.0).set_random_state(0)(slice_case)
+    mass: Any = augment.RandMassd(1.0).set_random_state(0)
+    after = mass(slice_case)
     inside = slice_case["label"] > 0
     assert np.array_equal(after["image"][inside], slice_case["image"][inside])
 
 
 def test_lesions_become_tumour_where_the_model_has_it(slice_case: dict[str, np.ndarray]) -> None:
-    after = augment.RandLesiond(1.0, tumor_label=2).set_random_state(1)(slice_case)
+    lesion: Any = augment.RandLesiond(1.0, tumor_label=2).set_random_state(1)
+    after = lesion(slice_case)
     assert (after["label"] == 2).any()
     assert np.array_equal(after["label"] > 0, slice_case["label"] > 0)
 
@@ -303,7 +306,7 @@ def test_validation_and_evaluation_find_the_same_dice(draw_case: DrawCase, tmp_p
         label = np.roll((image > 100).astype(np.uint8) + (image > 200), 2 + number, axis=0)
         image[2:8, 2:8, 2 : 8 + number] = 150
         for part, array in (("ct", image), ("label", label)):
-            nib.save(nib.Nifti1Image(array, affine), tmp_path / f"p{number}_{part}.nii.gz")  # type: ignore[attr-defined]
+            nib.save(nib.Nifti1Image(array, affine), tmp_path / f"p{number}_{part}.nii.gz")
     recipe = load_recipe(
         "liver3d_phantom",
         [
