@@ -14,6 +14,7 @@ import pytest
 from LiverSegLib.models.write import PackageSpec, write_package
 from LiverSegLib.networks import build_network
 from LiverSegLib.volume import Volume
+from Testing.required import pytest_sessionstart  # noqa: F401 (a hook of pytest: looks for what the run must have)
 
 if TYPE_CHECKING:
     import torch
