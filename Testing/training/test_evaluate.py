@@ -123,7 +123,7 @@ def test_scores_survive_the_files(case: LabelledVolume, segmenter: Segmenter, tm
     assert {"f_score", "miou", "mpa", "lesion_sensitivity"} <= scores.summary.keys()
     assert scores.cases[1].labels[0].dice is None
     assert scores.cases[1].labels[0].volume_ml == scores.cases[0].labels[0].volume_ml
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["case"], row["label"]) for row in rows] == [
         ("phantom", "liver"),
         ("phantom", "tumor"),

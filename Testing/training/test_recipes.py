@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +34,6 @@ from Testing.recipe_data import (
 from Training.__main__ import app
 from Training.data.readers.prepared import Case, write_index
 from Training.fit.batches import CaseData
-from Training.planning.sweep import trials
 from Training.recipe import CONFIGS, Recipe, load_recipe
 
 UNETS = ("unet2d_vgg16", "unet2d_bn", "unet2d_attention")
@@ -162,27 +160,6 @@ def write_noise(folder: Path, recipe: Recipe, size: tuple[int, ...]) -> list[Cas
     return cases
 
 
-def documented_commands() -> list[list[str]]:
-    """The arguments of every `python -m Training` in docs/training.md."""
-    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    lines = text.replace("\\\n", " ").splitlines()
-    found = [shlex.split(line.partition("-m Training ")[2], comments=True) for line in lines if "-m Training " in line]
-    return [words for words in found if words]
-
-
-@pytest.mark.parametrize("words", documented_commands(), ids=lambda words: " ".join(words)[:60])
-def test_a_documented_command_exists(words: list[str]) -> None:
-    command, *arguments = words
-    context = typer.main.get_command(app).commands[command].make_context(command, arguments)  # type: ignore[attr-defined]
-    name, changes = context.params.get("recipe"), context.params.get("set_")
-    if name is not None and (CONFIGS / f"{name}.yaml").is_file():
-        load_recipe(name, [change for change in changes or [] if "$" not in change])
-        for varied in context.params.get("vary") or []:
-            assert len(trials(name, [varied], Path(), changes)) > 1
-    elif name is not None:
-        assert name in ("NAME", "$name") or name.endswith(".yaml")
-
-
 @pytest.mark.parametrize("name", sorted(set(SMALL) - {*UNETS, "lung_xray2d", "pyramid2d_multi"}))
 def test_a_recipe_of_volumes_runs_from_raw_data_to_segments(name: str, msd: Path, tmp_path: Path) -> None:
     package = make_model(name, msd, tmp_path, SMALL[name])
@@ -247,7 +224,9 @@ def test_a_prediction_is_blended_over_the_picture(compared: Path, slices2d: Path
     call(app, "predict", compared / "unet2d_bn" / "package", picture, "--out", tmp_path, "--device=cpu")
     (labels,) = tmp_path.glob("*_labels.png")
     (blend,) = set(tmp_path.glob("*.png")) - {labels}
-    assert Image.open(labels).size == Image.open(blend).size == (64, 64)
+    for path in (labels, blend):
+        with Image.open(path) as picture:
+            assert picture.size == (64, 64)
 
 
 def test_a_2d_model_segments_the_slices_of_a_ct(compared: Path, msd: Path, tmp_path: Path) -> None:
