@@ -1,11 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up its own environment once.
+# For those who change something: `make check` before every commit, `make format` to have it put right.
 PYTHON ?= python3
 DEMO := .venv-demo
 TEST := .venv-test
 OUT ?= demo-output
 CT ?=
 
-.PHONY: demo test test-slow test-gpu test-timing fuzz train-starter clean
+.PHONY: demo check format test test-slow test-gpu test-timing coverage fuzz train-starter clean
 
 # Stamps are newer than pyproject.toml when the environment is complete, so that later runs need no network.
 $(DEMO)/ready: pyproject.toml constraints.txt
@@ -28,8 +29,23 @@ else
 	$(DEMO)/bin/liverseg segment "$(CT)" --out "$(OUT)"
 endif
 
+# Style and types of the whole repository; seconds once mypy has its cache, half a minute without.
+check: $(TEST)/ready
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/mypy
+
+format: $(TEST)/ready
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+# This environment has all extras, so a test that cannot run for want of one is a failure and not a skip.
+test test-slow test-gpu test-timing coverage: export LIVERSEG_REQUIRE ?= dicom,pictures,training,slicer,quality
+
+# Two processes share the files of tests; JOBS=1 for a debugger.
+JOBS ?= 2
 test: $(TEST)/ready
-	$(TEST)/bin/python -m pytest -q
+	$(TEST)/bin/python -m pytest -q -n "$(JOBS)" --dist loadfile
 
 test-slow: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m slow
@@ -40,6 +56,11 @@ test-gpu: $(TEST)/ready
 # Asserts seconds on the clock: for a machine that does nothing else.
 test-timing: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m timing
+
+# Which lines the tests reach in this process; what workers and commands run in processes of their own is not counted.
+coverage: $(TEST)/ready
+	$(TEST)/bin/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html:coverage
+
 # Damaged and hostile files, for some minutes; the same SEED makes the same ones, COUNT=1000000 takes hours.
 SEED ?= 1
 fuzz: $(TEST)/ready
@@ -52,4 +73,4 @@ train-starter: $(TEST)/ready
 	$(TEST)/bin/python -m Training export runs/starter --out runs/starter/package
 
 clean:
-	rm -rf $(DEMO) $(TEST) demo-output
+	rm -rf $(DEMO) $(TEST) demo-output coverage .coverage

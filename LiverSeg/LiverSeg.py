@@ -79,7 +79,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
         # Only now: while Slicer starts, the node classes of modules later in the alphabet do not exist yet.
         from LiverSegUI.parameters import LiverSegParameterNode
 
-        return LiverSegParameterNode(super().getParameterNode())
+        return LiverSegParameterNode(super().getParameterNode())  # type: ignore[call-arg]
 
     def segment(self, volumeNode: Any, **options: Any) -> Any:
         """Segment a volume and wait for the result; Slicer stays responsive meanwhile.

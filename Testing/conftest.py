@@ -18,6 +18,7 @@ from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.models.package import write_package
 from LiverSegLib.networks import build_network
 from LiverSegLib.volume import Volume
+from Testing.required import pytest_sessionstart  # noqa: F401 (a hook of pytest: looks for what the run must have)
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,7 @@ def main() -> None:
         code = 130
     if code:
         sys.exit(code)
-    found = np.asarray(nib.load(out / "phantom_ct_labels.nii.gz").dataobj) > 0  # type: ignore[attr-defined]
+    found = np.asarray(nib.load(out / "phantom_ct_labels.nii.gz").dataobj) > 0
     truth = phantom.labelmap > 0
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
     print(f"Liver Dice against the phantom's truth: {dice:.3f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class SegmentationActions:
         ui.show3DPlace.layout().insertWidget(0, self.show3DButton)
         ui.editButton.clicked.connect(self.edit)
         kinds = ((_("Label map (NRRD)…"), "NRRD"), (_("Label map (NIfTI)…"), "NIfTI"), (_("Surfaces (STL)…"), "STL"))
-        self.menu = ButtonMenu(ui.exportButton, [(text, lambda kind=kind: self.export(kind)) for text, kind in kinds])
+        self.menu = ButtonMenu(ui.exportButton, [(text, partial(self.export, kind)) for text, kind in kinds])
 
     def update(self) -> None:
         """Follow the choice of segmentation."""

@@ -57,7 +57,7 @@ def stageText(progress: Progress | None) -> str:
 
 def resultRows(measurements: Measurements) -> list[tuple[str, ...]]:
     """Rows (structure, volume in mL, mean and deviation, longest diameter in mm) of the results table."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (display_name(segment.name), f"{segment.volume_ml:.1f}", _grey(segment), "")
         for segment in measurements.segments
     ]
@@ -72,7 +72,7 @@ def tableRows(texts: list[dict[str, str]]) -> tuple[list[tuple[str, ...]], str]:
     titles = list(texts[0]) if texts else []
     mean = next((title for title in titles if title.split(" [")[0] == "Mean"), "")
     deviation = mean.replace("Mean", "Standard deviation")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for text in texts:
         grey = f"{_whole(text[mean])} ± {_whole(text[deviation])}" if text.get(mean) else ""
         rows.append((text["Structure"], text["Volume [mL]"], grey, text.get("Longest diameter [mm]", "")))

@@ -72,7 +72,7 @@ class WorkerTransport:
         if process is self._process:
             self._process = None
         # It is still emitting the signal that told us: let it live for one turn of the event loop.
-        qt.QTimer.singleShot(0, lambda _kept=process: None)
+        qt.QTimer.singleShot(0, lambda _kept=process: None)  # type: ignore[misc]
 
     def owns(self, process: _Process) -> bool:
         """Whether what a process says still matters."""

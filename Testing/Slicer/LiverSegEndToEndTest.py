@@ -8,6 +8,7 @@ Run by ctest, or by hand: `Slicer --no-splash --testing --python-script LiverSeg
 
 import time
 import unittest
+from collections.abc import Callable
 
 import qt
 import slicer
@@ -40,13 +41,13 @@ class LiverSegEndToEndTest(unittest.TestCase):
         job = widget.logic.runner.lastJob
         self.assertEqual(job.state, "finished", job.message)
         truth = make_sample()[1] > 0
-        found = slicer.util.arrayFromSegmentBinaryLabelmap(job.segmentationNode, "LiverSeg_liver", volume)
-        found = found.transpose(2, 1, 0) > 0
+        segment = slicer.util.arrayFromSegmentBinaryLabelmap(job.segmentationNode, "LiverSeg_liver", volume)
+        found = segment.transpose(2, 1, 0) > 0
         dice = 2 * (truth & found).sum() / (truth.sum() + found.sum())
         print(f"Dice {dice:.3f}; seconds {job.timings}")
         self.assertGreater(dice, 0.7)
 
-    def wait_for(self, condition, seconds: float = 300.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 300.0) -> None:
         """Let the application's event loop run."""
         end = time.monotonic() + seconds
         loop, timer = qt.QEventLoop(), qt.QTimer()

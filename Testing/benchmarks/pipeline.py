@@ -109,7 +109,7 @@ def baseline(image: Path, package: Path, repeat: int) -> dict[str, Any]:
         ]
     )
     i = found.inferer
-    kind = SlidingWindowInferer if found.spatial_dims == 3 else SliceInferer
+    kind: Any = SlidingWindowInferer if found.spatial_dims == 3 else SliceInferer
     extra = {} if found.spatial_dims == 3 else {"spatial_dim": 2}
     inferer = kind(i.roi_size, sw_batch_size=i.batch_size, overlap=i.overlap, mode="gaussian", **extra)
     times = []

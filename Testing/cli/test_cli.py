@@ -12,6 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import from_matvec
+from nibabel.eulerangles import euler2mat
 
 from LiverSegLib.cli.doctor import report
 from LiverSegLib.cli.outputs import case_name, is_single_file
@@ -31,9 +33,9 @@ def ct(tmp_path: Path) -> Path:
     """A CT-like box of 60 mL "liver" (100 HU) in fat (-100 HU), oblique."""
     array = np.full((40, 36, 30), -100, np.int16)
     array[10:30, 8:23, 5:25] = 100
-    affine = nib.affines.from_matvec(2 * nib.eulerangles.euler2mat(0.1, 0.05, 0.2), [10, -20, 30])  # type: ignore[no-untyped-call]
+    affine = from_matvec(2 * euler2mat(0.1, 0.05, 0.2), [10, -20, 30])
     path = tmp_path / "box.nii.gz"
-    nib.save(nib.Nifti1Image(array, affine), path)  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(array, affine), path)
     return path
 
 
@@ -45,7 +47,7 @@ def test_segment_writes_everything_that_the_readme_names(
     assert done.returncode == 0, done.stderr
     names = {p.name for p in out.iterdir()}
     assert names == {"box.seg.nrrd", "box_labels.nii.gz", "box_measurements.csv", "box_measurements.json", "box.png"}
-    labels, image = nib.load(out / "box_labels.nii.gz"), nib.load(ct)  # type: ignore[attr-defined]
+    labels, image = nib.load(out / "box_labels.nii.gz"), nib.load(ct)
     assert np.array_equal(labels.affine, image.affine)
     assert labels.shape == image.shape
     measured = json.loads((out / "box_measurements.json").read_text())

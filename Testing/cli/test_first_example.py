@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from LiverSegLib.cli import commands
 from LiverSegLib.phantom import make_phantom
+from Testing import documented
 from Training.__main__ import app
 from Training.data.phantoms import write_dataset
 from Training.evaluation.scores import read_scores
@@ -36,10 +36,8 @@ TINY = [
 
 def example(document: str) -> list[list[str]]:
     """The commands of the first block of a document that makes phantoms, word by word."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    block = next(b for b in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "-m Training phantom" in b)
-    lines = [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
-    return [words for words in lines if words and words[0] != "pip"]
+    block = next(block for block in documented.blocks(document, "sh") if "-m Training phantom" in block)
+    return [list(words) for words in documented.lines(block) if words[0] != "pip"]
 
 
 def promised(document: str) -> tuple[float, float]:

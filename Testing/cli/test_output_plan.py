@@ -26,7 +26,7 @@ def save(path: Path, size: int = 16) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.full((32, 32, 32), -100, np.int16)
     array[8 : 8 + size, 8:24, 8:24] = 150
-    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), path)  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), path)
     return path
 
 
@@ -125,7 +125,7 @@ def test_two_patients_in_one_folder_both_keep_their_results(here: Path, threshol
     package = str(threshold_package())
     done = CliRunner().invoke(app, ["segment", *arguments, "--model", package])
     assert done.exit_code == 0, done.output
-    found = {name: np.count_nonzero(nib.load(here / f"both/{name}_x_labels.nii.gz").dataobj) for name in "AB"}  # type: ignore[attr-defined]
+    found = {name: np.count_nonzero(nib.load(here / f"both/{name}_x_labels.nii.gz").dataobj) for name in "AB"}
     assert found["A"] > 1.5 * found["B"] > 0
     # One after the other is no way around it, and a second run of the same input replaces its own results.
     again = ["-o", "one", "--no-overlay", "--device", "cpu", "--model", package]

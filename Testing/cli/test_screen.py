@@ -49,7 +49,7 @@ def ct(tmp_path: Path) -> Path:
     array = np.full((32, 32, 32), -100, np.int16)
     array[8:24, 8:24, 8:24] = 150
     path = tmp_path / "Meyer_Hans.nii"
-    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), path)  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), path)
     return path
 
 

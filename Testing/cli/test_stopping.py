@@ -166,7 +166,7 @@ def segmenting(tmp_path: Path, threshold_package: MakePackage) -> Callable[[], s
     """Starts `liverseg segment` of a small image; its output folder is tmp_path / "out"."""
     array = np.full((64, 64, 64), -100, np.int16)
     array[10:50, 10:50, 10:50] = 150
-    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "box.nii")  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "box.nii")
     package = threshold_package(overlap=0.6)
 
     def begin() -> subprocess.Popen[bytes]:

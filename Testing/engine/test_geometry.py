@@ -201,7 +201,8 @@ def test_labels_come_back_as_monai_inverts_them(seed: int, channels: int, varian
     ours = restore(kept, grid, shape, variant == "nearest", QUIET)
 
     theirs = monai_labels(volume, "LPS", pixdim, logits, variant == "nearest", variant == "softmax")
-    assert (ours.dtype, ours.shape) == (np.uint8, shape)
+    assert ours.dtype == np.uint8
+    assert ours.shape == shape
     assert len(np.unique(theirs)) > 1
     assert (ours == theirs).mean() >= 0.9999
 

@@ -42,7 +42,7 @@ def spots(shape: tuple[int, ...], seed: int = 0) -> Any:
     return labels
 
 
-@pytest.mark.parametrize("switches", itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=3)))
 def test_slabs_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, switches: tuple[bool, ...]) -> None:
     largest, holes, inside = switches
     settings = Settings(largest_component=largest, fill_holes=holes, lesions_inside=inside)

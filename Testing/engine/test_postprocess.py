@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -23,7 +25,7 @@ def liver_block() -> Labels:
     return labels
 
 
-def cleaned(labels: Labels, **switches: bool) -> Labels:
+def cleaned(labels: Labels, **switches: Any) -> Labels:
     result = labels.copy(order="K")
     settings = Settings(
         largest_component=switches.get("largest", False),

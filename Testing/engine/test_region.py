@@ -59,7 +59,9 @@ def test_a_box_in_mm_holds_the_voxels_that_it_touches(affine: Any) -> None:
     axes = np.linalg.qr(affine[:3, :3])[0].T
     first, last = affine @ [8, 9, 10, 1], affine @ [20, 22, 14, 1]
     size = np.abs(axes @ (last - first)[:3])
-    box = RasBox(center=tuple((first + last)[:3] / 2), size=tuple(size), axes=tuple(map(tuple, axes)))
+    box = RasBox(
+        center=tuple((first + last)[:3] / 2), size=tuple(size), axes=(tuple(axes[0]), tuple(axes[1]), tuple(axes[2]))
+    )
     found = voxel_box(box, volume)
     middle = np.stack(np.meshgrid(*(np.linspace(-0.5, 0.5, 21),) * 3), axis=-1).reshape(-1, 3) * size
     inside = (np.linalg.inv(affine) @ np.c_[middle @ axes + box.center, np.ones(len(middle))].T)[:3]

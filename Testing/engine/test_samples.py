@@ -287,7 +287,8 @@ def test_a_flip_along_an_axis_that_slices_lack_is_one_sentence() -> None:
 def test_zooming_in_keeps_image_and_label_together() -> None:
     label = np.zeros((1, 40, 40), np.uint8)
     label[0, 10:30, 12:28] = 1
-    after = RandZoomCropd(1.0).set_random_state(2)({"image": label.astype(np.float32), "label": label})
+    zoom: Any = RandZoomCropd(1.0).set_random_state(2)
+    after = zoom({"image": label.astype(np.float32), "label": label})
     assert after["image"].shape == (1, 40, 40)
     assert int(after["label"].sum()) > int(label.sum())
     differ = (after["image"][0] > 0.5) != (after["label"][0] > 0)

@@ -150,7 +150,7 @@ def test_both_models_can_be_stopped(models: tuple[Segmenter, Segmenter], case: V
 
 
 def save(path: Path, array: npt.NDArray[Any], affine: npt.NDArray[np.float64] = AFFINE) -> Path:
-    nib.save(nib.Nifti1Image(array, affine), path)  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(array, affine), path)
     return path
 
 

@@ -110,7 +110,7 @@ def test_padding_wider_than_the_image_is_possible(padding: str) -> None:
         (ScaleRange(-57, 164, -1, 1, clip=False), ScaleIntensityRange(-57, 164, -1, 1)),
         (Normalize(), NormalizeIntensity()),
         (Normalize(nonzero=True), NormalizeIntensity(nonzero=True)),
-        (Normalize(99.4, 39.4), NormalizeIntensity(99.4, 39.4)),
+        (Normalize(99.4, 39.4), NormalizeIntensity(torch.tensor(99.4), torch.tensor(39.4))),
         (ScalePercentiles(0, 100, -1, 1, clip=False), ScaleIntensity(-1, 1)),
         (ScalePercentiles(0.5, 99.5, clip=True), ScaleIntensityRangePercentiles(0.5, 99.5, 0, 1, clip=True)),
         (ScalePercentiles(5, 95, clip=False), ScaleIntensityRangePercentiles(5, 95, 0, 1)),

@@ -198,9 +198,9 @@ def _nifti_seeds() -> list[tuple[str, bytes]]:
 
     found = []
     for name, kind in (("a", nib.Nifti1Image), ("b", nib.Nifti2Image)):
-        image: Any = kind(_VOXELS, np.diag([-0.5, -0.75, 2, 1]))  # type: ignore[no-untyped-call]
+        image: Any = kind(_VOXELS, np.diag([-0.5, -0.75, 2, 1]))
         if name == "b":
-            image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 20))  # type: ignore[no-untyped-call]
+            image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 20))
         content = image.to_bytes()
         packed = gzip.compress(content, mtime=0)
         found += [(f"{name}.nii", content), (f"{name}.nii.gz", packed), (f"{name}.nii.gz*", content)]
@@ -213,7 +213,7 @@ def _picture_seeds() -> list[tuple[str, bytes]]:
     pixels = np.add.outer(np.arange(12) * 9, np.arange(10) * 3).astype(np.uint8)
     grey = Image.fromarray(pixels)
     deep = Image.fromarray(pixels.astype(np.uint16) * 99)
-    pictures = [
+    pictures: list[tuple[str, Any, dict[str, Any]]] = [
         ("a.png", grey, {}),
         ("b.png", deep, {}),
         ("c.png", grey.convert("RGB"), {}),

@@ -210,7 +210,7 @@ _TEXTS: list[Any] = [
     "layer",
     "gelu",
 ]
-_STEPS = [
+_STEPS: list[Json] = [
     {"_target_": "Orientationd", "axcodes": "LPS"},
     {"_target_": "Spacingd", "pixdim": [0.1, 0.1, 0.1]},
     {"_target_": "Spacingd", "pixdim": [100, 100, 100]},

@@ -162,7 +162,9 @@ class Host:
         self.messages: list[str] = []
         self._settings_folder = settings_folder
         qInstallMessageHandler(self._on_message)
-        self.application = QApplication.instance() or QApplication([])
+        application = QApplication.instance() or QApplication([])
+        assert isinstance(application, QApplication), "another test made an application without windows"
+        self.application = application
         QCoreApplication.setOrganizationName("LiverSegTests")
         QCoreApplication.setApplicationName("Slicer")
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
@@ -198,7 +200,7 @@ class Host:
             setattr(bases, base.__name__, base)
         sys.modules["slicer.ScriptedLoadableModule"] = bases
         i18n = ModuleType("slicer.i18n")
-        i18n.tr = lambda text: text
+        setattr(i18n, "tr", lambda text: text)  # noqa: B010 (a module made on the spot declares nothing)
         sys.modules["slicer.i18n"] = i18n
         from Testing.headless import parameter_node
 
@@ -207,8 +209,8 @@ class Host:
         slicer.util.childWidgetVariables = _named_children
         slicer.util.selectModule = self.select
         slicer.util.messageBox = self._ask
-        slicer.util.getModuleLogic = lambda _name: self.widget.logic
-        slicer.util.getModuleWidget = lambda _name: self.widget
+        slicer.util.getModuleLogic = lambda name: self.widget.logic  # noqa: ARG005
+        slicer.util.getModuleWidget = lambda name: self.widget  # noqa: ARG005
 
     def _ask(self, text: str, **how: Any) -> Any:
         """A question to the user; the next of `answers` is the answer."""
@@ -267,8 +269,9 @@ class Host:
         """What Reload in developer mode does; a panel that is shown is not entered again."""
         self.module = self._run_module()
         self.widget.cleanup()
-        while self.parent.layout().count():
-            old = self.parent.layout().takeAt(0).widget()
+        layout: Any = self.parent.layout()
+        while layout.count():
+            old = layout.takeAt(0).widget()
             old.setMRMLScene(None)
             old.deleteLater()
         self.widget = self._make_widget()

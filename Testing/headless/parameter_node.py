@@ -23,7 +23,7 @@ def parameterNodeWrapper(declared: type) -> type:
     for name, method in vars(_Wrapper).items():
         if not name.startswith("__") or name == "__init__":
             setattr(declared, name, method)
-    declared.allParameters = members
+    setattr(declared, "allParameters", members)  # noqa: B010 (the class that is wrapped does not declare it)
     return declared
 
 
@@ -50,6 +50,8 @@ def _property(name: str, kind: type, default: Any) -> property:
 class _Wrapper:
     """The methods that every wrapped class has."""
 
+    allParameters: dict[str, tuple[type, Any]]  # noqa: N815
+
     def __init__(self, parameterNode: Any) -> None:  # noqa: N803
         self.parameterNode = parameterNode
         self._connections: dict[int, Any] = {}
@@ -72,11 +74,12 @@ class _Wrapper:
 
     def disconnectGui(self, tag: int | None) -> None:
         """Undo `connectGui`; an unknown tag is ignored."""
-        pairs, slots = self._connections.pop(tag, ({}, {}))
+        if tag is None or tag not in self._connections:
+            return
+        pairs, slots = self._connections.pop(tag)
         for name, widget in pairs.items():
             _signal(widget).disconnect(slots[name])
-        if pairs:
-            self.RemoveObserver(tag)
+        self.RemoveObserver(tag)
 
     def AddObserver(self, event: Any, callback: Any, priority: float = 0.0) -> int:
         """Observe the node."""

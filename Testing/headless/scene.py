@@ -48,7 +48,7 @@ def make_scene() -> Any:
     return scene
 
 
-@vtk.calldata_type(vtk.VTK_OBJECT)
+@vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
 def _add_to_hierarchy(scene: Any, _event: str, node: Any) -> None:
     """An item for each data node: the application's subject hierarchy plugins do this."""
     if scene.IsBatchProcessing():
@@ -59,7 +59,7 @@ def _add_to_hierarchy(scene: Any, _event: str, node: Any) -> None:
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
-@vtk.calldata_type(vtk.VTK_OBJECT)
+@vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
 def _remove_from_hierarchy(scene: Any, _event: str, node: Any) -> None:
     """No item without its node; the plugins do this too."""
     if scene is None:  # a scene on its way out

@@ -13,7 +13,7 @@ from typing import Any
 import slicer
 import vtk
 from PySide6.QtCore import Property, QEvent, QPoint, QRect, Qt, Signal
-from PySide6.QtGui import QPainter, QPolygon
+from PySide6.QtGui import QMouseEvent, QPainter, QPolygon
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -255,7 +255,11 @@ class ctkCollapsibleButton(QWidget):
         """Fold and unfold at a click; children that come later are folded when the section is shown."""
         if event.type() == QEvent.Type.Polish:
             self._apply()
-        if event.type() == QEvent.Type.MouseButtonPress and event.position().y() < _HEADER:
+        if (
+            isinstance(event, QMouseEvent)
+            and event.type() == QEvent.Type.MouseButtonPress
+            and event.position().y() < _HEADER
+        ):
             self._set_collapsed(not self._collapsed)
             return True
         return super().event(event)

@@ -93,7 +93,8 @@ def enhanced(positions: list[float]) -> FileDataset:
 
     def group(name: str, **values: Any) -> Dataset:
         item, groups = Dataset(), Dataset()
-        item.update(values)
+        for keyword, value in values.items():
+            setattr(item, keyword, value)
         setattr(groups, name, [item])
         return groups
 
@@ -155,13 +156,14 @@ def test_gantry_tilt_becomes_shear_in_the_affine(tmp_path: Path) -> None:
 def test_oblique_mr(tmp_path: Path) -> None:
     # Sagittal: rows run to the posterior, columns to the feet, the normal to the right.
     for k in range(3):
-        changes = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [10 - 3 * k, -20, 30]}
+        changes: dict[str, Any] = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
+        changes["ImagePositionPatient"] = [10 - 3 * k, -20, 30]
         save(tmp_path, image(k, SOPClassUID=MR, Modality="MR", RescaleIntercept=0, **changes), f"{k}.dcm")
 
     volume = read_volume(tmp_path)
 
     assert volume.modality == "MR"
-    np.testing.assert_allclose(volume.affine[:3], [[0, 0, 3, -10], [-0.5, 0, 0, 20], [0, -0.75, 0, 30]])
+    np.testing.assert_allclose(volume.affine[:3], np.array([[0, 0, 3, -10], [-0.5, 0, 0, 20], [0, -0.75, 0, 30]]))
     np.testing.assert_array_equal(volume.array, STORED[:3].transpose(2, 1, 0))
 
 

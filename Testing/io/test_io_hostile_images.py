@@ -172,8 +172,8 @@ def test_every_flipped_bit_in_compressed_voxels_is_found(tmp_path: Path, kind: s
     elif kind == "nrrd":
         start, packed = NHDR.replace(b"raw", b"gzip") + b"\n", gzip.compress(RAW, mtime=0)
     else:
-        image = nib.Nifti1Image(VOXELS, np.eye(4))  # type: ignore[no-untyped-call]
-        start, packed = b"", gzip.compress(image.to_bytes(), mtime=0)  # type: ignore[no-untyped-call]
+        image = nib.Nifti1Image(VOXELS, np.eye(4))
+        start, packed = b"", gzip.compress(image.to_bytes(), mtime=0)
     found = 0
     # Every bit of MetaImage and NRRD; a sample of NIfTI, whose header takes longer.
     bits = range(0, len(packed) * 8, 5 if kind == "nii.gz" else 1)
@@ -377,5 +377,5 @@ def test_a_damaged_bmp_is_one_sentence(tmp_path: Path) -> None:
 def test_a_spacing_that_no_image_has_is_refused(tmp_path: Path, factor: float) -> None:
     import nibabel as nib
 
-    nib.save(nib.Nifti1Image(VOXELS, np.diag([1, 1, factor, 1])), tmp_path / "a.nii")  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(VOXELS, np.diag([1, 1, factor, 1])), tmp_path / "a.nii")
     refused(tmp_path / "a.nii", r"a voxel spacing of 1 x 1 x .* mm, far from")

@@ -178,15 +178,15 @@ def test_attention_unet_has_the_gate_of_the_paper() -> None:
     network = built("AttentionUnet", 2, {"channels": [4, 8, 16], "strides": [2, 2]}).eval()
     (gate,) = [m for n, m in network.named_modules() if n.endswith("attention")][:1]
     skip, signal = torch.randn(1, 4, 6, 6), torch.randn(1, 4, 6, 6)
-    one_by_one = [(m.conv.weight, m.conv.bias) for m in (gate.W_g[0], gate.W_x[0], gate.psi[0])]  # type: ignore[index,union-attr]
+    one_by_one = [(m.conv.weight, m.conv.bias) for m in (gate.W_g[0], gate.W_x[0], gate.psi[0])]
     assert [tuple(w.shape) for w, _ in one_by_one] == [(2, 4, 1, 1), (2, 4, 1, 1), (1, 2, 1, 1)]
 
     def apply(x: torch.Tensor, number: int, norm: Any) -> torch.Tensor:
         return norm(torch.nn.functional.conv2d(x, *one_by_one[number]))
 
     with torch.inference_mode():
-        joined = torch.relu(apply(signal, 0, gate.W_g[1]) + apply(skip, 1, gate.W_x[1]))  # type: ignore[index]
-        weight = torch.sigmoid(apply(joined, 2, gate.psi[1]))  # type: ignore[index]
+        joined = torch.relu(apply(signal, 0, gate.W_g[1]) + apply(skip, 1, gate.W_x[1]))
+        weight = torch.sigmoid(apply(joined, 2, gate.psi[1]))
         torch.testing.assert_close(gate(g=signal, x=skip), skip * weight)
     assert weight.shape == (1, 1, 6, 6)
     assert weight.min() < weight.max()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
+from Testing import documented  # noqa: E402
 from Testing.headless.case import add_volume, is_idle  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
@@ -356,16 +356,16 @@ class TestConsole:
 
     @pytest.mark.usefixtures("volume")
     def test_examples_of_the_tutorial(self, host: Any, threshold_package: Any) -> None:
-        text = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
-        examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        assert len(examples) == 4
+        in_readme = [block for block in documented.blocks("README.md", "python") if "slicer" in block]
+        examples = documented.blocks("docs/tutorial.md", "python")
+        assert (len(in_readme), len(examples)) == (1, 4)
         session, package = host.widget.logic.runner.transport.session, threshold_package()
         segment = session.segment
         # The built-in model is not the examples' point, and may be missing.
         session.segment = lambda volume, request: segment(volume, replace(request, model=str(package)))
         try:
             names: dict[str, Any] = {"slicer": slicer}
-            for example in examples:
+            for example in in_readme + examples:
                 exec(example, names)
         finally:
             del session.segment

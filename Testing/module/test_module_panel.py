@@ -50,7 +50,10 @@ class TestLayout:
         parent.show()
         ready.spin(0.1)
         places: list[int] = []
-        note = lambda: places.append(ui.resultsButton.mapTo(parent, QPoint(0, 0)).y())  # noqa: E731
+
+        def note() -> None:
+            places.append(ui.resultsButton.mapTo(parent, QPoint(0, 0)).y())
+
         note()
         ready.widget.logic.onChange = lambda: (ready.widget.panel.update(), note())
         run(ready)

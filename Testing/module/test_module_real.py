@@ -28,16 +28,14 @@ def dice(a: Mask, b: Mask) -> float:
 
 
 def liver_of(path: Path) -> Mask:
-    return np.asarray(nib.load(path).dataobj) > 0  # type: ignore[attr-defined]
+    return np.asarray(nib.load(path).dataobj) > 0
 
 
 def test_a_real_ct_is_segmented_as_by_the_command(host: Any, shared_data: Path, tmp_path: Path) -> None:
     image, truth = (shared_data / "ct" / f"ircad01_{name}.nii.gz" for name in ("ct", "label"))
     stored = nib.load(image)
     volume = slicer.util.addVolumeFromArray(
-        np.asarray(stored.dataobj).transpose(2, 1, 0),
-        ijkToRAS=stored.affine,
-        name="ircad01",  # type: ignore[attr-defined]
+        np.asarray(stored.dataobj).transpose(2, 1, 0), ijkToRAS=stored.affine, name="ircad01"
     )
     ui = host.widget.ui
     host.select("LiverSeg")

@@ -38,7 +38,8 @@ def seconds_until_over(host: Any, job: Any, since: float) -> float:
 def test_cancel_takes_less_than_a_second_in_every_stage(
     ready: Any, big: Any, threshold_package: Any, stage: str
 ) -> None:
-    logic, package, asked = ready.widget.logic, threshold_package(), []
+    logic, package = ready.widget.logic, threshold_package()
+    asked: list[float] = []
 
     def stop_there(job: Any) -> None:
         if job.progress.stage == stage and not asked:

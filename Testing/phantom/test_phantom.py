@@ -124,7 +124,7 @@ def test_all_orientations_show_the_same_world() -> None:
     for code in axis_codes():
         array, affine = orient(reference.labelmap, reference.volume.affine, code)
         assert "".join(nib.aff2axcodes(affine)) == code
-        middle = affine[:3, :3] @ np.argwhere(array > 0).mean(axis=0) + affine[:3, 3]
+        middle = affine[:3, :3] @ np.argwhere(np.asarray(array) > 0).mean(axis=0) + affine[:3, 3]
         assert np.allclose(middle, centroid(reference), atol=1e-6)
 
 
@@ -160,7 +160,7 @@ def test_oblique_affine_is_rigid() -> None:
 
 def test_trunk_reaches_beyond_the_liver() -> None:
     phantom = coarse(1, coverage="trunk", orientation="RAS")
-    with_liver: Any = (phantom.labelmap > 0).any(axis=(0, 1))
+    with_liver = np.asarray((phantom.labelmap > 0).any(axis=(0, 1)))
     assert with_liver.mean() < 0.5
     assert not with_liver[:20].any()
     assert not with_liver[-15:].any()

@@ -59,7 +59,7 @@ def test_even_sixty_labels_differ() -> None:
 def test_the_measure_of_difference() -> None:
     # Reference values of sRGB red, white and a grey (D65).
     found = lab([(255, 0, 0), (255, 255, 255), (119, 119, 119)])
-    np.testing.assert_allclose(found, [[53.24, 80.09, 67.20], [100, 0, 0], [50.03, 0, 0]], atol=0.1)
+    np.testing.assert_allclose(found, np.array([[53.24, 80.09, 67.20], [100, 0, 0], [50.03, 0, 0]]), atol=0.1)
     assert nearest([label_for(1, "liver").color, label_for(1, "stomach").color]) < 5  # what the eye could not tell
 
 

@@ -65,7 +65,7 @@ def panels(path: Path) -> list[npt.NDArray[np.float64]]:
     return [picture[y : y + TILE, x : x + TILE] for y, x in starts]
 
 
-def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> Any:
+def colored(panel: npt.NDArray[np.float64], color: tuple[int, int, int], tolerance: float = 0.06) -> npt.NDArray[Any]:
     """Rows and columns, [n, 2], as fractions of the panel, where it has `color`."""
     near = np.abs(panel - np.array(color) / 255).max(axis=-1) < tolerance
     return (np.argwhere(near) + 0.5) / panel.shape[0]

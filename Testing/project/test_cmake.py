@@ -48,7 +48,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (stub / "use.cmake").write_text(USE)
     for name in ("config", "cpack"):
         (stub / f"{name}.cmake").write_text(f'file(APPEND "${{CMAKE_BINARY_DIR}}/done.txt" "{name}\\n")\n')
-    command = ["cmake", "-S", ROOT, "-B", build, f"-DSlicer_DIR={stub}", "-DBUILD_TESTING=ON"]
+    command = ["cmake", "-S", str(ROOT), "-B", str(build), f"-DSlicer_DIR={stub}", "-DBUILD_TESTING=ON"]
     # No compiler is needed, and a Slicer build machine has one anyway.
     command += ["-DCMAKE_C_COMPILER_FORCED=ON", "-DCMAKE_CXX_COMPILER_FORCED=ON"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -85,6 +85,7 @@ def test_differences_are_paired_and_corrected(folders: list[Path]) -> None:
     assert worse.p_holm == pytest.approx(3 * 2 / 2**8)
     assert worse.ci_low is not None
     assert worse.ci_high is not None
+    assert worse.mean is not None
     assert worse.ci_low < worse.mean < worse.ci_high < 0
     same = dice["vgg16", "attention"]
     assert (same.mean, same.p, same.p_holm) == (0, 1, 1)

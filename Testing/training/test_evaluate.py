@@ -125,7 +125,7 @@ def test_scores_survive_the_files(case: LabelledVolume, segmenter: Segmenter, tm
     assert {"f_score", "miou", "mpa", "lesion_sensitivity"} <= scores.summary.keys()
     assert scores.cases[1].labels[0].dice is None
     assert scores.cases[1].labels[0].volume_ml == scores.cases[0].labels[0].volume_ml
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["case"], row["label"]) for row in rows] == [
         ("phantom", "liver"),
         ("phantom", "tumor"),
@@ -143,7 +143,7 @@ def test_a_case_that_fails_is_named_and_the_others_go_on(
 ) -> None:
     blank = LabelledVolume("blank", Volume(np.zeros((8, 8, 8)), np.eye(4), "blank"), np.zeros((8, 8, 8), np.uint8))
     lung = replace(case, name="lung", names=("lung",))
-    cases = [Unreadable("gone", "gone.nii.gz does not exist."), blank, lung, case]
+    cases: list[LabelledVolume | Unreadable] = [Unreadable("gone", "gone.nii.gz does not exist."), blank, lung, case]
     scores = evaluate(cases, segmenter, tmp_path, report=write_report)
     errors = {one.case: one.error for one in scores.cases}
     assert errors["gone"] == "gone.nii.gz does not exist."
@@ -191,7 +191,9 @@ def test_statistics_are_over_patients(case: LabelledVolume, segmenter: Segmenter
     assert liver.ci_low is None
     other = evaluate([*several, replace(case, name="other", patient="q")], segmenter)
     liver = next(row.values for row in other.statistics if (row.label, row.metric) == ("liver", "dice"))
+    assert liver.minimum is not None
     assert liver.ci_low is not None
+    assert liver.mean is not None
     assert liver.minimum <= liver.ci_low <= liver.mean <= (liver.ci_high or 0) <= 1
 
 

@@ -96,7 +96,7 @@ def test_the_engine_gives_the_same_labels_for_both(tmp_path: Path) -> None:
     found = [Segmenter(tmp_path / name, "cpu", raw).segment(volume).labelmap for name in ("flat", "solid")]
 
     assert 0.01 < (found[0] > 0).mean() < 0.99
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_weights_and_recipe_are_written_for_training(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from Training.fit.schedules import learning_rate_factor
 from Training.recipe import RecipeError
 from Training.recipe.options import Loss, Optimization
 
+Kind = Literal["dice_ce", "dice", "cross_entropy", "bce_dice", "focal", "dice_focal", "tversky"]
 KINDS = ["dice_ce", "dice", "cross_entropy", "bce_dice", "focal", "dice_focal", "tversky"]
 
 
@@ -104,11 +105,11 @@ def test_binary_cross_entropy_of_two_classes_is_the_usual_one(pair: tuple[Tensor
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [1.0, 6e4])
-def test_gradients_are_finite_up_to_the_end_of_half_precision(kind: str, size: float) -> None:
+def test_gradients_are_finite_up_to_the_end_of_half_precision(kind: Kind, size: float) -> None:
     logits = (torch.randn(2, 3, 6, 6) * size).clamp(-65504, 65504).half().requires_grad_()
     label = torch.randint(0, 3, (2, 1, 6, 6), dtype=torch.uint8)
     value = SegmentationLoss(Loss(kind=kind))(logits, label)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert value.ndim == 0
     assert math.isfinite(float(value.detach()))
     assert logits.grad is not None
@@ -116,7 +117,7 @@ def test_gradients_are_finite_up_to_the_end_of_half_precision(kind: str, size: f
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_right_answer_costs_less_than_a_wrong_one(kind: str, pair: tuple[Tensor, Tensor]) -> None:
+def test_a_right_answer_costs_less_than_a_wrong_one(kind: Kind, pair: tuple[Tensor, Tensor]) -> None:
     _, y = parts(pair)
     assert loss((8 * y, pair[1]), kind=kind) < loss((-8 * y, pair[1]), kind=kind)
 
@@ -127,7 +128,7 @@ def test_a_patch_without_any_label_has_a_finite_loss(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_mean_over_samples_is_that_of_two_halves(kind: str, pair: tuple[Tensor, Tensor]) -> None:
+def test_the_mean_over_samples_is_that_of_two_halves(kind: Kind, pair: tuple[Tensor, Tensor]) -> None:
     logits, label = pair
     halves = [loss((logits[n : n + 1], label[n : n + 1]), kind=kind, batch=False) for n in range(2)]
     assert loss(pair, kind=kind, batch=False) == pytest.approx(sum(halves) / 2, abs=1e-6)
@@ -189,7 +190,7 @@ def test_one_cycle_is_torchs() -> None:
 @pytest.mark.parametrize("weights", [None, [0.2, 1.0, 3.0]])
 @pytest.mark.parametrize("background", [False, True])
 def test_a_loss_taken_slab_by_slab_is_the_loss_of_the_whole(
-    kind: str, weights: list[float] | None, background: bool
+    kind: Kind, weights: list[float] | None, background: bool
 ) -> None:
     generator = torch.Generator().manual_seed(3)
     logits = 3 * torch.randn(1, 3, 9, 5, 4, generator=generator)

@@ -61,9 +61,9 @@ def numpy_file(folder: Path) -> Path:
 
 
 def nifti(folder: Path) -> Path:
-    image = nib.Nifti1Image(CT, TILTED)  # type: ignore[no-untyped-call, attr-defined]
-    image.header.set_slope_inter(0.5, -3)  # type: ignore[no-untyped-call]
-    nib.save(image, folder / "a.nii.gz")  # type: ignore[attr-defined]
+    image = nib.Nifti1Image(CT, TILTED)
+    image.header.set_slope_inter(0.5, -3)
+    nib.save(image, folder / "a.nii.gz")
     return folder / "a.nii.gz"
 
 
@@ -110,7 +110,7 @@ def prepared(path: Path, mask: Path, **keys: Any) -> RawCase:
     """The case as `prepare` reads it."""
     template = path.name.replace("a.", "{name}.", 1)
     masks = [{"path": mask.relative_to(path.parent).as_posix(), "values": {1: 1, 2: 2}}]
-    source = FilesSource(kind="files", name="source", image=template, masks=masks, **keys)  # type: ignore[arg-type]
+    source = FilesSource(kind="files", name="source", image=template, masks=masks, **keys)
     (entry,) = list_cases(source, path.parent)
     return entry.load()
 
@@ -122,7 +122,7 @@ def a_mask(folder: Path, volume: Volume) -> Path:
     if volume.array.shape[2] == 1:
         np.save(folder / "masks/m.npy", labels[..., 0].T)
         return folder / "masks/m.npy"
-    nib.save(nib.Nifti1Image(labels, volume.affine), folder / "masks/m.nii.gz")  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(labels, volume.affine), folder / "masks/m.nii.gz")
     return folder / "masks/m.nii.gz"
 
 
@@ -239,7 +239,7 @@ def test_both_commands_see_the_same_color_picture(threshold_package: MakePackage
     done = CliRunner().invoke(liverseg, command)
     assert done.exit_code == 0, done.output
     assert "is in color; its luminance was taken" in done.output
-    labels = np.asarray(nib.load(out / "a_labels.nii.gz").dataobj)  # type: ignore[attr-defined]
+    labels = np.asarray(nib.load(out / "a_labels.nii.gz").dataobj)
     luminance = np.load(stored).reshape(labels.shape)
     assert set(np.unique(luminance)) == {50, 161}
     assert (((luminance > 100) & (luminance < 200)) == (labels == 1)).mean() > 0.97

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -50,7 +50,7 @@ def save(path: Path, pixels: npt.NDArray[Any], vector: bool = False) -> Path:
     return path
 
 
-def tiff(pixels: npt.NDArray[Any], byteorder: str, photometric: int) -> bytes:
+def tiff(pixels: npt.NDArray[Any], byteorder: Literal["<", ">"], photometric: int) -> bytes:
     """An uncompressed TIFF file of one strip."""
     rows, columns = pixels.shape
     data = pixels.astype(pixels.dtype.newbyteorder(byteorder)).tobytes()
@@ -82,7 +82,8 @@ class TestReading:
             if ending == "PNG"
             else save(tmp_path / f"b.{ending}", PIXELS)
         )
-        assert (volume.array.shape, volume.array.dtype, volume.modality) == ((64, 48, 1), np.uint8, None)
+        assert (volume.array.shape, volume.modality) == ((64, 48, 1), None)
+        assert volume.array.dtype == np.uint8
         np.testing.assert_array_equal(volume.array[:, :, 0].T, PIXELS)
         np.testing.assert_array_equal(volume.affine, np.diag([-1, -1, 1, 1]))
 
@@ -104,7 +105,7 @@ class TestReading:
 
     @pytest.mark.parametrize("byteorder", ["<", ">"])
     @pytest.mark.parametrize(("dtype", "white"), [("u1", 0), ("u2", 1), ("i2", 1)])
-    def test_tiff_by_hand(self, tmp_path: Path, byteorder: str, dtype: str, white: int) -> None:
+    def test_tiff_by_hand(self, tmp_path: Path, byteorder: Literal["<", ">"], dtype: str, white: int) -> None:
         pixels = np.arange(48, dtype=dtype).reshape(6, 8) * 5
         content = tiff(pixels, byteorder, photometric=white)
         (tmp_path / "a.tif").write_bytes(content)
@@ -318,7 +319,12 @@ def test_percentiles_are_those_of_monai(lower: float, upper: float) -> None:
 def made_package(folder: Path, network: str, arguments: dict[str, Any], dims: int, **changes: Any) -> Path:
     torch.manual_seed(9)
     arguments = {"spatial_dims": dims, "in_channels": 1, "out_channels": 2, **arguments}
-    base = {"axcodes": "LPS", "pixdim": (-1.0, -1.0, -1.0), "window": (0.0, 255.0), "roi_size": (-1,) * dims}
+    base: dict[str, Any] = {
+        "axcodes": "LPS",
+        "pixdim": (-1.0, -1.0, -1.0),
+        "window": (0.0, 255.0),
+        "roi_size": (-1,) * dims,
+    }
     base |= {"batch_size": 2, "divisible": (16, 16, 1), "modality": "DX"}
     spec = replace(toy_spec(network, arguments, dims, 1, **(base | changes)), labels=labels_for({1: "lung"}))
     built = build_network(network, arguments).eval()
@@ -442,7 +448,7 @@ def test_labels_are_those_of_monai(
     values = (values[tuple(slice(n) for n in shape)] + rng.normal(0, 10, shape)).astype(np.int16)
     (tmp_path / "data").mkdir()
     case = tmp_path / "data" / "case.nii.gz"
-    nib.save(nib.Nifti1Image(values, np.diag([-1.1, 1.3, 2.0, 1.0])), case)  # type: ignore[no-untyped-call, attr-defined]
+    nib.save(nib.Nifti1Image(values, np.diag([-1.1, 1.3, 2.0, 1.0])), case)
     package = made_package(tmp_path / "package", *network, dims, **changes)
 
     ours = Segmenter(package, "cpu", RAW).segment(read_volume(case)).labelmap
@@ -482,7 +488,7 @@ def test_the_command_line_segments_a_picture_and_leaves_it_alone(tmp_path: Path)
         "xray_measurements.json",
         "xray_overlay.png",
     }
-    assert nib.load(tmp_path / "xray_labels.nii.gz").shape == (96, 72, 1)  # type: ignore[attr-defined]
+    assert nib.load(tmp_path / "xray_labels.nii.gz").shape == (96, 72, 1)
     assert "single picture" in done.stdout
     assert "HU" not in done.stdout
 

@@ -238,7 +238,8 @@ def test_a_single_dicom_slice_is_segmented_by_itself(
     assert done.error == ""
     assert done.result is not None
     assert done.result.labelmap.shape == (768, 768, 1)
-    assert Image.open(tmp_path / "out" / f"{done.case.name}.png").size == (768, 768)
+    with Image.open(tmp_path / "out" / f"{done.case.name}.png") as picture:
+        assert picture.size == (768, 768)
 
 
 def test_the_command_reports_failures_and_succeeds_without(threshold_package: MakePackage, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_named_patients_validate_and_all_others_train(data: Path, tmp_path: Path
 
 
 def test_a_table_tells_pixel_sizes_and_a_slice_becomes_a_slab(data: Path) -> None:
-    first, second = survey(FilesSource(**PICTURES), data).entries
+    first, second = survey(FilesSource.model_validate(PICTURES), data).entries
     volume, told = first.load().volume, first.load().spacing_told
     assert told
     assert volume.array.shape == (20, 24, 6)  # x, y, and 30 mm in steps of 5
@@ -116,7 +116,7 @@ def test_a_table_tells_pixel_sizes_and_a_slice_becomes_a_slab(data: Path) -> Non
 def test_a_bad_table_of_sizes_is_named(data: Path, table: str, words: str) -> None:
     (data / "sizes.csv").write_text(table)
     with pytest.raises(DataError, match=words):
-        survey(FilesSource(**PICTURES), data)
+        survey(FilesSource.model_validate(PICTURES), data)
 
 
 def test_single_slices_need_a_slab_in_three_dimensions() -> None:
@@ -148,6 +148,7 @@ def test_the_loss_does_not_push_liver_and_tumor_apart_where_they_are_not_drawn()
     assert loss(sure_of_tumor, label) > 2
     logits = sure_of_tumor.clone().requires_grad_()
     loss(logits, label, hidden).backward()
+    assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 

@@ -303,8 +303,8 @@ def test_the_training_dice_is_that_of_the_patches_the_network_saw(prepared: Path
     sums = np.zeros((2, 2))
     for batch in CaseData(still, prepared, 0).train_dataloader():
         found, true = module(batch["image"]).argmax(1).numpy(), batch["label"][:, 0].numpy()
-        for row, (mine, other) in enumerate([(found > 0, true > 0), (found == 2, true == 2)]):  # a tumor is liver
-            sums[row] += 2 * (mine & other).sum(), mine.sum() + other.sum()
+        for label, (mine, other) in enumerate([(found > 0, true > 0), (found == 2, true == 2)]):  # a tumor is liver
+            sums[label] += 2 * (mine & other).sum(), mine.sum() + other.sum()
     (row,) = history(tmp_path)
     dice = sums[:, 0] / sums[:, 1]
     assert [float(row[f"train_dice_{name}"]) for name in ("liver", "tumor")] == pytest.approx(list(dice), abs=2e-3)

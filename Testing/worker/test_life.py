@@ -42,7 +42,7 @@ def test_an_idle_model_is_freed(random_package: MakePackage, case: Volume) -> No
 
 
 def test_after_a_cuda_error_comes_a_new_process(case: Volume) -> None:
-    pids = set()
+    pids: set[int] = set()
 
     def note_the_process() -> bool:
         if client.session.hello is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -95,11 +95,11 @@ class _Sum(_Loss):
             "include_background": o.include_background,
             "batch": o.batch,
         }
-        regions = {
+        regions: dict[str, Callable[[], nn.Module]] = {
             "dice": lambda: DiceLoss(squared_pred=o.squared, **shared),
             "tversky": lambda: TverskyLoss(alpha=o.alpha, beta=o.beta, **shared),
         }
-        voxels = {
+        voxels: dict[str, Callable[[], nn.Module]] = {
             "ce": lambda: CrossEntropy(weights),
             "bce": lambda: BinaryCrossEntropy(weights),
             "focal": lambda: FocalLoss(to_onehot_y=True, use_softmax=True, gamma=o.gamma, weight=weights),

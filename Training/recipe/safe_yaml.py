@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _refuse(self, problem: str) -> NoReturn:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
 
 
 def _text(loader: _Loader, node: yaml.Node) -> str:

@@ -1,0 +1,251 @@
+"""What the documents tell a reader to type works: each command is parsed, and run on small stand-ins for its files."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from LiverSegLib.cli import commands as liverseg
+from Testing import documented
+from Testing.conftest import MakePackage
+from Testing.documented import ROOT, Command
+from Testing.recipe_data import SMALL, draw_slice, write_dicom_slice, write_msd, write_slices2d, write_xrays
+from Training.__main__ import app as training
+from Training.data.phantoms import make_phantom, write_dataset
+from Training.planning.sweep import trials
+from Training.recipe import load_recipe
+
+COMMANDS = [command for document in documented.documents() for command in documented.commands(document)]
+# Run by other tests, or by nobody, and why.
+ELSEWHERE = {
+    "make": "the whole suite, a demo or hours of training; the target exists",
+    "pip": "installs; the extra exists",
+    "torchrun": "four GPUs; test_training_loop.py runs two processes on a CPU",
+    "srun": "a cluster",
+    "python -m monai.bundle": "test_bundle_run.py",
+    "python -m Testing.": "benchmarks and fuzzing; Testing/fuzz has tests of its own",
+    "python -m Training evaluate Training/cases/": "real images that are no part of the repository",
+    "SLICER_BACKGROUND_THREAD_PRIORITY=0": "an environment variable of Slicer",
+}
+
+
+def programs(command: Command) -> tuple[typer.Typer, list[str]] | None:
+    """Our program that a command starts, and its arguments; None for the program of somebody else."""
+    words = list(command.words)
+    if words[0] == "liverseg":
+        return liverseg.app, words[1:]
+    if "Training" in words:
+        return training, words[words.index("Training") + 1 :]
+    return None
+
+
+def parse(program: typer.Typer, arguments: list[str]) -> dict[str, Any]:
+    """The values that the program's own parser reads from the arguments of one of its commands."""
+    group: Any = typer.main.get_command(program)
+    name, *rest = arguments
+    values: dict[str, Any] = group.commands[name].make_context(name, rest).params
+    return values
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_a_documented_command_is_understood(command: Command) -> None:
+    found = programs(command)
+    if found is None:
+        understood_elsewhere(command)
+        return
+    program, arguments = found
+    if arguments == ["--version"]:
+        return
+    if is_bare(command):
+        assert {c.name or c.callback.__name__ for c in program.registered_commands if c.callback} >= set(arguments)
+        return
+    values = parse(program, arguments)
+    name, changes = values.get("recipe"), values.get("set_")
+    if name is None or name == "NAME" or name.endswith(".yaml"):
+        return
+    load_recipe(name, list(changes or []))
+    for varied in values.get("vary") or []:
+        assert len(trials(name, [varied], Path(), changes)) > 1
+
+
+def understood_elsewhere(command: Command) -> None:
+    """A command of make, pip or another module of Python: what it names is there."""
+    words = command.words
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets)
+    elif words[0] == "pip" and words[-1].startswith(".["):
+        project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+        for extra in words[-1][2:-1].split(","):
+            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+    elif words[:2] == ("python", "-m"):
+        assert importlib.util.find_spec(words[2]) is not None
+
+
+def is_run_elsewhere(command: Command) -> bool:
+    return any(" ".join(command.words).startswith(start) for start in ELSEWHERE)
+
+
+def test_every_documented_command_is_run_by_a_test() -> None:
+    run = {*map(str, README), *map(str, FIRST), *map(str, TRAINING)}
+    forgotten = [str(c) for c in COMMANDS if not is_run_elsewhere(c) and not is_bare(c) and str(c) not in run]
+    assert forgotten == []
+
+
+def is_bare(command: Command) -> bool:
+    """Only the name of a program or of its command, in a sentence."""
+    found = programs(command)
+    return command.is_mention and found is not None and len(found[1]) <= 1
+
+
+def our_commands(document: str) -> list[Command]:
+    found = [command for command in COMMANDS if command.document == document and programs(command) is not None]
+    return [command for command in found if not is_run_elsewhere(command) and not is_bare(command)]
+
+
+def first_example(document: str) -> list[Command]:
+    """The block that makes phantoms."""
+    block = next(block for block in documented.blocks(document, "sh") if "-m Training phantom" in block)
+    return [Command(document, words) for words in documented.lines(block) if words[0] != "pip"]
+
+
+FIRST = [*first_example("README.md"), *first_example("docs/training.md")]
+README = [command for command in our_commands("README.md") if command not in FIRST]
+TRAINING = [
+    command
+    for document in sorted({command.document for command in COMMANDS} - {"README.md"}, reverse=True)
+    for command in our_commands(document)
+    if command not in FIRST
+]
+
+
+def start(command: Command, *more: str) -> str:
+    """Run a command in this process; its failure is the test's."""
+    found = programs(command)
+    assert found is not None
+    program, arguments = found
+    done = CliRunner().invoke(program, [*(a.replace("cuda:0", "cpu") for a in arguments), *more])
+    assert done.exit_code == 0, (str(command), done.output, done.exception)
+    return done.output
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, threshold_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reader's folder: images, and packages by the names that the documents use."""
+    monkeypatch.chdir(tmp_path)
+    volume = make_phantom(1, spacing=(8.0, 8.0, 8.0), coverage="liver").volume
+    nib.save(nib.Nifti1Image(volume.array, volume.affine), tmp_path / "ct.nii.gz")
+    (tmp_path / "dicom_folder").mkdir()
+    for index in range(4):
+        write_dicom_slice(tmp_path / "dicom_folder" / f"{index}.dcm", draw_slice(1)[0].T, "p", index)
+    write_xrays(tmp_path, 1)
+    for name in ("picture.jpg", "chest.png"):
+        with Image.open(tmp_path / "xray" / "1.jpg") as picture:
+            picture.save(tmp_path / name)
+    shutil.make_archive(str(tmp_path / "my_package"), "zip", threshold_package(name="packed"))
+    for name in ("lesions", "lungs"):
+        threshold_package(dims=2, name=name, labels=1, pixdim=(-1.0, -1.0, -1.0))
+    (tmp_path / "Training").symlink_to(ROOT / "Training")
+    return tmp_path
+
+
+def test_the_commands_of_the_readme_run(workplace: Path) -> None:
+    for command in README:
+        start(command)
+    written = {path.relative_to(workplace).as_posix() for path in workplace.rglob("*.seg.nrrd")}
+    assert written >= {"ct/ct.seg.nrrd", "out/ct.seg.nrrd", "liver.seg.nrrd", "chest/chest.seg.nrrd"}
+
+
+def test_the_python_of_the_readme_runs(workplace: Path) -> None:
+    names: dict[str, object] = {}
+    for block in documented.blocks("README.md", "python"):
+        if "slicer" not in block:  # test_module.py runs those in the host
+            exec(block, names)
+    assert (workplace / "liver.seg.nrrd").is_file()
+
+
+EXAMPLES = documented.examples()
+
+
+ANYTHING = "anything\n"
+
+
+class Checker(doctest.OutputChecker):
+    """Takes any output of an example that shows none."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return want == ANYTHING or super().check_output(want, got, optionflags)
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+@pytest.mark.usefixtures("workplace")
+def test_the_examples_of_a_module_run(module: str) -> None:
+    """An example with +SKIP is run as well, with whatever it prints: its numbers depend on the image."""
+    for test in EXAMPLES[module]:
+        for example in test.examples:
+            if example.options.pop(doctest.SKIP, False):
+                example.want = ANYTHING
+        runner = doctest.DocTestRunner(Checker(), verbose=False)
+        shown: list[str] = []
+        runner.run(test, out=shown.append)
+        assert runner.failures == 0, "".join(shown)
+
+
+def small(command: Command) -> list[str]:
+    """Overrides that let a documented command run in seconds on drawn data."""
+    _program, arguments = programs(command) or (None, [])
+    if arguments[0] not in ("prepare", "train", "plan", "sweep", "evaluate"):
+        return []
+    name = {"mine.yaml": "liver_tumor3d_best", "mine3d.yaml": "liver_tumor3d_ct"}.get(arguments[1], arguments[1])
+    changes = list(SMALL.get(name, []))
+    if name.startswith(("liver3d_monai", "unet2d")):  # the pages evaluate their part for testing
+        changes.append("split={validation_fraction: 0.25, test_fraction: 0.25}")
+    return [f"--set={change}" for change in changes]
+
+
+def by_name(command: Command) -> Command:
+    """The blocks for any recipe, with one."""
+    return Command(command.document, tuple(word.replace("NAME", "liver_tumor3d") for word in command.words))
+
+
+# What the pages take for granted where they show a command.
+FIRST_OF_ALL = """
+python -m Training prepare liver_tumor3d_best --data data -o prepared/best
+python -m Training prepare lung_xray2d --data data -o prepared/lung_xray2d
+python -m Training train lung_xray2d --data prepared/lung_xray2d --run runs/lung_xray2d
+python -m Training export runs/lung_xray2d -o packages/lung_xray2d
+python -m Training export runs/lung_xray2d -o packages/infection
+python -m Training prepare liver_tumor2d_slices --data data -o prepared/slices
+python -m Training train liver_tumor2d_slices --data prepared/slices --run runs/slices
+python -m Training prepare liver_tumor3d_ct --data data -o prepared/ct
+"""
+BEFORE = {
+    "python -m Training export runs/mine -o packages/mine --results scores/mine": (
+        "python -m Training evaluate prepared/mine --model packages/mine -o scores/mine"
+    )
+}
+
+
+@pytest.mark.slow
+def test_the_commands_of_training_run_in_their_order(workplace: Path) -> None:
+    """Minutes: every recipe that the pages show is prepared and trained, small."""
+    write_msd(write_slices2d(workplace / "data"), count=6)
+    write_xrays(workplace / "data")
+    write_dataset(workplace / "data" / "Task09_Spleen", 4, 5, spacing=(6.0, 6.0, 6.0), coverage="liver", lesions=0)
+    for words in documented.lines(FIRST_OF_ALL):
+        start(Command("", words), *small(Command("", words)))
+    for command in map(by_name, TRAINING):
+        for words in documented.lines(BEFORE.get(" ".join(command.words), "")):
+            start(Command("", words))
+        start(command, *small(command))
+    assert list((workplace / "scores" / "unet2d").glob("*.html"))
