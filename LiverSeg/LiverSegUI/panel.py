@@ -378,7 +378,7 @@ class Panel:
 
     def _onCacheChanged(self, path: str = "") -> None:
         storeSetting("cache", str(path))
-        self.logic.runner.setEnvironment(workerEnvironment())
+        self.logic.runner.transport.environment = workerEnvironment()
 
 
 def _segmentToolTip(isBusy: bool, hasInput: bool, hasTarget: bool) -> str:

@@ -41,7 +41,7 @@ class JobRunner:
         self._onChange = onChange
         self._running: SegmentationJob | None = None
         self._waiting: deque[SegmentationJob] = deque()
-        self._deviceCallbacks: dict[int, Callable[[tuple[DeviceInfo, ...]], None]] = {}
+        self._onDevices: Callable[[tuple[DeviceInfo, ...]], None] | None = None
 
     @property
     def jobs(self) -> list[SegmentationJob]:
@@ -88,18 +88,15 @@ class JobRunner:
     def drop(self, job: SegmentationJob, sentence: str) -> None:
         """A job has become pointless: it fails with a sentence at once, and the next one begins."""
         self._withdraw(job)
-        self._over(job, job.fail, sentence)
         qt.QTimer.singleShot(0, self._next)
+        self._over(job, job.fail, sentence)
         self._onChange()
 
     def askDevices(self, callback: Callable[[tuple[DeviceInfo, ...]], None]) -> None:
         """Have `callback` called with the machine's devices, some seconds later."""
-        self._deviceCallbacks[self.transport.session.list_devices()] = callback
+        self._onDevices = callback
+        self.transport.session.list_devices()
         self.transport.pump()
-
-    def setEnvironment(self, environment: dict[str, str]) -> None:
-        """Variables for worker processes that are started from now on."""
-        self.transport.environment = environment
 
     def restart(self) -> None:
         """End the worker process; the next request starts one that finds what was installed meanwhile."""
@@ -134,7 +131,7 @@ class JobRunner:
         if job is self._running:
             self._running = None
             self.transport.pump(self.transport.session.cancel(job.requestID))
-        else:
+        elif job in self._waiting:
             self._waiting.remove(job)
 
     def _onEvent(self, event: Event) -> None:
@@ -144,14 +141,14 @@ class JobRunner:
             self._note(priority_hint())
         elif isinstance(event, Report) and self._running is not None and self._running.requestID == event.id:
             self._running.report(event.progress)
-        elif isinstance(event, Devices):
-            self._deviceCallbacks.pop(event.id, lambda _devices: None)(event.devices)
+        elif isinstance(event, Devices) and self._onDevices is not None:
+            self._onDevices(event.devices)
         elif isinstance(event, Finished | Failed | Cancelled):
             self._onEnd(event)
         self._onChange()
 
     def _onEnd(self, event: Finished | Failed | Cancelled) -> None:
-        self._deviceCallbacks.pop(event.id, None)
+        qt.QTimer.singleShot(0, self._next)  # before a caller's callback, which may wait for jobs of its own
         if isinstance(event, Failed):
             log.error("%s %s", event.error, event.details)
             for line in event.details.splitlines():
@@ -165,7 +162,6 @@ class JobRunner:
                 self._over(job, job.fail, str(event.error), event.details)
             else:
                 self._over(job, job.stopped)
-        qt.QTimer.singleShot(0, self._next)
 
     def _over(self, job: SegmentationJob, end: Callable[..., None], *about: object) -> None:
         """End a job by one of its own ways to end, and note how."""

@@ -19,7 +19,7 @@ class WorkerTransport:
 
     Args:
         onEvent: called with every event that is not the transport's own.
-        environment: variables for the worker beside those of this process.
+        environment: variables for workers that are started from now on, beside those of this process.
     """
 
     def __init__(self, onEvent: Callable[[Event], None], environment: dict[str, str] | None = None) -> None:
@@ -62,8 +62,8 @@ class WorkerTransport:
 
     def processIds(self) -> list[int]:
         """IDs of the processes that run or are about to end."""
-        alive = [*self._ending] if self._process is None else [self._process, *self._ending]
-        return [process.pid() for process in alive if process.isRunning()]
+        processes = [*self._ending] if self._process is None else [self._process, *self._ending]
+        return [process.pid() for process in processes if process.isRunning()]
 
     def gone(self, process: _Process) -> None:
         """A process ended by itself or as it was told."""
@@ -74,10 +74,6 @@ class WorkerTransport:
         # It is still emitting the signal that told us: let it live for one turn of the event loop.
         qt.QTimer.singleShot(0, lambda _kept=process: None)  # type: ignore[misc]
 
-    def owns(self, process: _Process) -> bool:
-        """Whether what a process says still matters."""
-        return process is self._process
-
     def _end(self, grace: float) -> None:
         process, self._process = self._process, None
         if process is not None:
@@ -86,10 +82,10 @@ class WorkerTransport:
 
 
 class _Process:
-    """One worker process; every slot first asks whether the process still matters."""
+    """One worker process; what it says matters until it is told to end."""
 
     def __init__(self, owner: WorkerTransport) -> None:
-        self._owner = owner
+        self._owner, self._matters = owner, True
         self._process = qt.QProcess()
         self._process.readyReadStandardOutput.connect(self._onOutput)
         self._process.readyReadStandardError.connect(self._onLog)
@@ -115,6 +111,7 @@ class _Process:
 
     def end(self, grace: float) -> None:
         """Close its stdin, which ends a worker at once, and kill it if that does not help."""
+        self._matters = False
         self._process.closeWriteChannel()
         if self.isRunning():
             self._killer.start(int(grace * 1000))
@@ -131,12 +128,12 @@ class _Process:
 
     def _onOutput(self) -> None:
         data = bytes(self._process.readAllStandardOutput().data())
-        if data and self._owner.owns(self):
+        if data and self._matters:
             self._owner.pump(self._owner.session.feed(data))
 
     def _onLog(self) -> None:
         data = bytes(self._process.readAllStandardError().data())
-        if data and self._owner.owns(self):
+        if data and self._matters:
             self._owner.pump(self._owner.session.feed_log(data))
 
     def _onFinished(self, code: Any = 0, _status: Any = None) -> None:
@@ -152,7 +149,7 @@ class _Process:
             self._leave(None)
 
     def _leave(self, code: int | None) -> None:
-        mattered = self._owner.owns(self)
+        mattered, self._matters = self._matters, False
         self._owner.gone(self)
         if mattered:
             self._owner.pump(self._owner.session.exited(code))
