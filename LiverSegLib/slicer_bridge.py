@@ -18,7 +18,7 @@ writes it to a file).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -298,7 +298,11 @@ def show_surfaces(node: Any) -> None:
 
 
 def write_table(
-    measurements: Measurements, table_node: Any = None, name: str = "Liver measurements", volume_node: Any = None
+    measurements: Measurements,
+    table_node: Any = None,
+    name: str = "Liver measurements",
+    volume_node: Any = None,
+    labels: Sequence[Label] = (),
 ) -> Any:
     """Put measurements into a table node: a row for each segment and for each lesion, largest first.
 
@@ -310,12 +314,14 @@ def write_table(
         table_node: vtkMRMLTableNode whose contents are replaced; None makes one.
         name: of the new node.
         volume_node: what was measured; the table refers to it, see `measured_volume`.
+        labels: of the measured label map, which tell what each is called.
     """
+    shown = {label.name: label.display_name for label in labels}
     scene = slicer.mrmlScene
     node = table_node or scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     with slicer.util.NodeModify(node):
         node.RemoveAllColumns()
-        for title, values in _columns(measurements):
+        for title, values in _columns(measurements, shown):
             array = vtk.vtkStringArray() if isinstance(values[0], str) else vtk.vtkDoubleArray()
             array.SetName(title)
             for value in values:
@@ -345,12 +351,13 @@ def _text(value: Any) -> str:
     return f"{value.ToDouble():.1f}" if value.IsNumeric() else value.ToString()
 
 
-def _columns(measurements: Measurements) -> list[tuple[str, list[Any]]]:
-    """Title and values of each column."""
+def _columns(measurements: Measurements, shown: Mapping[str, str]) -> list[tuple[str, list[Any]]]:
+    """Title and values of each column; `shown` are the display names by name."""
     lesions = measurements.lesions
     parts: list[SegmentMeasurement | Lesion] = [*measurements.segments, *lesions]
-    names = [display_name(segment.name) for segment in measurements.segments]
-    names += [f"{display_name('tumor')} {number}" for number in range(1, len(lesions) + 1)]
+    names = [shown.get(part.name) or display_name(part.name) for part in parts]
+    numbers = [f" {number}" for number, _lesion in measurements.numbered_lesions()]
+    names = [name + number for name, number in zip(names, [""] * len(measurements.segments) + numbers, strict=True)]
     columns: list[tuple[str, list[Any]]] = [("Structure", names), ("Volume [mL]", [part.volume_ml for part in parts])]
     unit = f" [{measurements.intensity_unit}]" if measurements.intensity_unit else ""
     if any(part.mean_intensity is not None for part in parts):
@@ -520,7 +527,7 @@ def _fingerprint(node: Any, segment_id: str) -> str:
 
 
 def _describe(segment: Any, label: Label) -> None:
-    segment.SetName(display_name(label.name))
+    segment.SetName(label.display_name)
     segment.SetColor(*(channel / 255 for channel in label.color))
     if label.terminology:
         segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nibabel import orientations
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.labels import organs_first, values_of
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Box, Overlay, Plane, Scene
 from LiverSegLib.pictures.window import display_window, looks_like_hu
@@ -63,17 +64,16 @@ def _only_plane(scene: Scene) -> Plane:
 
 
 def _overlays(result: Result) -> tuple[Overlay, ...]:
-    """Segments that have voxels; the liver comes first and includes the lesions, as it does when measured."""
+    """Segments that have voxels; organs come before their lesions and include them, as they do when measured."""
     present = np.zeros(256, dtype=bool)
     # np.unique sorts and bincount widens to 64 bits; a table write does neither.
     present[result.labelmap] = True
     overlays = []
     colors = picture_colors(result.labels)
-    for label in sorted(result.labels, key=lambda label: label.name != "liver"):
-        inside = [o.value for o in result.labels if label.name == "liver" and o.name == "tumor"]
-        values = tuple(value for value in (label.value, *inside) if present[value])
+    for label in organs_first(result.labels):
+        values = tuple(value for value in values_of(label.name, result.labels) if present[value])
         if values:
-            overlays.append(Overlay(label.name, colors[label.name], values))
+            overlays.append(Overlay(label.name, colors[label.name], values, label.is_lesion))
     return tuple(overlays)
 
 
@@ -98,7 +98,7 @@ def _largest_slices(scene: Scene) -> list[int]:
     """Slice along each axis with the largest area of lesion, else of liver; the middle without either."""
     if not scene.overlays:
         return [(n - 1) // 2 for n in scene.image.shape]
-    lesions = [o for o in scene.overlays if o.name == "tumor"]
+    lesions = [o for o in scene.overlays if o.is_lesion]
     box = scene.box
     mask = (lesions or list(scene.overlays))[0].mask(scene.labelmap[box])
     chosen = []
