@@ -31,6 +31,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.labels import display_name
@@ -38,8 +39,7 @@ from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import VoxelBox
 from LiverSegLib.volume import Label, Result, Volume
 
-Box = tuple[slice, slice, slice]
-
+_ONE_VOXEL = (slice(0, 1), slice(0, 1), slice(0, 1))  # of what is empty
 _BINARY_LABELMAP = "Binary labelmap"
 _CLOSED_SURFACE = "Closed surface"
 _PREFIX = "LiverSeg_"
@@ -58,7 +58,7 @@ _NOT_SCALAR = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentsWritten:
     """What `write_segments` did.
 
@@ -234,7 +234,9 @@ def write_segments(
     if had_surface or show_3d:
         show_surfaces(node)
     missing = tuple(label.name for label in result.labels if label not in found)
-    return SegmentsWritten(node, tuple(label.segment_id for label in found), missing, kept)
+    return SegmentsWritten(
+        node=node, segment_ids=tuple(label.segment_id for label in found), missing=missing, kept=kept
+    )
 
 
 def edited_segments(node: Any) -> dict[str, str]:
@@ -516,7 +518,7 @@ def _fingerprint(node: Any, segment_id: str) -> str:
         return ""
     value = node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
     mask = (vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) == value).transpose(2, 1, 0)
-    box = _filled(mask, margin=0)
+    box = bounding_box(mask) or _ONE_VOXEL
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     first = [side.start + start for side, start in zip(box, image.GetExtent()[::2], strict=True)]
@@ -538,7 +540,7 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
 
     Slicer stores segments cropped in the same way, and the closed surfaces are made faster of less.
     """
-    box = _filled(labelmap)
+    box = bounding_box(labelmap, margin=1) or _ONE_VOXEL
     part = labelmap[box]
     image = slicer.vtkOrientedImageData()
     image.SetExtent([n for side in box for n in (side.start, side.stop - 1)])
@@ -548,18 +550,6 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
     voxels.reshape(part.shape[::-1])[:] = part.transpose(2, 1, 0)
     image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
     return image
-
-
-def _filled(labelmap: npt.NDArray[Any], margin: int = 1) -> Box:
-    """Smallest box that holds all labels, plus a margin on each side; one voxel if there are none."""
-    box: list[slice] = [slice(0, n) for n in labelmap.shape]
-    for axis in (2, 1, 0):
-        others = tuple(a for a in range(3) if a != axis)
-        inside = np.flatnonzero(labelmap[tuple(box)].any(axis=others))
-        if not inside.size:
-            return slice(0, 1), slice(0, 1), slice(0, 1)
-        box[axis] = slice(max(0, int(inside[0]) - margin), min(labelmap.shape[axis], int(inside[-1]) + 1 + margin))
-    return box[0], box[1], box[2]
 
 
 def _remember_source(node: Any, volume_node: Any) -> None:

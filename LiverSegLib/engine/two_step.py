@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.engine.postprocess import bounding_box
+from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels, slices_of, voxel_box
 from LiverSegLib.engine.segmenter import Segmenter
@@ -154,9 +154,8 @@ def grown(mask: Mask, affine: npt.NDArray[np.float64], margin_mm: float) -> Mask
         return mask
     from scipy import ndimage
 
-    place = tuple(slice(*ends) for ends in box)
     wide = np.zeros_like(mask)
-    wide[place] = ndimage.distance_transform_edt(~mask[place], sampling=spacing) <= margin_mm
+    wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing) <= margin_mm
     return wide
 
 

@@ -15,7 +15,6 @@ from LiverSegLib.io.limits import DEFLATE_RATIO, check_declared_size
 from LiverSegLib.io.npy import read_npy
 from LiverSegLib.io.png_chunks import check_png
 from LiverSegLib.io.regular_file import open_regular
-from LiverSegLib.io.space import LPS_TO_RAS
 from LiverSegLib.volume import Volume
 
 # Pillow's names; it tries no other format on a file that somebody renamed.
@@ -29,7 +28,7 @@ _MOST_PAGES = 1000
 _JPEG_END = b"\xff\xd9"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 # Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
-AFFINE = LPS_TO_RAS
+AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_picture(path: Path) -> Volume:

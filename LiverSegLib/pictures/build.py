@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel import orientations
 
+from LiverSegLib.boxes import bounding_box, whole_of
 from LiverSegLib.errors import OutputError
 from LiverSegLib.labels import organs_first, values_of
 from LiverSegLib.pictures.colors import picture_colors
@@ -47,7 +48,7 @@ def build_scene(volume: Volume, result: Result) -> Scene:
         affine=volume.affine @ back,
         window=display_window(image, volume.modality),
         overlays=_overlays(result),
-        box=_bounding_box(labelmap != 0),
+        box=bounding_box(labelmap) or whole_of(labelmap),
     )
     if 1 in image.shape:
         return replace(scene, planes=(_only_plane(scene),), placed=volume.modality in _PLACED)
@@ -119,15 +120,7 @@ def _window_center(length: int, wanted: float, window: float) -> float:
 def body_box(image: npt.NDArray[Any]) -> Box:
     """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel."""
     steps = tuple(4 if n >= 64 else 1 for n in image.shape)
-    coarse = _bounding_box(image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU)
+    body = image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU
+    coarse = bounding_box(body) or whole_of(body)
     i, j, k = (slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True))
     return i, j, k
-
-
-def _bounding_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """Smallest box of a 3D mask; the whole array for an empty mask."""
-    sides = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        sides.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, mask.shape[axis]))
-    return sides[0], sides[1], sides[2]

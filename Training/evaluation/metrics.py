@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.boxes import Box, bounding_box
 from LiverSegLib.volume import Volume
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, ...]
 TOLERANCE_MM = 2.0
 """Default tolerance of the normalised surface Dice."""
 
@@ -138,12 +138,9 @@ def _with_an_empty_mask(label: str, volume_ml: float, reference_ml: float) -> La
 
 def joint_box(first: Mask, second: Mask) -> Box:
     """The smallest box [i, j, k] around two masks of one shape, of which at least one is not empty."""
-    box = []
-    for axis in range(first.ndim):
-        others = tuple(a for a in range(first.ndim) if a != axis)
-        hit = np.flatnonzero(first.any(axis=others) | second.any(axis=others))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(box)
+    box = bounding_box(first | second)
+    assert box is not None
+    return box
 
 
 def surface_distances(
