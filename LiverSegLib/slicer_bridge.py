@@ -245,13 +245,11 @@ def edited_segments(node: Any) -> dict[str, str]:
     Returns:
         The ID of each and a fingerprint of what it holds now, to be given up to `write_segments`.
     """
-    segmentation = node.GetSegmentation()
     found = {}
-    for number in range(segmentation.GetNumberOfSegments()):
-        segment_id = segmentation.GetNthSegmentID(number)
-        segment = segmentation.GetSegment(segment_id)
+    for segment_id in _segment_ids(node):
         if segment_id.startswith(_PREFIX):
             now, written = _fingerprint(node, segment_id), vtk.reference("")
+            segment = node.GetSegmentation().GetSegment(segment_id)
             if not segment.GetTag(_FINGERPRINT, written) or str(written) != now:
                 found[segment_id] = now
     return found
@@ -259,8 +257,12 @@ def edited_segments(node: Any) -> dict[str, str]:
 
 def has_our_segments(node: Any) -> bool:
     """Whether a segmentation holds segments that LiverSeg writes."""
+    return any(segment_id.startswith(_PREFIX) for segment_id in _segment_ids(node))
+
+
+def _segment_ids(node: Any) -> list[str]:
     segmentation = node.GetSegmentation()
-    return any(segmentation.GetNthSegmentID(n).startswith(_PREFIX) for n in range(segmentation.GetNumberOfSegments()))
+    return [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
 
 
 def source_of(node: Any) -> Any:
@@ -449,14 +451,13 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
         OutputError: surfaces are its source, or a non-linear transform lies between the two.
     """
     name, segmentation = node.GetName(), node.GetSegmentation()
-    count = segmentation.GetNumberOfSegments()
+    ids = _segment_ids(node)
     if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
-        if count:
+        if ids:
             raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
         segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
     parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
-    others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith(_PREFIX)]
-    if parent is mine or not others:
+    if parent is mine or all(segment_id.startswith(_PREFIX) for segment_id in ids):
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         return np.eye(4)
     between = _transform_between(volume_node, node)
@@ -555,9 +556,7 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
 def _remember_source(node: Any, volume_node: Any) -> None:
     """The volume's grid is the one that Slicer's editor goes on with, unless the user has chosen another."""
     role = node.GetReferenceImageGeometryReferenceRole()
-    segmentation = node.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
-    if node.GetNodeReference(role) is None or all(i.startswith(_PREFIX) for i in ids):
+    if node.GetNodeReference(role) is None or all(i.startswith(_PREFIX) for i in _segment_ids(node)):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
 
 

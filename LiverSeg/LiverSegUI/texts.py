@@ -14,8 +14,7 @@ from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 _STAGES = {
     "start": (0, 3),
     "load": (3, 6),
-    "prepare": (6, 8),
-    "resample": (8, 10),
+    "prepare": (6, 10),
     "network": (10, 90),
     "restore": (90, 95),
     "postprocess": (95, 98),
@@ -40,7 +39,6 @@ def stageText(progress: Progress | None) -> str:
         "start": _("Loading PyTorch"),
         "load": _("Loading the model"),
         "prepare": _("Preparing the volume"),
-        "resample": _("Resampling"),
         "network": _("Segmenting"),
         "restore": _("Restoring the grid"),
         "postprocess": _("Cleaning up"),

@@ -91,21 +91,3 @@ def _fill_holes(part: npt.NDArray[np.uint8], organ: int, values: tuple[int, ...]
         start, stop = max(place.start, 1), min(place.stop, len(part) + 1)
         here = part[start - 1 : stop - 1]
         here[enclosed_here[start - place.start : stop - place.start, 1:-1, 1:-1] & (here == 0)] = organ
-
-
-def largest_component(mask: Mask) -> Mask:
-    """The largest face-connected part of a mask."""
-    parts = Parts(mask)
-    if parts.count < 2:
-        return mask
-    return np.concatenate([kept for _, kept in parts.chosen(parts.only(int(parts.sizes.argmax())))])
-
-
-def enclosed(mask: Mask) -> Mask:
-    """Voxels outside `mask` that it cuts off from the border of the array.
-
-    The array may be tight around the mask: the world outside counts as background.
-    """
-    parts = Parts(np.pad(~mask, 1, constant_values=True))
-    found = np.concatenate([part for _, part in parts.chosen(~parts.only(_WORLD))])
-    return np.asarray(found[1:-1, 1:-1, 1:-1])
