@@ -9,7 +9,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.labels import display_name
+from LiverSegLib.labels import Label
 from LiverSegLib.models import read_description
 from LiverSegLib.models.spec import NOT_STATED
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
@@ -22,7 +22,7 @@ class ModelInfo:
     Args:
         name: what `segment(model=...)` takes: name of a built-in package, or a path.
         title: name and version.
-        labels: names of what it segments.
+        labels: what it segments.
         modality: "CT", "MR" or "".
         data: on what it was trained.
         license: of the weights.
@@ -31,11 +31,16 @@ class ModelInfo:
 
     name: str
     title: str
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
     modality: str
     data: str
     license: str
     path: Path | None = None
+
+    @property
+    def hasLesions(self) -> bool:
+        """Whether it marks lesions."""
+        return any(label.is_lesion for label in self.labels)
 
     @property
     def shownTitle(self) -> str:
@@ -45,9 +50,9 @@ class ModelInfo:
     @property
     def text(self) -> str:
         """What it segments and what it does not, in a line or two."""
-        what = ", ".join(display_name(label).lower() for label in self.labels)
+        what = ", ".join(label.display_name.lower() for label in self.labels)
         text = _("Segments {what} on {modality}.").format(what=what, modality=self.modality or _("any image"))
-        if "tumor" not in self.labels:
+        if not self.hasLesions:
             text += " " + _("Marks no tumors.")
         return text
 
@@ -90,7 +95,7 @@ def describeModel(path: Path, name: str | None = None) -> ModelInfo:
     return ModelInfo(
         name=name or str(path),
         title=found.title,
-        labels=tuple(label.name for label in found.labels),
+        labels=found.labels,
         modality=found.modality,
         data=_("not stated") if found.data_source == NOT_STATED else found.data_source,
         license=_("see its LICENSE file") if found.license == NOT_STATED else found.license,

@@ -38,11 +38,6 @@ class AxisOrder:
         slices = tuple(slice(None, None, -1 if f else 1) for f in self.flip)
         return array.transpose(self.order)[slices]
 
-    def undo(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """The inverse of `apply`, also a view."""
-        slices = tuple(slice(None, None, -1 if f else 1) for f in self.flip)
-        return array[slices].transpose(tuple(int(n) for n in np.argsort(self.order)))
-
 
 def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
     """The order that brings the axes closest to `axcodes`, for example "RAS" or "LPS".

@@ -141,7 +141,7 @@ def measured(result: Result) -> list[Entry]:
         count = len(numbers.lesions)
         longest = max(lesion.longest_diameter_mm for lesion in numbers.lesions)
         text = f"{count} lesion{'s' * (count != 1)}, longest diameter {longest:.0f} mm"
-        entries.append((text, colors.get("tumor")))
+        entries.append((text, colors.get(numbers.lesions[0].name)))
     return entries if entries and result.labelmap.any() else [*entries, (_nothing(result), None)]
 
 

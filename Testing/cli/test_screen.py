@@ -124,7 +124,7 @@ def test_printable(text: str, shown: str) -> None:
 def test_no_cell_of_the_tables_is_a_formula(tmp_path: Path, name: str) -> None:
     assert csv_text(name) == f"'{printable(name)}"
     result = result_with(name)
-    write_measurements_csv(tmp_path / "a.csv", result)
+    write_measurements_csv(tmp_path / "a.csv", result.measurements)
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
     assert row["name"] == f"'{printable(name)}"
@@ -145,7 +145,7 @@ def result_with(name: str) -> Result:
 def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
     result = result_with("\ud800 \udcff")
     for ending, write in (
-        (".csv", write_measurements_csv),
+        (".csv", lambda path, result: write_measurements_csv(path, result.measurements)),
         (".json", write_measurements_json),
         (".seg.nrrd", write_seg_nrrd),
         (".nii.gz", write_labelmap),

@@ -110,7 +110,7 @@ def prepared(path: Path, mask: Path, **keys: Any) -> RawCase:
     """The case as `prepare` reads it."""
     template = path.name.replace("a.", "{name}.", 1)
     masks = [{"path": mask.relative_to(path.parent).as_posix(), "values": {1: 1, 2: 2}}]
-    source = FilesSource(kind="files", name="source", image=template, masks=masks, **keys)
+    source = FilesSource.model_validate({"kind": "files", "name": "source", "image": template, "masks": masks, **keys})
     (entry,) = list_cases(source, path.parent)
     return entry.load()
 
