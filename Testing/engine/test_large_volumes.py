@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from LiverSegLib.engine import components, plan
+from LiverSegLib.engine import components, geometry, plan
 from LiverSegLib.engine import segmenter as segmenter_module
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, Progress
@@ -88,7 +88,7 @@ def test_want_of_memory_in_any_stage_is_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    home = segmenter_module.geometry if stage == "to_model_grid" else segmenter_module
+    home = geometry if stage == "to_model_grid" else segmenter_module
     monkeypatch.setattr(home, stage, fail)
     with pytest.raises(DeviceError, match=r"not enough memory for this volume.*crop it\.$"):
         segmenter.segment(noise())

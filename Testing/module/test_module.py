@@ -252,7 +252,7 @@ class TestSurprises:
         import sys
         from types import SimpleNamespace
 
-        from LiverSegUI import install, panel
+        from LiverSegUI import install
 
         asked: list[Any] = []
         absent = ["torch", "monai"]
@@ -262,7 +262,7 @@ class TestSurprises:
         monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
         pip = lambda what: (asked.append(what), absent.remove("monai"))  # noqa: E731
         monkeypatch.setattr(slicer.util, "pip_install", pip)
-        assert panel.missingPackages() == ["torch>=2.10", "monai>=1.6.1"]
+        assert install.missingPackages() == ["torch>=2.10", "monai>=1.6.1"]
         ready.select("Data")
         ready.select("LiverSeg")
         ui = ready.widget.ui
@@ -320,9 +320,9 @@ class TestConsole:
         assert over[-1] == "finished"
 
     def test_starter_model_segments_the_sample(self, host: Any) -> None:
-        from LiverSegUI.models import BUILT_IN, DEFAULT
         from LiverSegUI.sample_data import addSampleVolume
 
+        from LiverSegLib.models.store import BUILT_IN, DEFAULT
         from LiverSegLib.sample import make_sample
 
         if not (BUILT_IN / DEFAULT).is_dir():
@@ -337,7 +337,7 @@ class TestConsole:
 
     def test_self_test_of_the_module(self, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """`LiverSegTest`, as far as it goes without the starter model."""
-        from LiverSegUI.models import BUILT_IN, DEFAULT
+        from LiverSegLib.models.store import BUILT_IN, DEFAULT
 
         if not (BUILT_IN / DEFAULT).is_dir():
             monkeypatch.setattr(host.module, "missingPackages", lambda: ["the starter model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def test_films_that_cannot_be_made_are_refused_in_one_sentence(tmp_path: Path, m
     one = Result(result.labelmap[:, :, :1], AFFINE, LABELS, Measurements())
     with pytest.raises(OutputError, match="single slice"):
         save_animation(tmp_path / "film.gif", Volume(volume.array[:, :, :1], AFFINE, "x", "CT"), one)
-    monkeypatch.setattr("LiverSegLib.pictures.animation.shutil.which", lambda _name: None)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
     with pytest.raises(OutputError, match=r"ffmpeg, which is not installed; write a \.gif"):
         save_animation(tmp_path / "film.mp4", volume, result)
     (tmp_path / "taken.gif").mkdir()
@@ -124,8 +125,8 @@ def test_an_mp4_gets_every_frame_and_is_there_only_when_ffmpeg_succeeds(
         Path(command[-1]).write_bytes(b"film")
         return subprocess.CompletedProcess(command, code, b"", b"codec missing\n")
 
-    monkeypatch.setattr("LiverSegLib.pictures.animation.shutil.which", lambda _name: "/usr/bin/ffmpeg")
-    monkeypatch.setattr("LiverSegLib.pictures.animation.subprocess.run", run)
+    monkeypatch.setattr(shutil, "which", lambda _name: "/usr/bin/ffmpeg")
+    monkeypatch.setattr(subprocess, "run", run)
     path = tmp_path / "film.mp4"
     if code:
         with pytest.raises(OutputError, match="codec missing"):

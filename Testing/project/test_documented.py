@@ -6,6 +6,7 @@ import doctest
 import importlib.util
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.cli import commands as liverseg
+from LiverSegLib.phantom import make_phantom
 from Testing import documented
 from Testing.conftest import MakePackage
 from Testing.documented import ROOT, Command
 from Testing.recipe_data import SMALL, draw_slice, write_dicom_slice, write_msd, write_slices2d, write_xrays
 from Training.__main__ import app as training
-from Training.data.phantoms import make_phantom, write_dataset
+from Training.data.phantoms import write_dataset
 from Training.planning.sweep import trials
 from Training.recipe import load_recipe
 
@@ -129,12 +131,13 @@ TRAINING = [
 ]
 
 
-def start(command: Command, *more: str) -> str:
-    """Run a command in this process; its failure is the test's."""
+def start(command: Command, changes: Sequence[str] = ()) -> str:
+    """Run a command in this process; its failure is the test's. `changes` of a recipe come before its own."""
     found = programs(command)
     assert found is not None
-    program, arguments = found
-    done = CliRunner().invoke(program, [*(a.replace("cuda:0", "cpu") for a in arguments), *more])
+    program, (name, *arguments) = found
+    arguments = [*(f"--set={change}" for change in changes), *(word.replace("cuda:0", "cpu") for word in arguments)]
+    done = CliRunner().invoke(program, [name, *arguments])
     assert done.exit_code == 0, (str(command), done.output, done.exception)
     return done.output
 
@@ -207,10 +210,10 @@ def small(command: Command) -> list[str]:
     if arguments[0] not in ("prepare", "train", "plan", "sweep", "evaluate"):
         return []
     name = {"mine.yaml": "liver_tumor3d_best", "mine3d.yaml": "liver_tumor3d_ct"}.get(arguments[1], arguments[1])
-    changes = list(SMALL.get(name, []))
-    if name.startswith(("liver3d_monai", "unet2d")):  # the pages evaluate their part for testing
-        changes.append("split={validation_fraction: 0.25, test_fraction: 0.25}")
-    return [f"--set={change}" for change in changes]
+    tested = "split={validation_fraction: 0.25, test_fraction: 0.25}"  # the pages evaluate the part for testing
+    splits = dict.fromkeys(("liver3d_monai", "unet2d_vgg16", "unet2d_bn", "unet2d_attention"), tested)
+    splits |= {"liver3d_mr": "split={folds: 4}", "liver_tumor3d_best": "split={folds: 5}"}
+    return [*SMALL.get(name, []), *([splits[name]] if name in splits else [])]
 
 
 def by_name(command: Command) -> Command:
@@ -243,9 +246,9 @@ def test_the_commands_of_training_run_in_their_order(workplace: Path) -> None:
     write_xrays(workplace / "data")
     write_dataset(workplace / "data" / "Task09_Spleen", 4, 5, spacing=(6.0, 6.0, 6.0), coverage="liver", lesions=0)
     for words in documented.lines(FIRST_OF_ALL):
-        start(Command("", words), *small(Command("", words)))
+        start(Command("", words), small(Command("", words)))
     for command in map(by_name, TRAINING):
         for words in documented.lines(BEFORE.get(" ".join(command.words), "")):
             start(Command("", words))
-        start(command, *small(command))
+        start(command, small(command))
     assert list((workplace / "scores" / "unet2d").glob("*.html"))

@@ -225,8 +225,8 @@ def test_a_prediction_is_blended_over_the_picture(compared: Path, slices2d: Path
     (labels,) = tmp_path.glob("*_labels.png")
     (blend,) = set(tmp_path.glob("*.png")) - {labels}
     for path in (labels, blend):
-        with Image.open(path) as shown:
-            assert shown.size == (64, 64)
+        with Image.open(path) as image:
+            assert image.size == (64, 64)
 
 
 def test_a_2d_model_segments_the_slices_of_a_ct(compared: Path, msd: Path, tmp_path: Path) -> None:
