@@ -17,17 +17,11 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 @dataclass(frozen=True)
 class PngHeader:
-    """Width and height in pixels, bits of a sample, and samples of a pixel."""
+    """Bits of a sample, samples of a pixel, and bytes of the pixels when unpacked."""
 
-    width: int
-    height: int
     depth: int
     samples: int
-
-    @property
-    def bytes_declared(self) -> int:
-        """Size of the pixels when unpacked."""
-        return (self.width * self.depth * self.samples + 7) // 8 * self.height
+    bytes_declared: int
 
 
 def check_png(file: BinaryIO) -> PngHeader:
@@ -50,7 +44,8 @@ def check_png(file: BinaryIO) -> PngHeader:
             if kind != b"IHDR" or length != 13 or body[9] not in _SAMPLES:
                 raise ValueError("no PNG header")
             width, height = (int.from_bytes(body[at : at + 4], "big") for at in (0, 4))
-            header = PngHeader(width, height, body[8], _SAMPLES[body[9]])
+            depth, samples = body[8], _SAMPLES[body[9]]
+            header = PngHeader(depth, samples, (width * depth * samples + 7) // 8 * height)
     assert header is not None
     return header
 

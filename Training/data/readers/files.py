@@ -12,7 +12,7 @@ from LiverSegLib.io import read_label_map, read_slice, read_volume
 from LiverSegLib.io.picture import PICTURES, read_picture_mask
 from LiverSegLib.io.read import check_same_size, is_dicom_file
 from LiverSegLib.volume import Volume
-from Training.data.readers.case import Entry, Labels, Listing, RawCase, blamed_on, recode
+from Training.data.readers.case import Entry, Labels, Listing, RawCase, blamed_on
 from Training.data.readers.pictures import intensities, mask_values, pixel_sizes, turned
 from Training.data.readers.templates import case_name, fill, find, inside, pattern
 from Training.errors import DataError
@@ -107,15 +107,11 @@ def _image(
 
 
 def _mask(source: FilesSource, number: int, path: Path, volume: Volume, told: bool, fields: dict[str, str]) -> Labels:
-    mask = source.masks[number]
     with blamed_on(path):
         if path.is_file() and path.name.lower().endswith(PICTURES):
-            flat = turned(read_picture_mask(path), source, fields)
-            labels = mask_values(flat, mask, path)[..., None]
-            check_same_size(labels, volume, path)
-            return labels
-        # An image that does not tell its place cannot be compared but in size.
-        values = read_label_map(path, volume, has_place=told)
-    if mask.above is not None:
-        return np.asarray((values > mask.above) * np.uint8(mask.label), dtype=np.uint8)
-    return recode(values, mask.values, mask.others, path)
+            values = turned(read_picture_mask(path), source, fields)[..., None]
+            check_same_size(values, volume, path)
+        else:
+            # An image that does not tell its place cannot be compared but in size.
+            values = read_label_map(path, volume, has_place=told)
+    return mask_values(values, source.masks[number], path)

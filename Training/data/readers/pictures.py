@@ -66,7 +66,7 @@ def intensities(grey: Picture, source: FilesSource) -> Picture:
 
 
 def mask_values(array: Picture, mask: Mask, path: Path) -> Labels:
-    """A picture's numbers as the recipe's labels.
+    """A mask's numbers as the recipe's labels.
 
     The levels of a JPEG are noisy: each pixel takes the nearest of those that the recipe names, 0 included. It is
     refused where levels are closer than the noise, or where too many pixels are far from all of them.
