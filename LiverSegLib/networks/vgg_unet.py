@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from monai.networks.nets.basic_unet import TwoConv
-
-from LiverSegLib.errors import ModelError
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -20,13 +17,13 @@ class VGG16UNet(torch.nn.Module):
 
     Simonyan & Zisserman, Very deep convolutional networks (ICLR 2015), configuration D, as encoder of a U-Net
     (Ronneberger et al., 2015). The encoder's weights have torchvision's names, `features.0.weight` to
-    `features.28.bias` (`vgg16_bn`'s with `batch_norm`), so that `load_imagenet_vgg16` needs no table.
+    `features.28.bias` (`vgg16_bn`'s with `batch_norm`), so that ImageNet's weights are loaded without a table.
 
     Args:
         spatial_dims: 2; there is no VGG16 in 3D.
         in_channels, out_channels: of image and logits.
         decoder_channels: of the four decoder levels, the coarsest first.
-        batch_norm: a batch normalisation after each convolution of encoder and decoder.
+        batch_norm: a batch normalization after each convolution of encoder and decoder.
 
     Raises:
         ValueError: other dimensions, or not four decoder levels.
@@ -82,36 +79,3 @@ def _encoder(in_channels: int, batch_norm: bool) -> torch.nn.Sequential:
             layers.append(torch.nn.ReLU(inplace=True))
             in_channels = channels
     return torch.nn.Sequential(*layers)
-
-
-def load_imagenet_vgg16(network: torch.nn.Module, path: Path) -> None:
-    """Fill the encoder of a `VGG16UNet` from a local file of torchvision's vgg16 (vgg16_bn) weights.
-
-    ImageNet has three colours: for one channel the first kernels are summed over them, which is what a grey
-    picture repeated in all three gives. The classifier is left out.
-
-    Args:
-        network: a `VGG16UNet` of one or three input channels; changed in place.
-        path: state dict as torchvision distributes it (.pth), or the same as .safetensors.
-
-    Raises:
-        ModelError: another network, or a file that is no such state dict.
-    """
-    from LiverSegLib.models.weights import read_weights
-
-    if not isinstance(network, VGG16UNet):
-        raise ModelError(f"{path} holds VGG16 weights, which only VGG16UNet takes; remove `pretrained`.")
-    if not path.is_file():
-        raise ModelError(f"There is no file {path}; download torchvision's vgg16 weights and name their path.")
-    found = read_weights(path)
-    wanted = network.features.state_dict()
-    state = {key.removeprefix("features."): value for key, value in found.items() if key.startswith("features.")}
-    first = state.get("0.weight")
-    if first is not None and first.ndim == 4 and first.shape[1] == 3 and wanted["0.weight"].shape[1] == 1:
-        state["0.weight"] = first.sum(1, keepdim=True)
-    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
-    fits = wanted.keys() - counters <= state.keys() <= wanted.keys()
-    if not fits or any(value.shape != wanted[key].shape for key, value in state.items()):
-        kind = "vgg16_bn" if counters else "vgg16"
-        raise ModelError(f"{path} does not hold the weights of torchvision's {kind}; name a file that does.")
-    network.features.load_state_dict(state, strict=False)

@@ -85,6 +85,6 @@ def load_initial(module: SegmentationModule, source: Path) -> None:
 
 def load_pretrained(module: SegmentationModule, path: Path) -> None:
     """Fill a VGG16 encoder from torchvision's ImageNet weights."""
-    from LiverSegLib.networks.vgg_unet import load_imagenet_vgg16
+    from Training.fit.imagenet import load_imagenet_vgg16
 
     load_imagenet_vgg16(module.network, path)
