@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from LiverSegLib.models.arguments import Arguments, flag, number
 from LiverSegLib.models.text import shown
@@ -21,8 +21,29 @@ _SMALLEST_RANGE = 1e-6
 """Gray values that lie closer together cannot be told apart in float32."""
 
 
+class _Scale:
+    """What both steps share that map to [out_low, out_high]."""
+
+    out_low: float
+    out_high: float
+    clip: bool
+
+    @property
+    def value_range(self) -> list[float]:
+        """Least and largest value that it gives; empty where they have no bounds."""
+        return [self.out_low, self.out_high] if self.clip else []
+
+    @property
+    def _to(self) -> dict[str, Any]:
+        return {"b_min": self.out_low, "b_max": self.out_high, "clip": self.clip}
+
+    @property
+    def _to_text(self) -> str:
+        return f"mapped to {self.out_low:g} to {self.out_high:g}"
+
+
 @dataclass(frozen=True)
-class ScaleRange:
+class ScaleRange(_Scale):
     """Map [low, high] linearly to [out_low, out_high] (MONAI's `ScaleIntensityRanged`)."""
 
     low: float
@@ -45,17 +66,11 @@ class ScaleRange:
 
     def to_monai(self) -> dict[str, Any]:
         """The step as MONAI's configuration."""
-        source = {"a_min": self.low, "a_max": self.high}
-        return _step("ScaleIntensityRanged", **source, b_min=self.out_low, b_max=self.out_high, clip=self.clip)
+        return _step("ScaleIntensityRanged", a_min=self.low, a_max=self.high, **self._to)
 
     def text(self, unit: str) -> str:
         """The step for people; `unit` is that of the image's values."""
-        return f"{unit} {self.low:g} to {self.high:g} mapped to {self.out_low:g} to {self.out_high:g}"
-
-    @property
-    def value_range(self) -> list[float]:
-        """Least and largest value that it gives; empty where they have no bounds."""
-        return [self.out_low, self.out_high] if self.clip else []
+        return f"{unit} {self.low:g} to {self.high:g} {self._to_text}"
 
     @property
     def outside(self) -> float:
@@ -87,6 +102,8 @@ class Normalize:
     outside = 0.0
     extent = 4.0
     """Two standard deviations to either side."""
+    value_range: ClassVar[list[float]] = []
+    """What it gives has no bounds."""
 
     @classmethod
     def from_monai(cls, arguments: Arguments) -> Normalize:
@@ -112,11 +129,6 @@ class Normalize:
         std = "their standard deviation" if self.std is None else f"{self.std:g}"
         return f"{unit} less {mean}, divided by {std}{where}"
 
-    @property
-    def value_range(self) -> list[float]:
-        """The values that it gives have no bounds."""
-        return []
-
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize a float tensor of any shape in place and return it."""
         import torch  # not above: reading a package's configuration needs no torch
@@ -133,7 +145,7 @@ class Normalize:
 
 
 @dataclass(frozen=True)
-class ScalePercentiles:
+class ScalePercentiles(_Scale):
     """Map two percentiles of the image linearly to [out_low, out_high] (`ScaleIntensityRangePercentilesd`)."""
 
     lower: float
@@ -161,18 +173,11 @@ class ScalePercentiles:
 
     def to_monai(self) -> dict[str, Any]:
         """The step as MONAI's configuration."""
-        source = {"lower": self.lower, "upper": self.upper}
-        to = {"b_min": self.out_low, "b_max": self.out_high, "clip": self.clip}
-        return _step("ScaleIntensityRangePercentilesd", **source, **to)
+        return _step("ScaleIntensityRangePercentilesd", lower=self.lower, upper=self.upper, **self._to)
 
     def text(self, unit: str) -> str:  # noqa: ARG002 (percentiles have no unit; every step is asked alike)
         """The step for people."""
-        return f"percentiles {self.lower:g} to {self.upper:g} mapped to {self.out_low:g} to {self.out_high:g}"
-
-    @property
-    def value_range(self) -> list[float]:
-        """Least and largest value that it gives; empty where they have no bounds."""
-        return [self.out_low, self.out_high] if self.clip else []
+        return f"percentiles {self.lower:g} to {self.upper:g} {self._to_text}"
 
     @property
     def extent(self) -> float:
@@ -198,7 +203,7 @@ INTENSITY: dict[str, Callable[[Arguments], Intensity]] = {
 
 def intensity_text(steps: tuple[Intensity, ...], modality: str) -> str:
     """How intensities are normalized, for people."""
-    unit = "HU" if modality == "CT" else "grey values"
+    unit = "HU" if modality == "CT" else "gray values"
     return ", then ".join(step.text(unit) for step in steps) or "as they are"
 
 

@@ -44,7 +44,7 @@ def upward(
 
 
 class DoubleConvUNet(torch.nn.Module):
-    """U-Net of double 3x3(x3) convolutions, each with normalisation and activation.
+    """U-Net of double 3x3(x3) convolutions, each with normalization and activation.
 
     Ronneberger et al., U-Net (MICCAI 2015), and Cicek et al., 3D U-Net (MICCAI 2016); with padding, so that the
     output has the input's size. The 3D network 32-64-128-256 with trilinear upsampling is the default.

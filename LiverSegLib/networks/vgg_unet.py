@@ -17,13 +17,13 @@ class VGG16UNet(torch.nn.Module):
 
     Simonyan & Zisserman, Very deep convolutional networks (ICLR 2015), configuration D, as encoder of a U-Net
     (Ronneberger et al., 2015). The encoder's weights have torchvision's names, `features.0.weight` to
-    `features.28.bias` (`vgg16_bn`'s with `batch_norm`), so that weights of ImageNet need no table.
+    `features.28.bias` (`vgg16_bn`'s with `batch_norm`), so that ImageNet's weights are loaded without a table.
 
     Args:
         spatial_dims: 2; there is no VGG16 in 3D.
         in_channels, out_channels: of image and logits.
         decoder_channels: of the four decoder levels, the coarsest first.
-        batch_norm: a batch normalisation after each convolution of encoder and decoder.
+        batch_norm: a batch normalization after each convolution of encoder and decoder.
 
     Raises:
         ValueError: other dimensions, or not four decoder levels.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from LiverSegLib.errors import ModelError
 from LiverSegLib.networks import NETWORKS, build_network, canonical_name, reduction, target_path
 from LiverSegLib.networks.vgg_unet import VGG16UNet
-from Training.fit.initial import load_imagenet_vgg16
 
 # Networks with more than one setting of what they reduce: name, dimensions, arguments, what is expected.
 CASES: list[tuple[str, int, dict[str, Any], tuple[int, ...]]] = [
@@ -139,34 +137,6 @@ class TestVgg:
     def test_the_encoder_has_thirteen_convolutions_with_names_of_torchvision(self) -> None:
         keys = [k for k in VGG16UNet().state_dict() if k.startswith("features.") and k.endswith("weight")]
         assert [int(k.split(".")[1]) for k in keys] == [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
-
-    @pytest.fixture
-    def imagenet(self, tmp_path: Path) -> Path:
-        """A file like torchvision's: three colours, with a classifier."""
-        torch.manual_seed(1)
-        state = {f"features.{k}": v for k, v in VGG16UNet(in_channels=3).features.state_dict().items()}
-        state["classifier.0.weight"] = torch.rand(4, 4)
-        torch.save(state, tmp_path / "vgg16.pth")
-        return tmp_path / "vgg16.pth"
-
-    def test_one_grey_channel_sees_what_three_equal_colours_would(self, imagenet: Path) -> None:
-        grey, colour = VGG16UNet(in_channels=1), VGG16UNet(in_channels=3)
-        load_imagenet_vgg16(grey, imagenet)
-        load_imagenet_vgg16(colour, imagenet)
-        x = torch.rand(1, 1, 32, 32)
-        with torch.inference_mode():
-            torch.testing.assert_close(grey.features(x), colour.features(x.repeat(1, 3, 1, 1)))
-
-    def test_other_files_and_networks_are_refused_in_a_sentence(self, imagenet: Path, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match="which only VGG16UNet takes"):
-            load_imagenet_vgg16(built("DoubleConvUNet", 2, {"channels": [4, 8]}), imagenet)
-        with pytest.raises(ModelError, match="weights of torchvision's vgg16_bn"):
-            load_imagenet_vgg16(VGG16UNet(batch_norm=True), imagenet)
-        with pytest.raises(ModelError, match="There is no file"):
-            load_imagenet_vgg16(VGG16UNet(), tmp_path / "missing.pth")
-        torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
-        with pytest.raises(ModelError, match=r"other\.pth does not hold the weights"):
-            load_imagenet_vgg16(VGG16UNet(), tmp_path / "other.pth")
 
     def test_there_is_none_in_3d(self) -> None:
         with pytest.raises(ModelError, match="VGG16 has two dimensions"):

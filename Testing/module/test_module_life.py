@@ -202,6 +202,15 @@ class TestInstall:
         assert "PyTorch was not installed" in ui.statusText.text()
         assert ui.installButton.isVisibleTo(bare.host.parent)
 
+    def test_the_reader_of_weights_is_installed_alone_where_only_it_is_missing(self, bare: SimpleNamespace) -> None:
+        bare.absent[:] = ["safetensors"]
+        bare.host.select("Data")
+        bare.host.select("LiverSeg")
+        ui = bare.host.widget.ui
+        assert ui.installText.text() == "The first use needs safetensors."
+        ui.installButton.click()
+        assert bare.pip == ['"safetensors>=0.4"']
+
     def test_without_the_extension_the_button_leads_to_it(
         self, bare: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -144,7 +144,7 @@ def test_no_file_is_a_drawer_for_everything() -> None:
     assert [p for p in sources(*HOUSES, "Testing") if p.name in drawers] == []
 
 
-HEAVY = ("torch", "monai", "nibabel", "SimpleITK", "pydicom", "scipy", "matplotlib")
+HEAVY = ("torch", "monai", "safetensors", "nibabel", "SimpleITK", "pydicom", "scipy", "matplotlib")
 
 
 @pytest.mark.parametrize(

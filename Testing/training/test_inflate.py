@@ -124,8 +124,8 @@ def test_the_starter_can_be_inflated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"norm": "instance"}, "has instance normalisation, which looks at whole volumes"),
-        ({"norm": ["GROUP", {"num_groups": 2}]}, "has group normalisation"),
+        ({"norm": "instance"}, "has instance normalization, which looks at whole volumes"),
+        ({"norm": ["GROUP", {"num_groups": 2}]}, "has group normalization"),
     ],
 )
 def test_other_norms_are_refused(tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:

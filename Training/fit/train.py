@@ -22,7 +22,8 @@ from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.history import History
-from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
+from Training.fit.imagenet import load_imagenet_vgg16
+from Training.fit.initial import load_initial, read_checkpoint
 from Training.fit.module import SegmentationModule
 from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe

@@ -163,7 +163,7 @@ Version {card.version}. **Not for clinical use.**
 | Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
 | Input | one channel ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity} |
 | Training data | {card.data_source} |
-| Licence of the weights | {card.license} |
+| License of the weights | {card.license} |
 | Intended use | {card.intended_use} |
 | Limits | {card.limits} |
 | How it was made | {card.history or "The recipe of this name, in one run."} |

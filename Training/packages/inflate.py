@@ -2,7 +2,7 @@
 
 Each 2D kernel becomes the middle plane of a 3D one that is zero above and below, and no level strides along z. At
 first the 3D network therefore gives, slice by slice, exactly what the 2D one gives; training then fills the zeros
-with what the neighbouring slices tell. (After Carreira & Zisserman, Quo vadis, action recognition?, CVPR 2017, who
+with what the neighboring slices tell. (After Carreira & Zisserman, Quo vadis, action recognition?, CVPR 2017, who
 repeat kernels along time instead, and Liu et al., 3D anisotropic hybrid network, MICCAI 2018.)
 """
 
@@ -34,7 +34,7 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
     """Write the weights and the recipe of a 3D U-Net that gives what a 2D one gives.
 
     Args:
-        source: package of a 2D UNet with batch normalisation (path or built-in name), or the folder of such a run.
+        source: package of a 2D UNet with batch normalization (path or built-in name), or the folder of such a run.
         weights: the .safetensors file to write, for `train --init`.
         recipe: the YAML file to write; its source of data is a placeholder of phantoms.
 
@@ -74,7 +74,7 @@ def inflated_arguments(package: ModelPackage) -> dict[str, Any]:
     """Keyword arguments of the 3D UNet.
 
     Raises:
-        RecipeError: the package's network is no 2D UNet with batch normalisation.
+        RecipeError: the package's network is no 2D UNet with batch normalization.
     """
     arguments = package.arguments
     norm = arguments.get("norm", "instance")
@@ -83,7 +83,7 @@ def inflated_arguments(package: ModelPackage) -> dict[str, Any]:
         raise RecipeError(f"{package.name} is a {package.spatial_dims}D {package.network}; only a 2D UNet is inflated.")
     if kind != "batch":
         raise RecipeError(
-            f"{package.name} has {kind} normalisation, which looks at whole volumes in 3D; only batch can be inflated."
+            f"{package.name} has {kind} normalization, which looks at whole volumes in 3D; only batch can be inflated."
         )
     inflated = dict(arguments, spatial_dims=3)
     inflated["strides"] = [[*_pair(stride), 1] for stride in arguments["strides"]]
