@@ -15,9 +15,8 @@ import typer
 from typer.testing import CliRunner
 
 from LiverSegLib.cli import commands
-from LiverSegLib.phantom import make_phantom
 from Training.__main__ import app
-from Training.data.phantoms import write_dataset
+from Training.data.phantoms import make_phantom, write_dataset
 from Training.evaluation.scores import read_scores
 
 ROOT = Path(__file__).parents[2]

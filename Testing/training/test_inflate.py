@@ -17,8 +17,8 @@ from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.weights import load_weights, read_safetensors
 from LiverSegLib.models.write import write_package
 from LiverSegLib.networks import build_network
-from LiverSegLib.phantom import make_phantom
 from Testing.conftest import _spec
+from Training.data.phantoms import make_phantom
 from Training.packages.inflate import inflate, inflated_arguments, inflated_state
 from Training.recipe import RecipeError, load_recipe
 
