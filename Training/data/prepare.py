@@ -29,7 +29,7 @@ from Training.data.report import Report, write_report
 from Training.data.split import divide
 from Training.errors import DataError
 from Training.recipe import Recipe
-from Training.recipe.sources import FilesSource
+from Training.recipe.sources import FilesSource, Source
 from Training.recipe.yaml_text import keep_recipe
 
 Progress = Callable[[int, int, str], None]
@@ -77,7 +77,7 @@ def prepare_and_report(recipe: Recipe, data: Path, out: Path, progress: Progress
     with _new_folder(out) as folder:
         partial = Partial(folder, recipe)
         try:
-            report = _run(recipe, data, partial, progress)
+            report = _Pass(recipe, data, partial).run(progress)
             if report.errors:
                 raise BadDataError(report)
         finally:
@@ -94,130 +94,129 @@ def prepare_and_report(recipe: Recipe, data: Path, out: Path, progress: Progress
 
 def check(recipe: Recipe, data: Path, progress: Progress | None = None) -> Report:
     """Everything that `prepare` would find; nothing is resampled or written."""
-    return _run(recipe, data, None, progress)
+    return _Pass(recipe, data, None).run(progress)
 
 
-def _run(recipe: Recipe, data: Path, partial: Partial | None, progress: Progress | None) -> Report:
-    """One pass over all cases, collecting what is wrong instead of stopping at it."""
-    listings, findings = _list_all(recipe, data)
-    total = sum(len(listing.entries) for listing in listings.values())
-    facts: list[Facts] = []
-    cases: list[Case] = []
-    done = 0
-    for source in recipe.sources:
-        shown = isinstance(source, FilesSource) and source.window is not None
-        for entry in listings[source.name].entries:
-            if progress:
-                progress(done, total, entry.id)
-            done += 1
-            found, mine, new = _one(entry, recipe, data, shown, partial)
-            findings += found
-            if mine is not None:
-                facts.append(mine)
-                cases += new
-    if progress:
-        progress(total, total, "")
-    findings += check_set(facts, recipe) if facts else []
-    part = _divide(listings, recipe, data, findings)
-    if part:
-        findings += check_split(part, facts)
-        cases = [replace(case, split=part[case.patient]) for case in cases]
-        if len(facts) == total:  # a case that could not be read may have had the label
-            findings += check_labels(part, facts, recipe)
-    excluded = {name: listing.excluded for name, listing in listings.items() if listing.excluded}
-    return Report(
-        recipe=recipe.name,
-        data=str(data),
-        labels=dict(recipe.labels),
-        findings=findings,
-        facts=facts,
-        cases=cases,
-        excluded=excluded,
-    )
+class _Pass:
+    """One pass over all cases, collecting what is wrong instead of stopping at it.
 
+    Args:
+        recipe, data: as for `prepare`.
+        partial: where the cases are converted to; None to look only.
+    """
 
-def _one(
-    entry: Entry, recipe: Recipe, data: Path, shown_window: bool, partial: Partial | None
-) -> tuple[list[Finding], Facts | None, list[Case]]:
-    """Check one case, and convert it where there is a place for it; no facts where it has an error."""
-    kept = partial.get(entry) if partial is not None else None
-    if kept is not None:
-        return kept
-    try:
-        raw = entry.load()
-    except DataError as error:
-        return [finding_of(error, entry.id, data)], None, []
-    file = relative(entry.image, data)
-    found = check_image(raw, entry, file, recipe, shown_window)
-    if any(finding.level == "error" for finding in found):
-        return found, None, []
-    if partial is None:
-        grid, voxels = outline(raw, recipe)
-        new = _cases(raw, entry, recipe, grid, voxels)
-    else:
-        new, grid = _convert(raw, entry, recipe, partial.folder)
-    facts = facts_of(raw, entry, file, len(recipe.labels) + 1, grid)
-    if partial is not None:
-        partial.put(entry, (found, facts, new))
-    return found, facts, new
+    def __init__(self, recipe: Recipe, data: Path, partial: Partial | None) -> None:
+        self.recipe, self.data, self.partial = recipe, data, partial
+        self.findings: list[Finding] = []
+        self.facts: list[Facts] = []
+        self.cases: list[Case] = []
 
+    def run(self, progress: Progress | None) -> Report:
+        """Look at everything."""
+        tell = progress or (lambda _done, _total, _name: None)
+        listings = {source.name: self._list(source) for source in self.recipe.sources}
+        pairs = [(source, entry) for source in self.recipe.sources for entry in listings[source.name].entries]
+        for done, (source, entry) in enumerate(pairs):
+            tell(done, len(pairs), entry.id)
+            kept = self.partial.get(entry) if self.partial is not None else None
+            found, facts, cases = kept or self._take(source, entry)
+            self.findings += found
+            self.facts += [facts] if facts is not None else []
+            self.cases += cases
+        tell(len(pairs), len(pairs), "")
+        self._look_at_all(pairs)
+        return Report(
+            recipe=self.recipe.name,
+            data=str(self.data),
+            labels=dict(self.recipe.labels),
+            findings=self.findings,
+            facts=self.facts,
+            cases=self.cases,
+            excluded={name: listing.excluded for name, listing in listings.items() if listing.excluded},
+        )
 
-def _list_all(recipe: Recipe, data: Path) -> tuple[dict[str, Listing], list[Finding]]:
-    listings: dict[str, Listing] = {}
-    findings: list[Finding] = []
-    for source in recipe.sources:
+    def _list(self, source: Source) -> Listing:
+        """What a source holds; what is wrong with it is found."""
         try:
-            found = survey(source, data)
+            found = survey(source, self.data)
         except DataError as error:
             found = Listing([], problems=[error])
         except OSError as error:
-            found = Listing([], problems=[DataError(f"The source {source.name} cannot be listed: {error}.", data)])
-        listings[source.name] = found
-        findings += [finding_of(error, source.name, data) for error in found.problems]
-        findings += [finding_of(error, source.name, data, "warning") for error in found.remarks]
-    return listings, findings
+            found = Listing([], problems=[DataError(f"The source {source.name} cannot be listed: {error}.", self.data)])
+        self.findings += [finding_of(error, source.name, self.data) for error in found.problems]
+        self.findings += [finding_of(error, source.name, self.data, "warning") for error in found.remarks]
+        return found
 
+    def _take(self, source: Source, entry: Entry) -> tuple[list[Finding], Facts | None, list[Case]]:
+        """Check one case, and convert it where there is a place for it; no facts where it has an error."""
+        try:
+            raw = entry.load()
+        except DataError as error:
+            return [finding_of(error, entry.id, self.data)], None, []
+        file = relative(entry.image, self.data)
+        shown_window = isinstance(source, FilesSource) and source.window is not None
+        found = check_image(raw, entry, file, self.recipe, shown_window)
+        if any(finding.level == "error" for finding in found):
+            return found, None, []
+        if self.partial is None:
+            grid, voxels = outline(raw, self.recipe)
+            return found, self._facts(raw, entry, grid), self._cases(raw, entry, grid, voxels)
+        cases, grid = self._convert(raw, entry, self.partial.folder)
+        converted = found, self._facts(raw, entry, grid), cases
+        self.partial.put(entry, converted)
+        return converted
 
-def _divide(listings: dict[str, Listing], recipe: Recipe, data: Path, findings: list[Finding]) -> dict[str, str]:
-    """Patient -> part, over all that are there whether they can be read or not; empty where that fails."""
-    patients: dict[str, list[str]] = {}
-    for source in recipe.sources:
-        patients.setdefault(source.cohort or source.name, []).extend(e.person for e in listings[source.name].entries)
-    try:
-        return divide(patients, recipe.split, recipe.seed, data).of
-    except DataError as error:
-        findings.append(finding_of(error, "", data))
-        return {}
+    def _facts(self, raw: RawCase, entry: Entry, grid: tuple[int, ...]) -> Facts:
+        return facts_of(raw, entry, relative(entry.image, self.data), len(self.recipe.labels) + 1, grid)
 
+    def _cases(self, raw: RawCase, entry: Entry, grid: tuple[int, ...], voxels: list[list[int]]) -> list[Case]:
+        """The cases that an image becomes: one, or one a slice for 2D recipes.
 
-def _cases(raw: RawCase, entry: Entry, recipe: Recipe, grid: tuple[int, ...], voxels: list[list[int]]) -> list[Case]:
-    """The cases that an image becomes: one, or one a slice for 2D recipes.
+        Args:
+            raw, entry: the image.
+            grid: its size on the model's grid.
+            voxels: of each case, how many have each label value.
+        """
+        # The slice of a picture needs no number.
+        whole = self.recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
+        names = [entry.id] if whole else [f"{entry.id}_{k:03d}" for k in range(grid[2])]
+        volume = "" if whole else entry.id
+        pairs = zip(names, voxels, strict=True)
+        return [Case(name, entry.person, entry.source, "train", found, volume) for name, found in pairs]
 
-    Args:
-        raw, entry, recipe: the image and what it is for.
-        grid: its size on the model's grid.
-        voxels: of each case, how many have each label value.
-    """
-    base = entry.id
-    # The slice of a picture needs no number.
-    whole = recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
-    names = [base] if whole else [f"{base}_{k:03d}" for k in range(grid[2])]
-    volume = "" if whole else base
-    pairs = zip(names, voxels, strict=True)
-    return [Case(name, entry.person, entry.source, "train", found, volume) for name, found in pairs]
+    def _convert(self, raw: RawCase, entry: Entry, out: PreparedFolder) -> tuple[list[Case], tuple[int, ...]]:
+        """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
+        image, label = convert(raw, self.recipe)
+        flat = self.recipe.spatial_dims == 2
+        parts: list[tuple[Any, ...]] = [(..., k) for k in range(image.shape[2])] if flat else [(...,)]
+        classes = len(self.recipe.labels) + 1
+        voxels = [np.bincount(label[part].ravel(), minlength=classes).tolist() for part in parts]
+        cases = self._cases(raw, entry, image.shape, voxels)
+        for case, part in zip(cases, parts, strict=True):
+            np.save(out.image(case.id), np.ascontiguousarray(image[part]))
+            np.save(out.label(case.id), np.ascontiguousarray(label[part]))
+        return cases, image.shape
 
+    def _look_at_all(self, pairs: list[tuple[Source, Entry]]) -> None:
+        """What shows only when all cases are seen together; decides who trains."""
+        self.findings += check_set(self.facts, self.recipe) if self.facts else []
+        part = self._divide(pairs)
+        if part:
+            self.findings += check_split(part, self.facts)
+            self.cases = [replace(case, split=part[case.patient]) for case in self.cases]
+            if len(self.facts) == len(pairs):  # a case that could not be read may have had the label
+                self.findings += check_labels(part, self.facts, self.recipe)
 
-def _convert(raw: RawCase, entry: Entry, recipe: Recipe, out: PreparedFolder) -> tuple[list[Case], tuple[int, ...]]:
-    """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
-    image, label = convert(raw, recipe)
-    flat = recipe.spatial_dims == 2
-    parts: list[tuple[Any, ...]] = [(..., k) for k in range(image.shape[2])] if flat else [(...,)]
-    voxels = [np.bincount(label[part].ravel(), minlength=len(recipe.labels) + 1).tolist() for part in parts]
-    cases = _cases(raw, entry, recipe, image.shape, voxels)
-    for case, part in zip(cases, parts, strict=True):
-        np.save(out.image(case.id), np.ascontiguousarray(image[part]))
-        np.save(out.label(case.id), np.ascontiguousarray(label[part]))
-    return cases, image.shape
+    def _divide(self, pairs: list[tuple[Source, Entry]]) -> dict[str, str]:
+        """Patient -> part, over all that are there whether they can be read or not; empty where that fails."""
+        patients: dict[str, list[str]] = {source.cohort or source.name: [] for source in self.recipe.sources}
+        for source, entry in pairs:
+            patients[source.cohort or source.name].append(entry.person)
+        try:
+            return divide(patients, self.recipe.split, self.recipe.seed, self.data).of
+        except DataError as error:
+            self.findings.append(finding_of(error, "", self.data))
+            return {}
 
 
 @contextmanager
