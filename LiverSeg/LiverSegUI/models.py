@@ -19,7 +19,7 @@ _METADATA = "configs/metadata.json"
 _MAX_BYTES = 8_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """What a user should know of a model before running it.
 
