@@ -6,7 +6,7 @@ lesions. Everything else asks a label whether it is a lesion (`is_lesion`) and w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 Color = tuple[int, int, int]
@@ -139,9 +139,20 @@ def values_of(name: str, labels: Sequence[Label]) -> tuple[int, ...]:
 
 
 def organs_first(labels: Sequence[Label]) -> list[Label]:
-    """The labels with those first that hold others, and the main organ, so that what is drawn later stays visible."""
-    holders = {label.part_of for label in labels} | {MAIN_ORGAN}
+    """The labels with those first that hold others, and the main organ: what lies inside is drawn over them."""
+    holders = _holders(labels)
     return sorted(labels, key=lambda label: label.name not in holders)
+
+
+def by_rank(labels: Iterable[Label]) -> list[Label]:
+    """The organs that hold lesions, and the main organ, then all lesions, then the others; each by value."""
+    found = sorted(labels, key=lambda label: label.value)
+    holders = _holders(found)
+    return sorted(found, key=lambda label: 0 if label.name in holders else 1 if label.is_lesion else 2)
+
+
+def _holders(labels: Iterable[Label]) -> set[str | None]:
+    return {label.part_of for label in labels} | {MAIN_ORGAN}
 
 
 def _lesion_of(key: str) -> tuple[str | None, bool]:

@@ -6,7 +6,6 @@ A request is plain data and needs no torch: it can be written as JSON and read b
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ Range = tuple[int, int]
 VoxelBox = tuple[Range, Range, Range]
 """Half-open voxel index ranges ((i0, i1), (j0, j1), (k0, k1))."""
 Point = tuple[float, float, float]
+_FAR_MM = 1e6
 _RAS_AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
@@ -32,7 +32,7 @@ class RasBox:
         axes: the directions of its sides in RAS, unit vectors.
 
     Raises:
-        InputError: a side has no length, or a number is not finite.
+        InputError: a side has no length, or a number is not finite or lies far from any patient.
     """
 
     center: Point
@@ -41,9 +41,13 @@ class RasBox:
 
     def __post_init__(self) -> None:
         numbers = [*self.center, *self.size, *(x for axis in self.axes for x in axis)]
-        if not all(map(math.isfinite, numbers)) or min(self.size) <= 0:
+        # No number that is not finite is at most anything.
+        if not all(abs(number) <= _FAR_MM for number in numbers) or min(self.size) <= 0:
+            center = ", ".join(f"{x:g}" for x in self.center)
             size = " x ".join(f"{side:g}" for side in self.size)
-            raise InputError(f"The region of interest has a size of {size} mm; give three sides above 0.")
+            raise InputError(
+                f"A region of interest of {size} mm around ({center}) is no box in a patient; give three sides above 0."
+            )
 
 
 Region = VoxelBox | RasBox

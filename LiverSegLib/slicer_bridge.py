@@ -18,7 +18,7 @@ writes it to a file).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -31,6 +31,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.labels import display_name
@@ -38,8 +39,7 @@ from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import VoxelBox
 from LiverSegLib.volume import Label, Result, Volume
 
-Box = tuple[slice, slice, slice]
-
+_ONE_VOXEL = (slice(0, 1), slice(0, 1), slice(0, 1))  # of what is empty
 _BINARY_LABELMAP = "Binary labelmap"
 _CLOSED_SURFACE = "Closed surface"
 _PREFIX = "LiverSeg_"
@@ -58,7 +58,7 @@ _NOT_SCALAR = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentsWritten:
     """What `write_segments` did.
 
@@ -234,7 +234,9 @@ def write_segments(
     if had_surface or show_3d:
         show_surfaces(node)
     missing = tuple(label.name for label in result.labels if label not in found)
-    return SegmentsWritten(node, tuple(label.segment_id for label in found), missing, kept)
+    return SegmentsWritten(
+        node=node, segment_ids=tuple(label.segment_id for label in found), missing=missing, kept=kept
+    )
 
 
 def edited_segments(node: Any) -> dict[str, str]:
@@ -243,13 +245,11 @@ def edited_segments(node: Any) -> dict[str, str]:
     Returns:
         The ID of each and a fingerprint of what it holds now, to be given up to `write_segments`.
     """
-    segmentation = node.GetSegmentation()
     found = {}
-    for number in range(segmentation.GetNumberOfSegments()):
-        segment_id = segmentation.GetNthSegmentID(number)
-        segment = segmentation.GetSegment(segment_id)
+    for segment_id in _segment_ids(node):
         if segment_id.startswith(_PREFIX):
             now, written = _fingerprint(node, segment_id), vtk.reference("")
+            segment = node.GetSegmentation().GetSegment(segment_id)
             if not segment.GetTag(_FINGERPRINT, written) or str(written) != now:
                 found[segment_id] = now
     return found
@@ -257,8 +257,12 @@ def edited_segments(node: Any) -> dict[str, str]:
 
 def has_our_segments(node: Any) -> bool:
     """Whether a segmentation holds segments that LiverSeg writes."""
+    return any(segment_id.startswith(_PREFIX) for segment_id in _segment_ids(node))
+
+
+def _segment_ids(node: Any) -> list[str]:
     segmentation = node.GetSegmentation()
-    return any(segmentation.GetNthSegmentID(n).startswith(_PREFIX) for n in range(segmentation.GetNumberOfSegments()))
+    return [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
 
 
 def source_of(node: Any) -> Any:
@@ -298,7 +302,11 @@ def show_surfaces(node: Any) -> None:
 
 
 def write_table(
-    measurements: Measurements, table_node: Any = None, name: str = "Liver measurements", volume_node: Any = None
+    measurements: Measurements,
+    table_node: Any = None,
+    name: str = "Liver measurements",
+    volume_node: Any = None,
+    labels: Sequence[Label] = (),
 ) -> Any:
     """Put measurements into a table node: a row for each segment and for each lesion, largest first.
 
@@ -310,12 +318,14 @@ def write_table(
         table_node: vtkMRMLTableNode whose contents are replaced; None makes one.
         name: of the new node.
         volume_node: what was measured; the table refers to it, see `measured_volume`.
+        labels: of the measured label map, which tell what each is called.
     """
+    shown = {label.name: label.display_name for label in labels}
     scene = slicer.mrmlScene
     node = table_node or scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     with slicer.util.NodeModify(node):
         node.RemoveAllColumns()
-        for title, values in _columns(measurements):
+        for title, values in _columns(measurements, shown):
             array = vtk.vtkStringArray() if isinstance(values[0], str) else vtk.vtkDoubleArray()
             array.SetName(title)
             for value in values:
@@ -345,12 +355,13 @@ def _text(value: Any) -> str:
     return f"{value.ToDouble():.1f}" if value.IsNumeric() else value.ToString()
 
 
-def _columns(measurements: Measurements) -> list[tuple[str, list[Any]]]:
-    """Title and values of each column."""
+def _columns(measurements: Measurements, shown: Mapping[str, str]) -> list[tuple[str, list[Any]]]:
+    """Title and values of each column; `shown` are the display names by name."""
     lesions = measurements.lesions
     parts: list[SegmentMeasurement | Lesion] = [*measurements.segments, *lesions]
-    names = [display_name(segment.name) for segment in measurements.segments]
-    names += [f"{display_name('tumor')} {number}" for number in range(1, len(lesions) + 1)]
+    names = [shown.get(part.name) or display_name(part.name) for part in parts]
+    numbers = [f" {number}" for number, _lesion in measurements.numbered_lesions()]
+    names = [name + number for name, number in zip(names, [""] * len(measurements.segments) + numbers, strict=True)]
     columns: list[tuple[str, list[Any]]] = [("Structure", names), ("Volume [mL]", [part.volume_ml for part in parts])]
     unit = f" [{measurements.intensity_unit}]" if measurements.intensity_unit else ""
     if any(part.mean_intensity is not None for part in parts):
@@ -440,14 +451,13 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
         OutputError: surfaces are its source, or a non-linear transform lies between the two.
     """
     name, segmentation = node.GetName(), node.GetSegmentation()
-    count = segmentation.GetNumberOfSegments()
+    ids = _segment_ids(node)
     if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
-        if count:
+        if ids:
             raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
         segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
     parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
-    others = [i for i in range(count) if not segmentation.GetNthSegmentID(i).startswith(_PREFIX)]
-    if parent is mine or not others:
+    if parent is mine or all(segment_id.startswith(_PREFIX) for segment_id in ids):
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         return np.eye(4)
     between = _transform_between(volume_node, node)
@@ -509,7 +519,7 @@ def _fingerprint(node: Any, segment_id: str) -> str:
         return ""
     value = node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
     mask = (vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) == value).transpose(2, 1, 0)
-    box = _filled(mask, margin=0)
+    box = bounding_box(mask) or _ONE_VOXEL
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     first = [side.start + start for side, start in zip(box, image.GetExtent()[::2], strict=True)]
@@ -520,7 +530,7 @@ def _fingerprint(node: Any, segment_id: str) -> str:
 
 
 def _describe(segment: Any, label: Label) -> None:
-    segment.SetName(display_name(label.name))
+    segment.SetName(label.display_name)
     segment.SetColor(*(channel / 255 for channel in label.color))
     if label.terminology:
         segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)
@@ -531,7 +541,7 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
 
     Slicer stores segments cropped in the same way, and the closed surfaces are made faster of less.
     """
-    box = _filled(labelmap)
+    box = bounding_box(labelmap, margin=1) or _ONE_VOXEL
     part = labelmap[box]
     image = slicer.vtkOrientedImageData()
     image.SetExtent([n for side in box for n in (side.start, side.stop - 1)])
@@ -543,24 +553,10 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
     return image
 
 
-def _filled(labelmap: npt.NDArray[Any], margin: int = 1) -> Box:
-    """Smallest box that holds all labels, plus a margin on each side; one voxel if there are none."""
-    box: list[slice] = [slice(0, n) for n in labelmap.shape]
-    for axis in (2, 1, 0):
-        others = tuple(a for a in range(3) if a != axis)
-        inside = np.flatnonzero(labelmap[tuple(box)].any(axis=others))
-        if not inside.size:
-            return slice(0, 1), slice(0, 1), slice(0, 1)
-        box[axis] = slice(max(0, int(inside[0]) - margin), min(labelmap.shape[axis], int(inside[-1]) + 1 + margin))
-    return box[0], box[1], box[2]
-
-
 def _remember_source(node: Any, volume_node: Any) -> None:
     """The volume's grid is the one that Slicer's editor goes on with, unless the user has chosen another."""
     role = node.GetReferenceImageGeometryReferenceRole()
-    segmentation = node.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
-    if node.GetNodeReference(role) is None or all(i.startswith(_PREFIX) for i in ids):
+    if node.GetNodeReference(role) is None or all(i.startswith(_PREFIX) for i in _segment_ids(node)):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
 
 

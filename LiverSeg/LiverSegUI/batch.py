@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.texts import percent
 
@@ -151,8 +152,11 @@ def _texts(job: SegmentationJob | None) -> tuple[str, str, str]:
         "cancelled": _("stopped"),
         "failed": _("failed"),
     }
-    volumes = {s.name: f"{s.volume_ml:.1f}" for s in (job.measurements.segments if job.measurements else ())}
-    return states[job.state], volumes.get("liver", ""), volumes.get("tumor", "")
+    volumes = {part.name: part.volume_ml for part in (job.measurements.segments if job.measurements else ())}
+    organ = [volumes[label.name] for label in job.labels if label.name == MAIN_ORGAN and label.name in volumes]
+    lesions = [volumes[label.name] for label in job.labels if label.is_lesion and label.name in volumes]
+    sizes = (f"{sum(found):.1f}" if found else "" for found in (organ, lesions))
+    return (states[job.state], *sizes)
 
 
 def _isPlainVolume(node: Any) -> bool:

@@ -213,7 +213,7 @@ class SegmentationJob:
         if table is not None or self.options.newTable or self.options.tableID is not None:
             name = _("{name} measurements").format(name=self.volumeName)
             volume = _node(self.volumeID)
-            self._tableID = slicer_bridge.write_table(result.measurements, table, name, volume).GetID()
+            self._tableID = slicer_bridge.write_table(result.measurements, table, name, volume, result.labels).GetID()
         text = _("{name} was segmented in {seconds} s.")
         self.message = text.format(name=self.volumeName, seconds=f"{time.monotonic() - self._begun:.1f}")
         parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.timings.items())

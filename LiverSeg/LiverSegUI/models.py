@@ -12,22 +12,21 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.labels import display_name
+from LiverSegLib.labels import Label, labels_for
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
-from LiverSegLib.volume import label_for
 
 _METADATA = "configs/metadata.json"
 _MAX_BYTES = 8_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """What a user should know of a model before running it.
 
     Args:
         name: what `segment(model=...)` takes: name of a built-in package, or a path.
         title: name and version.
-        labels: names of what it segments.
+        labels: what it segments.
         modality: "CT", "MR" or "".
         data: on what it was trained.
         license: of the weights.
@@ -36,11 +35,16 @@ class ModelInfo:
 
     name: str
     title: str
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
     modality: str
     data: str
     license: str
     path: Path | None = None
+
+    @property
+    def hasLesions(self) -> bool:
+        """Whether it marks lesions."""
+        return any(label.is_lesion for label in self.labels)
 
     @property
     def shownTitle(self) -> str:
@@ -50,9 +54,9 @@ class ModelInfo:
     @property
     def text(self) -> str:
         """What it segments and what it does not, in a line or two."""
-        what = ", ".join(display_name(label).lower() for label in self.labels)
+        what = ", ".join(label.display_name.lower() for label in self.labels)
         text = _("Segments {what} on {modality}.").format(what=what, modality=self.modality or _("any image"))
-        if "tumor" not in self.labels:
+        if not self.hasLesions:
             text += " " + _("Marks no tumors.")
         return text
 
@@ -91,8 +95,7 @@ def describeModel(path: Path, name: str | None = None) -> ModelInfo:
         data = json.loads(_metadata(path))
         outputs = next(iter(data["network_data_format"]["outputs"].values()))["channel_def"]
         inputs = next(iter(data["network_data_format"]["inputs"].values()))
-        numbered = sorted((int(key), str(value)) for key, value in outputs.items())
-        labels = tuple(label_for(number, label).name for number, label in numbered if number)
+        labels = labels_for({int(key): str(value) for key, value in outputs.items() if int(key)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
         text = _("{path} is no model package; choose a folder or zip with configs/metadata.json in it.")
         raise ModelError(text.format(path=path)) from error

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.labels import LESION, MAIN_ORGAN, labels_for
 from LiverSegUI import views
 from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, storedSetting, storeSetting, workerEnvironment
@@ -232,7 +233,7 @@ class Panel:
         ui.segmentButton.setEnabled(isBusy or bool(hasInput and hasTarget and model is not None))
         ui.segmentButton.setToolTip(_segmentToolTip(isBusy, hasInput, hasTarget))
         canRun = hasTarget and model is not None and not self._missing
-        self.batch.allow(canRun, model is None or "tumor" in model.labels)
+        self.batch.allow(canRun, model is None or model.hasLesions)
         self.region.update(node.roi if node is not None else None, node.inputVolume if node is not None else None)
         self.actions.update()
         job = self.results.job
@@ -241,8 +242,8 @@ class Panel:
     def _updateTargets(self) -> None:
         """What the model cannot do is not offered; its text says so."""
         model = self.models.current
-        for box, name in ((self.ui.liverBox, "liver"), (self.ui.tumorBox, "tumor")):
-            box.setVisible(model is None or name in model.labels)
+        self.ui.liverBox.setVisible(model is None or any(label.name == MAIN_ORGAN for label in model.labels))
+        self.ui.tumorBox.setVisible(model is None or model.hasLesions)
 
     def _updateInstall(self) -> None:
         ui, missing = self.ui, self._missing
@@ -302,10 +303,11 @@ class Panel:
     def _targets(self) -> list[str]:
         """What the model is to segment: the ticked of the targets that it knows, and all others that it has."""
         node, model = self._parameterNode, self.models.current
-        chosen = [name for name, on in (("liver", node.segmentLiver), ("tumor", node.segmentTumor)) if on]
-        if model is None:
-            return chosen
-        return [name for name in model.labels if name in chosen or name not in ("liver", "tumor")]
+        labels = labels_for({1: MAIN_ORGAN, 2: LESION}) if model is None else model.labels
+        off = {label.name for label in labels if label.is_lesion and not node.segmentTumor}
+        if not node.segmentLiver:
+            off.add(MAIN_ORGAN)
+        return [label.name for label in labels if label.name not in off]
 
     def _start(
         self, volumes: list[Any], show3D: bool, output: Any = None, table: Any = None, replaceEdits: bool = False

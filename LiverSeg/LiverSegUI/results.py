@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -14,7 +12,6 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import write_measurements_csv
-from LiverSegLib.volume import Result
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.texts import lesionText, resultRows, tableRows
 
@@ -41,9 +38,9 @@ class ResultsView:
         """Fill the table from a finished job."""
         assert job.measurements is not None
         self.job = job
-        lesions = lesionText(job.measurements)
+        lesions = lesionText(job.measurements, job.labels)
         text = f"{job.volumeName}: {lesions}" if lesions else job.volumeName
-        self._fill(resultRows(job.measurements), job.measurements.intensity_unit, text)
+        self._fill(resultRows(job.measurements, job.labels), job.measurements.intensity_unit, text)
         self._ui.resultsText.setToolTip(_("Segmented by {model}.").format(model=job.model))
 
     def showTable(self, tableNode: Any) -> None:
@@ -86,9 +83,7 @@ class ResultsView:
         job = self.job
         if job is None or job.measurements is None:
             return
-        nothing = np.zeros((1, 1, 1), np.uint8)
-        result = replace(Result(nothing, np.eye(4), job.labels, job.measurements), model=job.model)
-        write_measurements_csv(path, result)
+        write_measurements_csv(path, job.measurements)
         self._say(_("The measurements were saved to {path}.").format(path=path))
 
     def _fill(self, rows: list[tuple[str, ...]], unit: str, text: str) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slicer.i18n import tr as _
 
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.labels import display_name
+from LiverSegLib.labels import Label, display_name
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 
 # Where each stage lies on the bar, in percent: the network takes nearly all the time.
 _STAGES = {
     "start": (0, 3),
     "load": (3, 6),
-    "prepare": (6, 8),
-    "resample": (8, 10),
+    "prepare": (6, 10),
     "network": (10, 90),
     "restore": (90, 95),
     "postprocess": (95, 98),
@@ -38,7 +39,6 @@ def stageText(progress: Progress | None) -> str:
         "start": _("Loading PyTorch"),
         "load": _("Loading the model"),
         "prepare": _("Preparing the volume"),
-        "resample": _("Resampling"),
         "network": _("Segmenting"),
         "restore": _("Restoring the grid"),
         "postprocess": _("Cleaning up"),
@@ -55,14 +55,12 @@ def stageText(progress: Progress | None) -> str:
     return text
 
 
-def resultRows(measurements: Measurements) -> list[tuple[str, ...]]:
+def resultRows(measurements: Measurements, labels: Sequence[Label]) -> list[tuple[str, ...]]:
     """Rows (structure, volume in mL, mean and deviation, longest diameter in mm) of the results table."""
-    rows = [
-        (display_name(segment.name), f"{segment.volume_ml:.1f}", _grey(segment), "")
-        for segment in measurements.segments
-    ]
-    for number, lesion in enumerate(measurements.lesions, start=1):
-        name = f"{display_name('tumor')} {number}"
+    names = {label.name: label.display_name for label in labels}
+    rows = [(names[part.name], f"{part.volume_ml:.1f}", _grey(part), "") for part in measurements.segments]
+    for number, lesion in measurements.numbered_lesions():
+        name = f"{names[lesion.name]} {number}"
         rows.append((name, f"{lesion.volume_ml:.1f}", _grey(lesion), f"{lesion.longest_diameter_mm:.1f}"))
     return rows
 
@@ -79,9 +77,9 @@ def tableRows(texts: list[dict[str, str]]) -> tuple[list[tuple[str, ...]], str]:
     return rows, mean.removeprefix("Mean [").removesuffix("]") if "[" in mean else ""
 
 
-def lesionText(measurements: Measurements) -> str:
-    """Number of lesions, largest diameter and burden; "" where tumors were not looked for."""
-    if not any(segment.name == "tumor" for segment in measurements.segments):
+def lesionText(measurements: Measurements, labels: Sequence[Label]) -> str:
+    """Number of lesions, largest diameter and burden; "" where lesions were not looked for."""
+    if not any(label.is_lesion for label in labels):
         return ""
     count = len(measurements.lesions)
     if not count:
@@ -89,9 +87,11 @@ def lesionText(measurements: Measurements) -> str:
     largest = max(lesion.longest_diameter_mm for lesion in measurements.lesions)
     text = _("1 lesion") if count == 1 else _("{count} lesions").format(count=count)
     text += ", " + _("longest diameter {largest} mm").format(largest=f"{largest:.1f}")
-    if measurements.tumor_burden_percent is not None:
-        burden = f"{measurements.tumor_burden_percent:.2f}"
-        text += ", " + _("{burden} % of the liver").format(burden=burden)
+    organs = {label.name: display_name(label.part_of).lower() for label in labels if label.part_of}
+    for part in measurements.segments:
+        if part.burden_percent is not None:
+            burden = f"{part.burden_percent:.2f}"
+            text += ", " + _("{burden} % of the {organ}").format(burden=burden, organ=organs[part.name])
     return text + "."
 
 

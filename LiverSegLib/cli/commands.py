@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
@@ -15,14 +16,16 @@ from rich.table import Table
 
 from LiverSegLib import __version__, stopping
 from LiverSegLib.cli import screen
+from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
-from LiverSegLib.errors import LiverSegError, ModelError
+from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import hide
 
 if TYPE_CHECKING:
     from LiverSegLib.cli.output_plan import Case
     from LiverSegLib.engine.progress import Progress as Step
     from LiverSegLib.engine.segmenter import Segmenter
+    from LiverSegLib.request import SegmentationRequest
     from LiverSegLib.volume import Result, Volume
 
 app = typer.Typer(
@@ -50,26 +53,42 @@ def common(
     """Liver segmentation of CT volumes. Research software, not for clinical use."""
 
 
+Inputs = Annotated[list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, DICOM series folders, or pictures.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--out", help="Folder, or one .nii.gz or .seg.nrrd file. [default: a folder of the input's name here]"
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="Package folder, zip or built-in name.")]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BOX",
+        help="Only this box: xmin,xmax,ymin,ymax,zmin,zmax in RAS mm, or a ROI that Slicer saved (.mrk.json).",
+    ),
+]
+Targets = Annotated[str | None, typer.Option(help="Only these labels of the model, for example liver,tumor.")]
+Within = Annotated[
+    str | None,
+    typer.Option(
+        help="Package of an organ, or a label map on the input's grid; what --model finds outside it is removed."
+    ),
+]
+
+
 @app.command()
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, DICOM series folders, or pictures.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", help="Folder, or one .nii.gz or .seg.nrrd file. [default: a folder of the input's name here]"
-        ),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Package folder, zip or built-in name.")] = None,
+    inputs: Inputs,
+    out: Out = None,
+    model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    roi: Roi = None,
+    targets: Targets = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture of each case.")] = True,
-    postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside the liver.")] = True,
-    within: Annotated[
-        str | None,
-        typer.Option(
-            help="Package of an organ, or a label map on the input's grid; what --model finds outside it is removed."
-        ),
-    ] = None,
-    margin: Annotated[float, typer.Option(min=0, help="Millimetres around the organ that still count.")] = 0.0,
+    postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")] = True,
+    within: Within = None,
+    margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
 ) -> None:
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
     from LiverSegLib.cli.outputs import is_single_file
@@ -78,9 +97,14 @@ def segment(
         raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
     # A signal that comes while the files are put in place is obeyed when they are.
     stopping.say("Stopped; inputs that were finished have all their results, the others none.")
-    cases = _planned(inputs, out, model, within, overlay)
+    cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay)
+    request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
-        run = partial(_run, _segmenter(model, device, postprocess), _organ(within, device, postprocess), margin)
+        run = partial(_run, _segmenter(request), _organ(within, request), margin, request)
+    _segment_all(cases, run, overlay)
+
+
+def _segment_all(cases: list[Case], run: _Run, overlay: bool) -> None:
     failed = 0
     for case in cases:
         try:
@@ -95,16 +119,16 @@ def segment(
         raise LiverSegError(f"{failed} of {len(cases)} inputs could not be segmented; see the messages above.")
 
 
-def _planned(inputs: list[Path], out: Path | None, model: str | None, within: str | None, overlay: bool) -> list[Case]:
-    """The cases, with what the log must not tell hidden from it."""
+def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: bool) -> list[Case]:
+    """The cases, with what the log must not tell hidden from it; files that are `read` as well are not replaced."""
     from LiverSegLib.cli.output_plan import plan_cases
 
     if out is not None:
         hide(out, "output")
     for number, path in enumerate(inputs, start=1):
         hide(path, f"input {number}")
-    keep = [Path(given) for given in (model, within) if given is not None]
-    cases = plan_cases(inputs, out, picture=overlay, keep=[path for path in keep if path.is_file()])
+    keep = [Path(given) for given in read if Path(given).is_file()]
+    cases = plan_cases(inputs, out, picture=overlay, keep=keep)
     for number, case in enumerate(cases, start=1):
         hide(Path(case.name), f"input {number}")
     log.info("segmenting %d inputs", len(cases))
@@ -113,48 +137,38 @@ def _planned(inputs: list[Path], out: Path | None, model: str | None, within: st
     return cases
 
 
-def _segmenter(model: str | None, device: str, clean: bool) -> Segmenter:
-    from LiverSegLib.engine.segmenter import Segmenter, Settings
+def _segmenter(request: SegmentationRequest) -> Segmenter:
+    from LiverSegLib.engine.segmenter import Segmenter
 
-    if model is not None:
-        _at_home(model)
-    settings = Settings(largest_component=clean, fill_holes=clean, lesions_inside=clean)
-    return Segmenter(model, device, settings)
+    return Segmenter(request.model, request.device, request.settings)
 
 
-def _organ(within: str | None, device: str, clean: bool) -> Segmenter | Path | None:
+def _organ(within: str | None, request: SegmentationRequest) -> Segmenter | Path | None:
     """A segmenter of the organ, or the file of its label map."""
     if within is None:
         return None
-    path = _at_home(within)
+    path = at_home(within)
     is_label_map = path.is_file() and path.suffix.lower() != ".zip"
-    return path if is_label_map else _segmenter(within, device, clean)
-
-
-def _at_home(path: str) -> Path:
-    """The path with "~" or "~name" replaced; a shell leaves that to us where there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ModelError(f"{path} begins with the home of a user who is not known here; check the path.") from error
+    return path if is_label_map else _segmenter(replace(request, model=within))
 
 
 def _run(
     segmenter: Segmenter,
     organ: Segmenter | Path | None,
     margin: float,
+    request: SegmentationRequest,
     volume: Volume,
     progress: Callable[[Step], None],
     stop: Callable[[], bool],
 ) -> Result:
     if organ is None:
-        return segmenter.segment(volume, progress, stop)
+        return segmenter.segment(volume, progress, stop, request=request)
     from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
 
+    how: dict[str, Any] = {"margin_mm": margin, "progress": progress, "should_stop": stop, "request": request}
     if isinstance(organ, Path):
-        mask = read_mask(organ, volume)
-        return segment_within_mask(mask, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
-    return segment_within(organ, segmenter, volume, margin_mm=margin, progress=progress, should_stop=stop)
+        return segment_within_mask(read_mask(organ, volume), segmenter, volume, **how)
+    return segment_within(organ, segmenter, volume, **how)
 
 
 def _segment_one(case: Case, run: _Run, overlay: bool) -> None:
@@ -196,19 +210,20 @@ def result_table(name: str, result: Result) -> Table:
         table.add_row(plain(found.name), f"{found.volume_ml:.1f}", "")
     for number, lesion in enumerate(result.measurements.lesions, start=1):
         table.add_row(f"  lesion {number}", f"{lesion.volume_ml:.2f}", f"{lesion.longest_diameter_mm:.1f}")
-    if result.measurements.tumor_burden_percent is not None:
-        table.add_row("tumour burden", f"{result.measurements.tumor_burden_percent:.1f} %", "")
+    for found in result.measurements.segments:
+        if found.burden_percent is not None:
+            table.add_row(plain(f"{found.name} burden"), f"{found.burden_percent:.1f} %", "")
     return table
 
 
 @app.command()
 def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip or built-in name.")] = None) -> None:
-    """Tell what a model segments, what it was trained on, and its licence."""
+    """Tell what a model segments, what it was trained on, and its license."""
     from LiverSegLib.models import find_package, read_package
     from LiverSegLib.models.package import grid_text
 
     if model is not None:
-        _at_home(model)
+        at_home(model)
     package = read_package(find_package(model))
     table = Table(title=plain(package.title, style="table.title"), show_header=False)
     rows = {
@@ -217,7 +232,7 @@ def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip o
         "Network": f"{package.network}, {package.spatial_dims}D",
         "Grid": f"{package.axcodes}, {grid_text(package.pixdim, package.size)}",
         "Training data": package.data_source,
-        "Licence": package.license,
+        "License": package.license,
         "Intended use": package.intended_use,
         "Evaluation": metrics_text(package.metadata.get("eval_metrics")) or "not stated",
         "Folder": str(package.path),

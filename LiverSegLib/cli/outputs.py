@@ -141,7 +141,7 @@ def _write_set(files: list[Path], volume: Volume, result: Result, source_id: str
     segments, labels, table, numbers, *pictures = files
     write_seg_nrrd(segments, result, opener=opener)
     write_labelmap(labels, result, opener=opener)
-    write_measurements_csv(table, result, opener=opener)
+    write_measurements_csv(table, result.measurements, opener=opener)
     write_measurements_json(numbers, result, source_id=source_id, opener=opener)
     for path in pictures:
         from LiverSegLib.pictures import save_case_picture  # matplotlib or Slicer: only where it is drawn

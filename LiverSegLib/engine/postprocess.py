@@ -8,24 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.components import Mask, Parts, nothing, slabs
-from LiverSegLib.engine.geometry import Box
 from LiverSegLib.labels import SOLID, Label
 from LiverSegLib.request import Settings
 
 _WORLD = 1
 """The number of the part that the corner belongs to, in a mask that is set all around."""
-
-
-def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
-    """Half-open index ranges around the non-zero voxels, widened by `margin` inside the array."""
-    box = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(n for n in range(mask.ndim) if n != axis)))
-        if not used.size:
-            return None
-        box.append((max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, mask.shape[axis])))
-    return tuple(box)
 
 
 def postprocess(
@@ -48,7 +37,7 @@ def postprocess(
     if box is None:
         return
     # Memory order for SciPy: it walks C order, our arrays have i fastest.
-    part = labelmap[tuple(slice(*r) for r in box)].transpose(2, 1, 0)
+    part = labelmap[box].transpose(2, 1, 0)
     for label, lesions in organs:
         values = (label.value, *lesions)
         if not any(_is_one_of(part[place], values).any() for place in slabs(part.shape, check)):
@@ -102,21 +91,3 @@ def _fill_holes(part: npt.NDArray[np.uint8], organ: int, values: tuple[int, ...]
         start, stop = max(place.start, 1), min(place.stop, len(part) + 1)
         here = part[start - 1 : stop - 1]
         here[enclosed_here[start - place.start : stop - place.start, 1:-1, 1:-1] & (here == 0)] = organ
-
-
-def largest_component(mask: Mask) -> Mask:
-    """The largest face-connected part of a mask."""
-    parts = Parts(mask)
-    if parts.count < 2:
-        return mask
-    return np.concatenate([kept for _, kept in parts.chosen(parts.only(int(parts.sizes.argmax())))])
-
-
-def enclosed(mask: Mask) -> Mask:
-    """Voxels outside `mask` that it cuts off from the border of the array.
-
-    The array may be tight around the mask: the world outside counts as background.
-    """
-    parts = Parts(np.pad(~mask, 1, constant_values=True))
-    found = np.concatenate([part for _, part in parts.chosen(~parts.only(_WORLD))])
-    return np.asarray(found[1:-1, 1:-1, 1:-1])

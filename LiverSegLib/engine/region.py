@@ -42,9 +42,9 @@ def touched_voxels(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float
         affine: 4x4, voxel index -> RAS mm.
     """
     at = np.linalg.solve(affine[:3, :3], (points - affine[:3, 3]).T)
-    # A voxel reaches half its size to each side of its center. The limits are those of a 64-bit index.
-    low = np.ceil(at.min(axis=1) - 0.5 - _EPSILON).clip(-(2.0**62), 2.0**62)
-    high = np.floor(at.max(axis=1) + 0.5 + _EPSILON).clip(-(2.0**62), 2.0**62) + 1
+    # A voxel reaches half its size to each side of its center.
+    low = np.ceil(at.min(axis=1) - 0.5 - _EPSILON)
+    high = np.floor(at.max(axis=1) + 0.5 + _EPSILON) + 1
     i, j, k = zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True)
     return i, j, k
 
@@ -53,6 +53,12 @@ def _corners(box: RasBox) -> npt.NDArray[np.float64]:
     """The eight corners [8, 3] of a box in RAS mm."""
     steps = np.array(list(product((-0.5, 0.5), repeat=3))) * box.size
     return np.asarray(box.center + steps @ np.array(box.axes))
+
+
+def slices_of(box: VoxelBox) -> tuple[slice, slice, slice]:
+    """The box as an index of an array [i, j, k]."""
+    i, j, k = (slice(*ends) for ends in box)
+    return i, j, k
 
 
 def segment_region(volume: Volume, region: Region | None, segment: Callable[[Volume], Result]) -> Result:
@@ -76,7 +82,7 @@ def crop(volume: Volume, box: VoxelBox) -> Volume:
     """The volume inside a box, in the same place in space; the array is a view."""
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [start for start, _ in box]
-    return replace(volume, array=volume.array[tuple(slice(*ends) for ends in box)], affine=affine)
+    return replace(volume, array=volume.array[slices_of(box)], affine=affine)
 
 
 def _paste(part: Result, box: VoxelBox, volume: Volume) -> Result:
@@ -85,7 +91,7 @@ def _paste(part: Result, box: VoxelBox, volume: Volume) -> Result:
     Measurements are in mm and RAS, which cropping does not change.
     """
     labelmap = np.zeros(volume.array.shape, np.uint8, order="F")
-    labelmap[tuple(slice(*ends) for ends in box)] = part.labelmap
+    labelmap[slices_of(box)] = part.labelmap
     return replace(part, labelmap=labelmap, affine=volume.affine)
 
 

@@ -97,30 +97,24 @@ class Segmenter:
             return select_labels(result, wanted)
 
     def _segment(self, volume: Volume, settings: Settings, monitor: Monitor) -> Result:
-        package, clock = self.package, _Clock()
-        monitor.report("prepare", 0, 1)
-        notes = warnings_for(volume, package)
-        array, repaired = usable_array(volume)
-        notes += repaired
-        inferer = package.inferer if settings.overlap is None else replace(package.inferer, overlap=settings.overlap)
-        grid = geometry.model_grid(volume, package.axcodes, package.pixdim, package.size)
-        plan.check_grid(volume, grid, package, inferer.overlap)
-        monitor.report("prepare", 1, 1)
-        clock.lap("prepare")
-        logits, fallback = self._infer(array, grid, inferer, monitor, clock)
-        notes += fallback
+        package, stages = self.package, _Stages(monitor)
+        with stages.run("prepare"):
+            notes = warnings_for(volume, package)
+            array, repaired = usable_array(volume)
+            own = package.inferer
+            inferer = own if settings.overlap is None else replace(own, overlap=settings.overlap)
+            grid = geometry.model_grid(volume, package.axcodes, package.pixdim, package.size)
+            plan.check_grid(volume, grid, package, inferer.overlap)
+        logits, fallback = self._infer(array, grid, inferer, stages)
         labelmap = restore(logits, grid, volume.array.shape, package.nearest, monitor)
         del logits  # what follows needs room
-        clock.lap("restore")
-        monitor.report("postprocess", 0, 1)
-        postprocess(labelmap, package.labels, settings, monitor.check)
-        monitor.report("postprocess", 1, 1)
-        clock.lap("postprocess")
-        monitor.report("measure", 0, 1)
-        unit = "HU" if (volume.modality or package.modality) == "CT" else ""
-        measurements = measure(labelmap, volume.affine, package.labels, array, unit)
-        monitor.report("measure", 1, 1)
-        clock.lap("measure")
+        stages.lap("restore")
+        with stages.run("postprocess"):
+            postprocess(labelmap, package.labels, settings, monitor.check)
+        with stages.run("measure"):
+            unit = "HU" if (volume.modality or package.modality) == "CT" else ""
+            measurements = measure(labelmap, volume.affine, package.labels, array, unit)
+        notes += repaired + fallback
         if not labelmap.any():
             notes.append(_nothing_found(volume, package))
         assert self._device is not None
@@ -129,24 +123,24 @@ class Segmenter:
             affine=volume.affine,
             labels=package.labels,
             measurements=measurements,
-            timings=clock.laps,
+            timings=stages.seconds,
             warnings=tuple(notes),
             device=self._device.text,
             model=package.title,
         )
 
     def _infer(
-        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, inferer: Inferer, monitor: Monitor, clock: _Clock
+        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, inferer: Inferer, stages: _Stages
     ) -> tuple[torch.Tensor, list[str]]:
         """Logits (or a margin) [D, X, Y, Z] on the model grid, with less memory at each failure for want of it."""
         notes: list[str] = []
         for device, shrink in _attempts(self._wanted):
             try:
                 with torch.inference_mode(), _flushed_denormals():
-                    x = self._input(array, grid, device, monitor)
-                    clock.lap("resample")
-                    logits = self._run(x, inferer, device, shrink, monitor)
-                    clock.lap("network")
+                    x = self._input(array, grid, device, stages.monitor)
+                    stages.lap("resample")
+                    logits = self._run(x, inferer, device, shrink, stages.monitor)
+                    stages.lap("network")
                 if shrink > 1 or device != self._wanted:
                     how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
                     notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")
@@ -277,14 +271,24 @@ def _flushed_denormals() -> Iterator[None]:
             torch.set_flush_denormal(False)
 
 
-class _Clock:
-    """Seconds between laps."""
+class _Stages:
+    """Reports each stage as it begins and ends, and keeps its seconds."""
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
+    @contextmanager
+    def run(self, stage: str) -> Iterator[None]:
+        """A stage of one step."""
+        self.monitor.report(stage, 0, 1)
+        yield
+        self.monitor.report(stage, 1, 1)
+        self.lap(stage)
+
     def lap(self, stage: str) -> None:
+        """What took place since the last stage ended was `stage`."""
         now = time.perf_counter()
-        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.engine.postprocess import bounding_box
+from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
+from LiverSegLib.engine.region import check_targets, segment_region, select_labels, slices_of, voxel_box
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_volume
 from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in
 from LiverSegLib.measure import measure
+from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result, Volume, spacing_of
 
 Mask = npt.NDArray[np.bool_]
@@ -30,15 +32,18 @@ def segment_within(
     margin_mm: float = 0.0,
     progress: ProgressCallback | None = None,
     should_stop: StopCallback | None = None,
+    *,
+    request: SegmentationRequest | None = None,
 ) -> Result:
     """Segment an organ, then keep of a second model's labels what lies inside it.
 
     Args:
         organ, lesion: the two models.
-        volume: the image; both get the whole of it.
-        organ_label: which label of `organ` is the organ; None: its only one, or "liver" with its lesions.
+        volume: the image; both get the whole of it, or of the request's region.
+        organ_label: which label of `organ` is the organ; None: its only one, or the liver with its lesions.
         margin_mm: how far outside the organ still counts.
         progress, should_stop: as for `Segmenter.segment`; progress runs through its stages twice.
+        request: as for `Segmenter.segment`; targets may be the organ and the second model's labels.
 
     Returns:
         The organ as label 1 and the second model's labels from 2 on, where both are set the second's; one that
@@ -51,19 +56,21 @@ def segment_within(
     name = organ_label or _only_organ(organ)
     if name not in [label.name for label in organ.package.labels]:
         raise ModelError(f"The model {organ.package.name} does not segment {name}; choose another for the organ.")
-    first = organ.segment(volume, progress, should_stop)
-    joint = segment_within_mask(
-        first.mask(name),
-        lesion,
-        volume,
-        organ_name=name,
-        margin_mm=margin_mm,
-        progress=progress,
-        should_stop=should_stop,
-    )
-    timings = {key: first.timings.get(key, 0.0) + joint.timings.get(key, 0.0) for key in first.timings | joint.timings}
-    notes = tuple(dict.fromkeys([*first.warnings, *joint.warnings]))
-    return replace(joint, timings=timings, warnings=notes, model=f"{joint.model} within {first.model}")
+    asked = request or SegmentationRequest()
+    labels = _joint_labels(name, lesion)
+    wanted = check_targets(asked.targets, labels, lesion.package.title)
+    whole = None if request is None else replace(request, region=None, targets=None)
+
+    def segment(part: Volume) -> Result:
+        first = organ.segment(part, progress, should_stop, request=whole)
+        found = lesion.segment(part, progress, should_stop, request=whole)
+        joint = _joined(first.mask(name), found, part, labels, margin_mm)
+        stages = first.timings | found.timings
+        timings = {stage: first.timings.get(stage, 0.0) + found.timings.get(stage, 0.0) for stage in stages}
+        notes = tuple(dict.fromkeys([*first.warnings, *joint.warnings]))
+        return replace(joint, timings=timings, warnings=notes, model=f"{joint.model} within {first.model}")
+
+    return select_labels(segment_region(volume, asked.region, segment), wanted)
 
 
 def segment_within_mask(
@@ -74,6 +81,8 @@ def segment_within_mask(
     margin_mm: float = 0.0,
     progress: ProgressCallback | None = None,
     should_stop: StopCallback | None = None,
+    *,
+    request: SegmentationRequest | None = None,
 ) -> Result:
     """As `segment_within`, with the organ given as a boolean [i, j, k] mask on the volume's grid.
 
@@ -83,27 +92,43 @@ def segment_within_mask(
     """
     if mask.shape != volume.array.shape:
         raise InputError(f"The mask {mask.shape} and {volume.name} {volume.array.shape} differ in size; resample it.")
-    found = lesion.segment(volume, progress, should_stop)
+    asked = request or SegmentationRequest()
+    labels = _joint_labels(organ_name, lesion)
+    wanted = check_targets(asked.targets, labels, lesion.package.title)
+    whole = None if request is None else replace(request, region=None, targets=None)
+    box = None if asked.region is None else voxel_box(asked.region, volume)
+    inside = mask if box is None else mask[slices_of(box)]
+
+    def segment(part: Volume) -> Result:
+        found = lesion.segment(part, progress, should_stop, request=whole)
+        return _joined(inside, found, part, labels, margin_mm)
+
+    return select_labels(segment_region(volume, box, segment), wanted)
+
+
+def _joint_labels(organ_name: str, lesion: Segmenter) -> tuple[Label, ...]:
+    """The organ as label 1, then the second model's labels but that organ; its lesions are those of the organ."""
     organ = label_for(1, organ_name)
-    kept = [label for label in found.labels if label.name != organ.name]
-    labels = (organ, *(_inside(label, value, organ) for value, label in enumerate(kept, 2)))
-    inside = grown(mask, volume.affine, margin_mm)
+    others = [label for label in lesion.package.labels if label.name != organ.name]
+    numbered = [replace(label, value=value) for value, label in enumerate(others, 2)]
+    return (organ, *(lesion_in(label, organ.name) if label.is_lesion else label for label in numbered))
+
+
+def _joined(mask: Mask, found: Result, volume: Volume, labels: tuple[Label, ...], margin_mm: float) -> Result:
+    """What was found within an organ's mask together with the organ itself, measured anew."""
+    organ, *others = labels
+    values = {label.name: label.value for label in others}
     new_value = np.zeros(256, np.uint8)
-    new_value[[label.value for label in kept]] = np.arange(2, len(kept) + 2)
+    for label in found.labels:
+        new_value[label.value] = values.get(label.name, 0)
     labelmap = new_value[found.labelmap]
-    labelmap[~inside] = 0
+    labelmap[~grown(mask, volume.affine, margin_mm)] = 0
     labelmap[mask & (labelmap == 0)] = 1
     notes = found.warnings
     if not mask.any():
-        notes = (*notes, f"No {organ_name} was found in {volume.name}, so nothing inside it was looked for.")
+        notes = (*notes, f"No {organ.name} was found in {volume.name}, so nothing inside it was looked for.")
     measurements = measure(labelmap, volume.affine, labels, volume.array, found.measurements.intensity_unit)
     return replace(found, labelmap=labelmap, labels=labels, measurements=measurements, warnings=notes)
-
-
-def _inside(label: Label, value: int, organ: Label) -> Label:
-    """A label of the second model with a new value; a lesion is one of the organ."""
-    label = replace(label, value=value)
-    return lesion_in(label, organ.name) if label.is_lesion else label
 
 
 def read_mask(path: Path, volume: Volume) -> Mask:
@@ -122,16 +147,15 @@ def read_mask(path: Path, volume: Volume) -> Mask:
 
 
 def grown(mask: Mask, affine: npt.NDArray[np.float64], margin_mm: float) -> Mask:
-    """The mask [i, j, k] and every voxel whose centre lies within `margin_mm` of one of its own."""
+    """The mask [i, j, k] and every voxel whose center lies within `margin_mm` of one of its own."""
     spacing = spacing_of(affine)
     box = bounding_box(mask, math.ceil(margin_mm / min(spacing)) + 1)
     if margin_mm <= 0 or box is None:
         return mask
     from scipy import ndimage
 
-    place = tuple(slice(*ends) for ends in box)
     wide = np.zeros_like(mask)
-    wide[place] = ndimage.distance_transform_edt(~mask[place], sampling=spacing) <= margin_mm
+    wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing) <= margin_mm
     return wide
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from LiverSegLib import __version__
 from LiverSegLib.io.atomic import Opener, atomic_file
-from LiverSegLib.measure import Lesion, SegmentMeasurement
+from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result
 
@@ -32,7 +32,7 @@ _COLUMNS = (
 )
 
 
-def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener = atomic_file) -> None:
+def write_measurements_csv(path: Path | str, measurements: Measurements, *, opener: Opener = atomic_file) -> None:
     """Write one row per segment and one per lesion.
 
     Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
@@ -42,7 +42,7 @@ def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener =
 
     Args:
         path: the file; an existing one is replaced only by a complete one.
-        result: what the segmenter gave.
+        measurements: what was measured.
         opener: opens the file; given where it must appear together with others.
 
     Raises:
@@ -51,12 +51,12 @@ def write_measurements_csv(path: Path | str, result: Result, *, opener: Opener =
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_rows(result))
+    writer.writerows(_rows(measurements))
     with opener(Path(path)) as file:
         file.write(text.getvalue().encode())
 
 
-def _rows(result: Result) -> list[dict[str, Any]]:
+def _rows(measurements: Measurements) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {
             "kind": "segment",
@@ -65,9 +65,9 @@ def _rows(result: Result) -> list[dict[str, Any]]:
             "volume_ml": round(s.volume_ml, 4),
             **_grey(s),
         }
-        for s in result.measurements.segments
+        for s in measurements.segments
     ]
-    for number, lesion in result.measurements.numbered_lesions():
+    for number, lesion in measurements.numbered_lesions():
         right, anterior, superior = (round(x, 2) for x in lesion.center_ras)
         rows.append(
             {

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from nibabel import orientations
 
+from LiverSegLib.boxes import bounding_box, whole_of
 from LiverSegLib.errors import OutputError
+from LiverSegLib.labels import organs_first, values_of
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Box, Overlay, Plane, Scene
 from LiverSegLib.pictures.window import display_window, looks_like_hu
@@ -46,7 +48,7 @@ def build_scene(volume: Volume, result: Result) -> Scene:
         affine=volume.affine @ back,
         window=display_window(image, volume.modality),
         overlays=_overlays(result),
-        box=_bounding_box(labelmap != 0),
+        box=bounding_box(labelmap) or whole_of(labelmap),
     )
     if 1 in image.shape:
         return replace(scene, planes=(_only_plane(scene),), placed=volume.modality in _PLACED)
@@ -63,17 +65,16 @@ def _only_plane(scene: Scene) -> Plane:
 
 
 def _overlays(result: Result) -> tuple[Overlay, ...]:
-    """Segments that have voxels; the liver comes first and includes the lesions, as it does when measured."""
+    """Segments that have voxels; organs come before their lesions and include them, as they do when measured."""
     present = np.zeros(256, dtype=bool)
     # np.unique sorts and bincount widens to 64 bits; a table write does neither.
     present[result.labelmap] = True
     overlays = []
     colors = picture_colors(result.labels)
-    for label in sorted(result.labels, key=lambda label: label.name != "liver"):
-        inside = [o.value for o in result.labels if label.name == "liver" and o.name == "tumor"]
-        values = tuple(value for value in (label.value, *inside) if present[value])
+    for label in organs_first(result.labels):
+        values = tuple(value for value in values_of(label.name, result.labels) if present[value])
         if values:
-            overlays.append(Overlay(label.name, colors[label.name], values))
+            overlays.append(Overlay(label.name, colors[label.name], values, label.is_lesion))
     return tuple(overlays)
 
 
@@ -98,7 +99,7 @@ def _largest_slices(scene: Scene) -> list[int]:
     """Slice along each axis with the largest area of lesion, else of liver; the middle without either."""
     if not scene.overlays:
         return [(n - 1) // 2 for n in scene.image.shape]
-    lesions = [o for o in scene.overlays if o.name == "tumor"]
+    lesions = [o for o in scene.overlays if o.is_lesion]
     box = scene.box
     mask = (lesions or list(scene.overlays))[0].mask(scene.labelmap[box])
     chosen = []
@@ -119,15 +120,7 @@ def _window_center(length: int, wanted: float, window: float) -> float:
 def body_box(image: npt.NDArray[Any]) -> Box:
     """Box of what is denser than air and lung in an [i, j, k] image in HU, from every fourth voxel."""
     steps = tuple(4 if n >= 64 else 1 for n in image.shape)
-    coarse = _bounding_box(image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU)
+    body = image[tuple(slice(None, None, s) for s in steps)] > _BODY_HU
+    coarse = bounding_box(body) or whole_of(body)
     i, j, k = (slice(b.start * s, min(n, b.stop * s)) for b, s, n in zip(coarse, steps, image.shape, strict=True))
     return i, j, k
-
-
-def _bounding_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """Smallest box of a 3D mask; the whole array for an empty mask."""
-    sides = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        sides.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, mask.shape[axis]))
-    return sides[0], sides[1], sides[2]

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.volume import Label
+from LiverSegLib.labels import Label, by_rank
 
 Color = tuple[int, int, int]
 FAR = 30.0
@@ -26,12 +26,12 @@ _XYZ = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.
 def picture_colors(labels: Iterable[Label]) -> dict[str, Color]:
     """A colour, 0 to 255, for each label's name.
 
-    The liver and its lesions have theirs in every picture. Any other label keeps its own where that is far from all
-    before it, and otherwise gets the saturated one that is farthest from them: a model's labels always look the same.
+    Organs that hold lesions, the liver and the lesions have theirs in every picture. Any other label keeps its own
+    where that is far from all before it, and otherwise gets the saturated one that is farthest from them: a model's
+    labels always look the same.
     """
-    first = {"liver": 0, "tumor": 1}
     chosen: dict[str, Color] = {}
-    for label in sorted(labels, key=lambda label: (first.get(label.name, 2), label.value)):
+    for label in by_rank(labels):
         apart = _distances([label.color], list(chosen.values()))
         chosen[label.name] = label.color if apart.min(initial=FAR) >= FAR else _farthest(list(chosen.values()))
     return chosen

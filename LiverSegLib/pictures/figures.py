@@ -183,7 +183,9 @@ def _numbers(result: Result) -> list[tuple[str, str]]:
     if measured.lesions:
         count = len(measured.lesions)
         longest = max(lesion.longest_diameter_mm for lesion in measured.lesions)
-        texts.append((f"{count} lesion{'s' * (count != 1)}, longest diameter {longest:.0f} mm", "tumor"))
+        texts.append(
+            (f"{count} lesion{'s' * (count != 1)}, longest diameter {longest:.0f} mm", measured.lesions[0].name)
+        )
     if not result.labelmap.any():
         texts.append((_nothing(result), ""))
     return texts

@@ -22,6 +22,7 @@ class Overlay:
     name: str
     color: tuple[int, int, int]
     values: tuple[int, ...]
+    is_lesion: bool = False
 
     def mask(self, labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Boolean mask of the segment, in the shape of `labelmap` (any part of a label map)."""

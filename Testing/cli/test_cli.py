@@ -101,7 +101,7 @@ def test_several_inputs_do_not_fit_into_one_file(ct: Path, tmp_path: Path) -> No
 def test_info_tells_what_a_model_is(threshold_package: MakePackage, tmp_path: Path) -> None:
     done = liverseg("info", threshold_package(), cache=tmp_path)
     assert done.returncode == 0
-    for word in ("liver", "CT", "Licence", "Training data"):
+    for word in ("liver", "CT", "License", "Training data"):
         assert word in done.stdout
 
 

@@ -67,13 +67,13 @@ def test_axes_are_ordered_as_nibabel_does_for_oblique_grids(sheared: bool) -> No
         np.testing.assert_array_equal(ordered, nibabel_order(numbered, affine, "RAS"))
 
 
-def test_axis_order_undone_gives_a_view_of_the_same_array() -> None:
+def test_an_array_in_another_axis_order_is_a_view() -> None:
     numbered = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     for affine in ALL_48:
         axes = geometry.axis_order(affine, "LPS")
-        back = axes.undo(axes.apply(numbered))
-        np.testing.assert_array_equal(back, numbered)
-        assert np.shares_memory(back, numbered)
+        view = axes.apply(numbered)
+        assert sorted(view.ravel()) == sorted(numbered.ravel())
+        assert np.shares_memory(view, numbered)
 
 
 @pytest.mark.parametrize("axcodes", ["RA", "RRS", "RLS", "XYZ", "RASX", ""])

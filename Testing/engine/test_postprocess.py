@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from LiverSegLib.engine.postprocess import bounding_box, enclosed, largest_component, postprocess
+from LiverSegLib.boxes import bounding_box
+from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.labels import labels_for
 from LiverSegLib.request import Settings
 
@@ -129,11 +130,9 @@ def test_a_model_without_lesions() -> None:
     np.testing.assert_array_equal(labels, liver_block())
 
 
-def test_parts_of_a_mask() -> None:
+def test_the_box_of_a_mask() -> None:
     mask = np.zeros((6, 5, 4), bool)
-    assert not largest_component(mask).any()
-    assert not enclosed(mask).any()
     assert bounding_box(mask) is None
     mask[1:3, 2, 1] = True
-    assert bounding_box(mask) == ((1, 3), (2, 3), (1, 2))
-    assert bounding_box(mask, margin=2) == ((0, 5), (0, 5), (0, 4))
+    assert bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(1, 2))
+    assert bounding_box(mask, margin=2) == (slice(0, 5), slice(0, 5), slice(0, 4))

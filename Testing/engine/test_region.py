@@ -75,8 +75,8 @@ def test_a_box_in_mm_beside_the_volume_is_refused() -> None:
     volume = Volume(np.zeros((4, 5, 6)), AFFINE, "ct")
     with pytest.raises(InputError, match="lies outside ct; move it over the liver"):
         voxel_box(RasBox(center=(500, 0, 0), size=(10, 10, 10)), volume)
-    with pytest.raises(InputError, match="lies outside ct"):
-        voxel_box(RasBox(center=(1e300, 0, 0), size=(10, 10, 10)), volume)
+    with pytest.raises(InputError, match="no box in a patient"):
+        RasBox(center=(1e300, 0, 0), size=(10, 10, 10))
 
 
 @pytest.mark.parametrize("size", [(0, 1, 1), (1, -1, 1), (float("nan"), 1, 1), (float("inf"), 1, 1)])

@@ -38,7 +38,7 @@ WRITERS: dict[str, Callable[[Path, Result], None]] = {
     "a.nii.gz": write_labelmap,
     "a.nii": write_labelmap,
     "a.seg.nrrd": write_seg_nrrd,
-    "a.csv": write_measurements_csv,
+    "a.csv": lambda path, result: write_measurements_csv(path, result.measurements),
     "a.json": write_measurements_json,
 }
 
@@ -54,10 +54,10 @@ def result() -> Result:
         labels=(label_for(1, "liver"), label_for(2, "tumor")),
         measurements=Measurements(
             segments=(
-                SegmentMeasurement("liver", 36, 28.224),
-                SegmentMeasurement("tumor", 1, 0.784, burden_percent=2.78),
+                SegmentMeasurement(name="liver", voxels=36, volume_ml=28.224),
+                SegmentMeasurement(name="tumor", voxels=1, volume_ml=0.784, burden_percent=2.78),
             ),
-            lesions=(Lesion(0.784, 1.61234, (1.0, -2.0, 3.456)),),
+            lesions=(Lesion(volume_ml=0.784, longest_diameter_mm=1.61234, center_ras=(1.0, -2.0, 3.456)),),
         ),
         timings={"locate": 0.5, "infer": 1.25},
         warnings=("The image is an MR: the model was made for CT.",),
@@ -200,7 +200,7 @@ def test_display_names(name: str, shown: str) -> None:
 
 
 def test_csv_has_one_row_per_segment_and_lesion(tmp_path: Path, result: Result) -> None:
-    write_measurements_csv(tmp_path / "a.csv", result)
+    write_measurements_csv(tmp_path / "a.csv", result.measurements)
 
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -247,7 +247,7 @@ def test_a_folder_of_the_same_name_is_told(tmp_path: Path, result: Result) -> No
     (tmp_path / "a.csv").mkdir()
 
     with pytest.raises(OutputError, match="a folder has that name"):
-        write_measurements_csv(tmp_path / "a.csv", result)
+        write_measurements_csv(tmp_path / "a.csv", result.measurements)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 

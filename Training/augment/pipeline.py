@@ -9,6 +9,7 @@ import torch
 from monai import transforms as mt
 from torch.nn import functional
 
+from LiverSegLib.labels import labels_for
 from Training.augment import ct as our
 from Training.recipe import Recipe, RecipeError
 from Training.recipe.options import CT_ONLY
@@ -107,11 +108,11 @@ def _organ_transforms(recipe: Recipe) -> list[Any]:
     if not any(getattr(a, key) for key in CT_ONLY):
         return []
     aspect = _aspect(recipe)
-    tumor = next((value for value, name in recipe.labels.items() if name == "tumor"), None)
+    lesion = next((label.value for label in labels_for(recipe.labels) if label.is_lesion), None)
     return [
         our.RandOrganContrastd(a.organ_contrast),
         our.RandContrastd(a.contrast),
-        our.RandLesiond(a.lesion, aspect, tumor),
+        our.RandLesiond(a.lesion, aspect, lesion),
         our.RandMassd(a.mass, aspect),
         our.RandFluidd(a.fluid, aspect),
         our.RandArmsd(a.arms, aspect),

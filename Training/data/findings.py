@@ -78,7 +78,6 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
     """Remember a case."""
     volume = raw.volume
     voxels = np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()
-    voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
     return Facts(
         case=f"{entry.source}_{entry.name}",
         patient=entry.person,
@@ -88,7 +87,7 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
         spacing=tuple(round(s, 4) for s in volume.spacing) if raw.spacing_told else None,
         axes="".join(str(code) for code in nib.aff2axcodes(volume.affine)),
         voxels=voxels,
-        ml=[round(n * voxel_ml, 3) for n in voxels[1:]] if raw.spacing_told else [],
+        ml=[round(n * volume.voxel_ml, 3) for n in voxels[1:]] if raw.spacing_told else [],
         digest=digest(axis_order(volume.affine, "RAS").apply(volume.array)),
         grid=grid,
     )

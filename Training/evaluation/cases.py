@@ -15,7 +15,8 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import read_volume
-from LiverSegLib.volume import Volume, label_for
+from LiverSegLib.labels import MAIN_ORGAN, label_for
+from LiverSegLib.volume import Volume
 from Training.data.readers import count_prepared, on_grid_of, prepared_cases
 from Training.errors import DataError
 from Training.recipe import Recipe, load_recipe
@@ -38,7 +39,7 @@ class LabelledVolume:
     name: str
     volume: Volume
     reference: npt.NDArray[np.uint8] | None
-    names: tuple[str, ...] = ("liver",)
+    names: tuple[str, ...] = (MAIN_ORGAN,)
     patient: str = ""
 
     @property
@@ -80,7 +81,7 @@ class CaseEntry(Part):
     @property
     def meaning(self) -> dict[int, str]:
         """What the reference's values mean."""
-        return self.labels or dict.fromkeys(self.values or [1], "liver")
+        return self.labels or dict.fromkeys(self.values or [1], MAIN_ORGAN)
 
 
 def count_cases(where: Path, split: str = "val", changes: list[str] | None = None) -> int | None:

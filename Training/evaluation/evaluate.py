@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.labels import LESION, Label, labels_for, values_of
 from LiverSegLib.volume import Result
 from Training.errors import DataError
 from Training.evaluation.cases import LabelledVolume, Unreadable
-from Training.evaluation.lesions import match_lesions
+from Training.evaluation.lesions import LesionScore, match_lesions
 from Training.evaluation.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
 from Training.evaluation.scores import CaseScore, Scores, new_folder, summarize, write_scores
-from Training.recipe.regions import region
 from Training.reports.evaluation_report import write_report
 
 log = logging.getLogger(__name__)
@@ -28,51 +28,54 @@ Classes = npt.NDArray[np.uint8]
 _SAVE_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Compared:
-    """Result and reference as classes of one numbering: 0 background, n for `names[n - 1]` of the model.
+    """Result and reference as classes of one numbering.
 
-    `common` are the names that both have.
+    Args:
+        labels: the model's, numbered from 1 as the classes are; 0 is background.
+        common: the names that both have.
+        found, reference: class numbers [i, j, k]; the reference is None where nobody drew one.
     """
 
-    names: tuple[str, ...]
+    labels: tuple[Label, ...]
     common: frozenset[str]
     found: Classes
     reference: Classes | None
 
     def mask(self, classes: Classes, name: str) -> Mask:
-        """Where `name` is; the liver holds its tumours."""
-        mask: Mask = region(classes, name, {known: n for n, known in enumerate(self.names, start=1)})
+        """Where `name` is; the liver holds its tumors."""
+        mask: Mask = np.isin(classes, values_of(name, self.labels))
         return mask
 
 
 def _compared(case: LabelledVolume, result: Result) -> _Compared:
     """Bring both to one numbering.
 
-    Labels that only one of the two has cannot be compared: a tumour is liver then, anything else background.
+    Labels that only one of the two has cannot be compared: a tumor is liver then, anything else background.
     """
-    names = tuple(label.name for label in result.labels)
+    labels = tuple(replace(label, value=number) for number, label in enumerate(result.labels, start=1))
+    names = frozenset(label.name for label in labels)
     if case.reference is None:
-        table = _table({label.value: label.name for label in result.labels}, names, frozenset(names))
-        return _Compared(names, frozenset(), table[result.labelmap], None)
-    common = frozenset(names) & frozenset(case.names)
+        found = _classes(result.labels, labels, names)[result.labelmap]
+        return _Compared(labels=labels, common=frozenset(), found=found, reference=None)
+    common = names & frozenset(case.names)
     if not common:
         raise DataError(
-            f"{case.name}: the reference has {', '.join(case.names)} but the model segments {', '.join(names)}; "
-            "give both the same names."
+            f"{case.name}: the reference has {', '.join(case.names)} but the model segments "
+            f"{', '.join(label.name for label in labels)}; give both the same names."
         )
-    found = _table({label.value: label.name for label in result.labels}, names, common)
-    drawn = _table(dict(enumerate(case.names, start=1)), names, common)
-    return _Compared(names, common, found[result.labelmap], drawn[case.reference])
+    drawn = _classes(labels_for(dict(enumerate(case.names, start=1))), labels, common)
+    found = _classes(result.labels, labels, common)[result.labelmap]
+    return _Compared(labels=labels, common=common, found=found, reference=drawn[case.reference])
 
 
-def _table(values: dict[int, str], names: tuple[str, ...], common: frozenset[str]) -> Classes:
-    """The class number of each voxel value."""
+def _classes(labels: Iterable[Label], numbered: Sequence[Label], common: frozenset[str]) -> Classes:
+    """The class number of each voxel value; what is not in `common` counts as the organ that it is part of."""
+    numbers = {label.name: label.value for label in numbered if label.name in common}
     table = np.zeros(256, np.uint8)
-    for value, name in values.items():
-        stands_for = "liver" if name == "tumor" and name not in common else name
-        if stands_for in common:
-            table[value] = names.index(stands_for) + 1
+    for label in labels:
+        table[label.value] = numbers.get(label.name, numbers.get(label.part_of or "", 0))
     return table
 
 
@@ -80,7 +83,7 @@ def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_
     """Compare a result with its reference, label by label.
 
     Args:
-        case: image and reference; labels are matched by name, the liver includes its tumours.
+        case: image and reference; labels are matched by name, an organ includes its lesions.
         result: what the model found, on the same grid.
         tolerance_mm: of the normalised surface Dice.
 
@@ -89,24 +92,25 @@ def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_
     """
     both = _compared(case, result)
     rows: list[LabelScore] = []
-    lesions = None
-    for name in both.names:
-        found = both.mask(both.found, name)
+    lesions: dict[str, LesionScore] = {}
+    for label in both.labels:
+        found = both.mask(both.found, label.name)
         reference = None
-        if both.reference is not None and name in both.common:
-            reference = both.mask(both.reference, name)
-        rows.append(label_score(name, found, reference, case.volume, tolerance_mm))
-        if name == "tumor" and reference is not None:
-            lesions = match_lesions(found, reference, case.volume.affine)
+        if both.reference is not None and label.name in both.common:
+            reference = both.mask(both.reference, label.name)
+        rows.append(label_score(label.name, found, reference, case.volume, tolerance_mm))
+        if label.is_lesion and reference is not None:
+            lesions[label.name] = match_lesions(found, reference, case.volume.affine)
     confusion = None
     if both.reference is not None:
-        confusion = confusion_matrix(both.reference, both.found, len(both.names) + 1).tolist()
+        confusion = confusion_matrix(both.reference, both.found, len(both.labels) + 1).tolist()
     return CaseScore(
         case=case.name,
         patient=case.owner,
         labels=rows,
         confusion=confusion,
-        lesions=lesions,
+        lesions=LesionScore.of_all(lesions.values()),
+        lesion_label=next(iter(lesions), LESION),
         seconds=sum(result.timings.values()),
         warnings=" ".join(result.warnings),
     )

@@ -10,6 +10,7 @@ A share of no lesions is no number: a model that marks nothing has no precision,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,14 @@ class LesionScore:
 
     reference: tuple[LesionMatch, ...] = ()
     marked: tuple[LesionMatch, ...] = ()
+
+    @classmethod
+    def of_all(cls, scores: Iterable[LesionScore]) -> LesionScore | None:
+        """The lesions of several cases or labels together; None for no scores."""
+        scored = list(scores)
+        if not scored:
+            return None
+        return cls(tuple(x for s in scored for x in s.reference), tuple(x for s in scored for x in s.marked))
 
     @property
     def found(self) -> int:

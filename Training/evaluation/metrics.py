@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.boxes import Box, bounding_box
 from LiverSegLib.volume import Volume
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, ...]
 TOLERANCE_MM = 2.0
 """Default tolerance of the normalised surface Dice."""
 
@@ -91,13 +91,12 @@ def label_score(
         volume: gives the grid; its voxels are not read.
         tolerance_mm: how far apart surfaces may lie that still count as the same, for the nsd.
     """
-    voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
     n_found = int(np.count_nonzero(found))
     if reference is None:
-        return LabelScore(label, n_found * voxel_ml)
+        return LabelScore(label, n_found * volume.voxel_ml)
     n_reference = int(np.count_nonzero(reference))
     if not n_found or not n_reference:
-        return _with_an_empty_mask(label, n_found * voxel_ml, n_reference * voxel_ml)
+        return _with_an_empty_mask(label, n_found * volume.voxel_ml, n_reference * volume.voxel_ml)
     box = joint_box(found, reference)
     flat = tuple(size == 1 for size in found.shape)
     found, reference = found[box], reference[box]
@@ -106,8 +105,8 @@ def label_score(
     near = int((there <= tolerance_mm).sum()) + int((back <= tolerance_mm).sum())
     return LabelScore(
         label,
-        volume_ml=n_found * voxel_ml,
-        reference_ml=n_reference * voxel_ml,
+        volume_ml=n_found * volume.voxel_ml,
+        reference_ml=n_reference * volume.voxel_ml,
         volume_error_percent=100.0 * (n_found - n_reference) / n_reference,
         dice=2 * both / (n_found + n_reference),
         iou=both / (n_found + n_reference - both),
@@ -139,12 +138,9 @@ def _with_an_empty_mask(label: str, volume_ml: float, reference_ml: float) -> La
 
 def joint_box(first: Mask, second: Mask) -> Box:
     """The smallest box [i, j, k] around two masks of one shape, of which at least one is not empty."""
-    box = []
-    for axis in range(first.ndim):
-        others = tuple(a for a in range(first.ndim) if a != axis)
-        hit = np.flatnonzero(first.any(axis=others) | second.any(axis=others))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(box)
+    box = bounding_box(first | second)
+    assert box is not None
+    return box
 
 
 def surface_distances(

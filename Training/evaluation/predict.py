@@ -205,7 +205,7 @@ def _write_summary(path: Path, done: list[Prediction]) -> None:
             for found in one.result.measurements.segments:
                 row |= {f"{found.name}_voxels": found.voxels}
                 row |= {} if flat else {f"{found.name}_ml": round(found.volume_ml, 3)}
-            row |= {"lesions": len(one.result.measurements.lesions)} if "tumor" in names else {}
+            row |= {"lesions": len(one.result.measurements.lesions)} if any(label.is_lesion for label in labels) else {}
             row["message"] = csv_text(" ".join(one.result.warnings))
         writer.writerow(row)
     with atomic_file(path) as file:

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.labels import LESION
 from Training.errors import DataError
 from Training.evaluation.lesions import SIZES, LesionScore
 from Training.evaluation.metrics import METRICS, SET_METRICS, LabelScore, Metric, SetScore, set_score
@@ -37,7 +38,8 @@ class CaseScore(Part):
     """One case of an evaluation.
 
     `labels`: a row for each label. `confusion`: voxels by reference class (rows) and found class, background first
-    and then as `Scores.labels`; None without a reference. `lesions`: where model and reference mark tumours.
+    and then as `Scores.labels`; None without a reference. `lesions`: where model and reference mark them, of all
+    lesion labels together. `lesion_label`: the first of these, beside which they stand in tables.
     `seconds`: the segmentation alone. `picture`: beside scores.json. `error`: why there are no scores, or "".
     """
 
@@ -46,6 +48,7 @@ class CaseScore(Part):
     labels: list[LabelScore] = Field(default=[])
     confusion: list[list[int]] | None = None
     lesions: LesionScore | None = None
+    lesion_label: str = LESION
     seconds: float = 0.0
     warnings: str = ""
     picture: str | None = None
@@ -78,7 +81,7 @@ class CaseScore(Part):
             found |= {(row.label, key): getattr(row, key) for key in METRICS}
         if self.lesions is not None:
             values = self.lesions.sensitivity, self.lesions.precision, self.lesions.f1, float(self.lesions.false)
-            found |= {("tumor", key): value for key, value in zip(LESION_METRICS, values, strict=True)}
+            found |= {(self.lesion_label, key): value for key, value in zip(LESION_METRICS, values, strict=True)}
         return found | {(ALL_CLASSES, key): value for key, value in asdict(set_score(self.confusion)).items()}
 
 
@@ -184,10 +187,7 @@ def _lesion_headline(cases: Sequence[CaseScore]) -> dict[str, float]:
 
 def pooled_lesions(cases: Sequence[CaseScore]) -> LesionScore | None:
     """The lesions of all cases together; None where no case was scored for them."""
-    scored = [case.lesions for case in cases if case.lesions is not None]
-    if not scored:
-        return None
-    return LesionScore(tuple(x for s in scored for x in s.reference), tuple(x for s in scored for x in s.marked))
+    return LesionScore.of_all(case.lesions for case in cases if case.lesions is not None)
 
 
 def new_folder(folder: Path) -> Path:
@@ -238,7 +238,7 @@ def write_scores(folder: Path, scores: Scores) -> None:
 
 def _lesion_counts(case: CaseScore, label: str) -> dict[str, int]:
     lesions = case.lesions
-    if label != "tumor" or lesions is None:
+    if label != case.lesion_label or lesions is None:
         return {}
     numbers = len(lesions.reference), lesions.found, len(lesions.marked), lesions.false
     return dict(zip(_LESION_COUNTS, numbers, strict=True))

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from LiverSegLib.engine.intensity import Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.labels import LESION, MAIN_ORGAN
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.weights import load_weights, write_safetensors
 from LiverSegLib.networks import build_network, reduction
@@ -121,7 +122,7 @@ def _recipe_data(package: ModelPackage, arguments: dict[str, Any]) -> dict[str, 
     step = reduction("UNet", arguments)
     patch = [max(_PATCH // n, 1) * n for n in step[:2]] + [_SLICES]
     values = {label.name: label.value for label in package.labels}
-    liver = values.get("liver", 1)
+    liver = values.get(MAIN_ORGAN, 1)
     is_ct_window = package.modality == "CT" and isinstance(package.intensity[0], ScaleRange)
     fixed = {"spatial_dims", "in_channels", "out_channels"}
     return {
@@ -129,7 +130,7 @@ def _recipe_data(package: ModelPackage, arguments: dict[str, Any]) -> dict[str, 
         "spatial_dims": 3,
         "modality": package.modality,
         "labels": {label.value: label.name for label in package.labels},
-        "sources": [{"kind": "phantom", "count": 12, "labels": {1: liver, 2: values.get("tumor", liver)}}],
+        "sources": [{"kind": "phantom", "count": 12, "labels": {1: liver, 2: values.get(LESION, liver)}}],
         "preprocess": _preprocess(package),
         "network": {"name": "UNet", "arguments": {k: v for k, v in arguments.items() if k not in fixed}},
         "patch_size": patch,

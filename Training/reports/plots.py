@@ -207,7 +207,9 @@ def save_triplet(volume: Volume, reference: LabelMap, predicted: LabelMap, label
 
 
 def _scene(volume: Volume, labelmap: LabelMap, labels: Sequence[Label]) -> Scene:
-    return build_scene(volume, Result(labelmap, volume.affine, tuple(labels), Measurements()))
+    return build_scene(
+        volume, Result(labelmap=labelmap, affine=volume.affine, labels=tuple(labels), measurements=Measurements())
+    )
 
 
 def _rows(scenes: list[Scene]) -> list[Plane]:

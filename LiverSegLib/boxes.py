@@ -1,0 +1,28 @@
+"""Boxes along the axes of an array."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Box = tuple[slice, slice, slice]
+
+
+def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
+    """The smallest box [i, j, k] around all that is not 0, widened by `margin` inside the array; None for nothing."""
+    box = [slice(0, size) for size in mask.shape]
+    for axis in reversed(range(3)):  # each axis within what is left of the others
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not used.size:
+            return None
+        box[axis] = slice(int(used[0]), int(used[-1]) + 1)
+    ends = zip(box, mask.shape, strict=True)
+    i, j, k = (slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, size in ends)
+    return i, j, k
+
+
+def whole_of(mask: npt.NDArray[np.generic]) -> Box:
+    """The box of an array [i, j, k] itself."""
+    i, j, k = (slice(0, size) for size in mask.shape)
+    return i, j, k
