@@ -150,15 +150,12 @@ class LiverSegLogic(ScriptedLoadableModuleLogic):
             LiverSegError: the volume or the region cannot be segmented.
         """
         volume = slicer_bridge.read_volume_node(volumeNode)
-        request = SegmentationRequest(
-            model=model_name(model),
-            device=device or storedSetting("device", "auto"),
-            targets=None if targets is None else (targets,) if isinstance(targets, str) else tuple(targets),
-        )
+        device = device or storedSetting("device", "auto")
+        targets = targets if targets is None else (targets,) if isinstance(targets, str) else tuple(targets)
         options = JobOptions(
-            request=request,
-            roiID=roi.GetID() if roi else None,
+            request=SegmentationRequest(model=model_name(model), device=device, targets=targets),
             segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
+            roiID=roi.GetID() if roi else None,
             tableID=table.GetID() if table and table is not True else None,
             newTable=table is True,
             show3D=show3D,

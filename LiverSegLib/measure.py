@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from LiverSegLib.labels import LESION, Label, values_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentMeasurement:
     """Size and grey value of one segment. An organ's include the lesions inside it.
 
@@ -29,12 +29,12 @@ class SegmentMeasurement:
     name: str
     voxels: int
     volume_ml: float
-    mean_intensity: float | None = field(default=None, kw_only=True)
-    std_intensity: float | None = field(default=None, kw_only=True)
-    burden_percent: float | None = field(default=None, kw_only=True)
+    mean_intensity: float | None = None
+    std_intensity: float | None = None
+    burden_percent: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lesion:
     """One connected lesion.
 
@@ -50,12 +50,12 @@ class Lesion:
     volume_ml: float
     longest_diameter_mm: float
     center_ras: tuple[float, float, float]
-    mean_intensity: float | None = field(default=None, kw_only=True)
-    std_intensity: float | None = field(default=None, kw_only=True)
-    name: str = field(default=LESION, kw_only=True)
+    mean_intensity: float | None = None
+    std_intensity: float | None = None
+    name: str = LESION
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurements:
     """All measurements of one case.
 
@@ -67,7 +67,7 @@ class Measurements:
 
     segments: tuple[SegmentMeasurement, ...] = ()
     lesions: tuple[Lesion, ...] = ()
-    intensity_unit: str = field(default="", kw_only=True)
+    intensity_unit: str = ""
 
     @property
     def tumor_burden_percent(self) -> float | None:
@@ -134,15 +134,15 @@ def measure(
             burden = 100.0 * int(counts[label.value]) / whole if whole else None
         segments.append(
             SegmentMeasurement(
-                label.name,
-                voxels,
-                voxels * voxel_ml_of(affine),
+                name=label.name,
+                voxels=voxels,
+                volume_ml=voxels * voxel_ml_of(affine),
                 mean_intensity=mean,
                 std_intensity=std,
                 burden_percent=burden,
             )
         )
-    return Measurements(tuple(segments), tuple(lesions), intensity_unit=intensity_unit)
+    return Measurements(segments=tuple(segments), lesions=tuple(lesions), intensity_unit=intensity_unit)
 
 
 def voxel_ml_of(affine: npt.NDArray[np.float64]) -> float:
@@ -224,9 +224,9 @@ def find_lesions(
         mean, std = _grey_of(image, voxels)
         lesions.append(
             Lesion(
-                len(voxels) * voxel_ml_of(affine),
-                _longest_diameter(points, affine),
-                (float(x), float(y), float(z)),
+                volume_ml=len(voxels) * voxel_ml_of(affine),
+                longest_diameter_mm=_longest_diameter(points, affine),
+                center_ras=(float(x), float(y), float(z)),
                 mean_intensity=mean,
                 std_intensity=std,
             )

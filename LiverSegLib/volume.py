@@ -109,7 +109,7 @@ def check_affine(affine: npt.NDArray[np.float64], name: str) -> None:
         raise InputError(f"{name} has a singular affine (its axes do not span a volume); repair its header.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """Everything a segmentation gives.
 

@@ -11,7 +11,9 @@ interpolation with border padding.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ import torch
 
 from LiverSegLib.volume import Volume, spacing_of
 
+T = TypeVar("T")
 Affine = npt.NDArray[np.float64]
 Box = tuple[tuple[int, int], ...]
 """Half-open index ranges, one a axis."""
@@ -66,7 +69,7 @@ def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
     return AxisOrder(order, flip)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelGrid:
     """The model's grid over one input volume, and the way there and back.
 
@@ -140,7 +143,19 @@ def model_grid(
         shape.append(max(1, int(np.round((have[axis] - 1) * old / new + 1))))
         spacing.append(new)
         offset.append(0.0)
-    return ModelGrid(axes, have, tuple(step), tuple(shape), tuple(spacing), tuple(offset))  # type: ignore[arg-type]
+    return ModelGrid(
+        axes=axes,
+        input_shape=_three(have),
+        step=_three(step),
+        shape=_three(shape),
+        spacing=_three(spacing),
+        offset=_three(offset),
+    )
+
+
+def _three(values: Sequence[T]) -> tuple[T, T, T]:
+    i, j, k = values
+    return i, j, k
 
 
 def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]) -> torch.Tensor:

@@ -18,7 +18,8 @@ CASES = [Case(path=Path(f"{name}.nii"), name=name, out=Path("out")) for name in 
 
 
 def result() -> Result:
-    return Result(np.zeros((2, 2, 2), np.uint8), np.eye(4), (label_for(1, "liver"),), Measurements((), ()))
+    labels = (label_for(1, "liver"),)
+    return Result(labelmap=np.zeros((2, 2, 2), np.uint8), affine=np.eye(4), labels=labels, measurements=Measurements())
 
 
 def test_a_bad_input_is_told_and_the_others_are_segmented() -> None:

@@ -42,8 +42,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def result() -> Result:
     labelmap = np.zeros((32, 32, 32), np.uint8)
     labelmap[8:24, 8:24, 8:24] = 1
-    measured = Measurements(segments=(SegmentMeasurement("liver", 4096, 32.768),), lesions=())
-    return Result(labelmap, np.diag([2.0, 2.0, 2.0, 1.0]), (label_for(1, "liver"),), measured, model="toy 1")
+    measured = Measurements(segments=(SegmentMeasurement(name="liver", voxels=4096, volume_ml=32.768),), lesions=())
+    return Result(
+        labelmap=labelmap,
+        affine=np.diag([2.0, 2.0, 2.0, 1.0]),
+        labels=(label_for(1, "liver"),),
+        measurements=measured,
+        model="toy 1",
+    )
 
 
 def volume_of(result: Result) -> Volume:

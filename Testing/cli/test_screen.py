@@ -136,9 +136,14 @@ def test_other_cells_stay_as_they_are() -> None:
 
 
 def result_with(name: str) -> Result:
-    measured = Measurements(segments=(SegmentMeasurement(name, 12, 0.096),))
+    measured = Measurements(segments=(SegmentMeasurement(name=name, voxels=12, volume_ml=0.096),))
     return Result(
-        np.ones((3, 2, 2), np.uint8), np.eye(4), (label_for(1, name),), measured, warnings=(name,), model=name
+        labelmap=np.ones((3, 2, 2), np.uint8),
+        affine=np.eye(4),
+        labels=(label_for(1, name),),
+        measurements=measured,
+        warnings=(name,),
+        model=name,
     )
 
 
@@ -158,7 +163,12 @@ def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
 def test_a_very_wide_picture_has_all_its_results(tmp_path: Path) -> None:
     labelmap = np.zeros((40_000, 3, 1), np.uint8)
     labelmap[100:30_000, 1] = 1
-    result = Result(labelmap, np.diag([-1.0, -1.0, 1.0, 1.0]), (label_for(1, "liver"),), Measurements())
+    result = Result(
+        labelmap=labelmap,
+        affine=np.diag([-1.0, -1.0, 1.0, 1.0]),
+        labels=(label_for(1, "liver"),),
+        measurements=Measurements(),
+    )
     volume = Volume(labelmap, result.affine, "wide.png")
     files = write_outputs(tmp_path, "wide", volume, result, picture=True)
     assert [path.name for path in files if not path.is_file()] == []

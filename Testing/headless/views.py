@@ -47,7 +47,7 @@ def draw(host: Host, picture: Path) -> None:
     labels = labels_for({1: "liver"})
     numbers = measure(labelmap, volume.affine, labels)
     model = host.widget.logic.runner.lastJob.model
-    result = Result(labelmap, volume.affine, labels, numbers, model=model)
+    result = Result(labelmap=labelmap, affine=volume.affine, labels=labels, measurements=numbers, model=model)
     save_slicer_picture(picture, volume, result)
 
 

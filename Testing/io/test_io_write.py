@@ -54,10 +54,10 @@ def result() -> Result:
         labels=(label_for(1, "liver"), label_for(2, "tumor")),
         measurements=Measurements(
             segments=(
-                SegmentMeasurement("liver", 36, 28.224),
-                SegmentMeasurement("tumor", 1, 0.784, burden_percent=2.78),
+                SegmentMeasurement(name="liver", voxels=36, volume_ml=28.224),
+                SegmentMeasurement(name="tumor", voxels=1, volume_ml=0.784, burden_percent=2.78),
             ),
-            lesions=(Lesion(0.784, 1.61234, (1.0, -2.0, 3.456)),),
+            lesions=(Lesion(volume_ml=0.784, longest_diameter_mm=1.61234, center_ras=(1.0, -2.0, 3.456)),),
         ),
         timings={"locate": 0.5, "infer": 1.25},
         warnings=("The image is an MR: the model was made for CT.",),

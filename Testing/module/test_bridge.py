@@ -58,7 +58,7 @@ def a_result(volume: Any, labelmap: np.ndarray | None = None) -> Result:
     labelmap = a_labelmap() if labelmap is None else labelmap
     affine = bridge.ijk_to_ras(volume)
     labels = (label_for(1, "liver"), label_for(2, "tumor"))
-    return Result(labelmap, affine, labels, measure(labelmap, affine, labels))
+    return Result(labelmap=labelmap, affine=affine, labels=labels, measurements=measure(labelmap, affine, labels))
 
 
 def a_transform(matrix: np.ndarray, parent: Any = None, name: str = "T") -> Any:

@@ -44,7 +44,7 @@ def a_result(node: Any) -> Result:
     labelmap[90:330, 120:350, shape[2] // 4 : shape[2] // 4 + 180] = 1
     labelmap[150:190, 180:220, shape[2] // 4 + 60 : shape[2] // 4 + 90] = 2
     labels = (label_for(1, "liver"), label_for(2, "tumor"))
-    return Result(labelmap, bridge.ijk_to_ras(node), labels, Measurements())
+    return Result(labelmap=labelmap, affine=bridge.ijk_to_ras(node), labels=labels, measurements=Measurements())
 
 
 def peak_bytes() -> int:

@@ -33,7 +33,9 @@ def case(affine: npt.NDArray[np.float64] = AFFINE, depth: int = 12) -> tuple[Vol
     labels[34:52, 26:40, depth // 2 :] = 1
     labels[40:46, 30:34, depth - 2] = 2
     image[labels > 0] = 60
-    return Volume(image, affine, "case 1", "CT"), Result(labels, affine, LABELS, Measurements())
+    return Volume(image, affine, "case 1", "CT"), Result(
+        labelmap=labels, affine=affine, labels=LABELS, measurements=Measurements()
+    )
 
 
 def turned(codes: str) -> tuple[Volume, Result]:
@@ -42,7 +44,9 @@ def turned(codes: str) -> tuple[Volume, Result]:
     affine = AFFINE @ orientations.inv_ornt_aff(turn, volume.array.shape)
     image = orientations.apply_orientation(volume.array, turn)
     labels = orientations.apply_orientation(result.labelmap, turn)
-    return Volume(image, affine, "case 1", "CT"), Result(labels, affine, LABELS, Measurements())
+    return Volume(image, affine, "case 1", "CT"), Result(
+        labelmap=labels, affine=affine, labels=LABELS, measurements=Measurements()
+    )
 
 
 def frames(path: Path) -> list[npt.NDArray[np.int16]]:
@@ -93,7 +97,7 @@ def test_a_long_volume_is_shown_in_even_steps_with_both_ends(tmp_path: Path) -> 
 
 def test_a_film_of_noise_stays_within_a_few_megabytes(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(50, 20, (96, 96, 80)).astype(np.float32)
-    result = Result(np.zeros(noise.shape, np.uint8), AFFINE, LABELS, Measurements())
+    result = Result(labelmap=np.zeros(noise.shape, np.uint8), affine=AFFINE, labels=LABELS, measurements=Measurements())
     save_animation(tmp_path / "film.gif", Volume(noise, AFFINE, "noise", "CT"), result)
     assert (tmp_path / "film.gif").stat().st_size < 10_000_000
 
@@ -102,7 +106,7 @@ def test_films_that_cannot_be_made_are_refused_in_one_sentence(tmp_path: Path, m
     volume, result = case()
     with pytest.raises(OutputError, match=r"\.gif or \.mp4"):
         save_animation(tmp_path / "film.avi", volume, result)
-    one = Result(result.labelmap[:, :, :1], AFFINE, LABELS, Measurements())
+    one = Result(labelmap=result.labelmap[:, :, :1], affine=AFFINE, labels=LABELS, measurements=Measurements())
     with pytest.raises(OutputError, match="single slice"):
         save_animation(tmp_path / "film.gif", Volume(volume.array[:, :, :1], AFFINE, "x", "CT"), one)
     monkeypatch.setattr(shutil, "which", lambda _name: None)

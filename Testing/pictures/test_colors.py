@@ -70,9 +70,11 @@ def organs() -> tuple[Volume, Result]:
     for number in range(4):
         labelmap[20 * number + 2 : 20 * number + 18, 2:18, 2:18] = number + 1
     labels = labels_of(PYRAMID)
-    measured = Measurements(tuple(SegmentMeasurement(label.name, 4096, 4.1) for label in labels))
+    measured = Measurements(
+        segments=tuple(SegmentMeasurement(name=label.name, voxels=4096, volume_ml=4.1) for label in labels)
+    )
     return Volume(np.zeros(labelmap.shape, np.int16), np.eye(4), "slab", "CT"), Result(
-        labelmap, np.eye(4), labels, measured
+        labelmap=labelmap, affine=np.eye(4), labels=labels, measurements=measured
     )
 
 

@@ -50,8 +50,9 @@ def phantom(affine: npt.NDArray[np.float64] = AFFINE, *, tumor: bool = True) -> 
 
 def result_of(labels: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> Result:
     voxels = int((labels > 0).sum())
-    measured = Measurements((SegmentMeasurement("liver", voxels, voxels * 0.016),)) if voxels else Measurements()
-    return Result(labels, affine, LABELS, measured, model="test 1.0")
+    liver = SegmentMeasurement(name="liver", voxels=voxels, volume_ml=voxels * 0.016)
+    measured = Measurements(segments=(liver,) if voxels else ())
+    return Result(labelmap=labels, affine=affine, labels=LABELS, measurements=measured, model="test 1.0")
 
 
 def scene_of(volume: Volume, result: Result) -> Scene:

@@ -53,7 +53,7 @@ def segmenter(threshold_package: Callable[..., Path]) -> Segmenter:
 
 def result_of(labelmap: Array, *names: str) -> Result:
     labels = tuple(label_for(n, name) for n, name in enumerate(names, start=1))
-    return Result(labelmap.astype(np.uint8), np.eye(4), labels, Measurements())
+    return Result(labelmap=labelmap.astype(np.uint8), affine=np.eye(4), labels=labels, measurements=Measurements())
 
 
 def drawn(array: Array, *names: str) -> LabelledVolume:

@@ -46,7 +46,10 @@ def a_result() -> Result:
     """A small result with numbers that have many digits."""
     labelmap = np.zeros((4, 5, 6), np.uint8, order="F")
     labelmap[1:3, 2, 3] = 1
-    measured = Measurements((SegmentMeasurement("liver", 2, 0.1 + 0.2),), (Lesion(1 / 3, 7.5, (-1.0, 2.0, 1e-17)),))
+    measured = Measurements(
+        segments=(SegmentMeasurement(name="liver", voxels=2, volume_ml=0.1 + 0.2),),
+        lesions=(Lesion(volume_ml=1 / 3, longest_diameter_mm=7.5, center_ras=(-1.0, 2.0, 1e-17)),),
+    )
     labels = (label_for(1, "liver"), label_for(2, "tumor"))
     return Result(
         labelmap=labelmap,
