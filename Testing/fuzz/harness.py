@@ -128,7 +128,8 @@ def _run_child(report: Report, number: int, stop: int, limits: Limits) -> int:
         )
         assert child.stdout is not None
         lines: queue.Queue[bytes | None] = queue.Queue()
-        threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True).start()
+        pump = threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True)
+        pump.start()
         ended = "ended"
         try:
             _expect(lines, _START_SECONDS)
@@ -143,6 +144,7 @@ def _run_child(report: Report, number: int, stop: int, limits: Limits) -> int:
         finally:
             child.kill()
             child.wait()
+            pump.join(_START_SECONDS)
         if number < stop:
             log.seek(0)
             report.escapes.append(Escape(number, ended, _tail(log)))
@@ -164,9 +166,10 @@ def _environment() -> dict[str, str]:
 
 
 def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
+    with stream:
+        for line in stream:
+            lines.put(line)
+        lines.put(None)
 
 
 def _expect(lines: queue.Queue[bytes | None], seconds: float) -> bytes:
