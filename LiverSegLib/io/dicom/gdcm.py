@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -31,18 +30,10 @@ _BOOTSTRAP = (
 
 
 class GdcmDecoder:
-    """Decodes one slice after the other; the process starts with the first and ends with the `with` block."""
+    """Decodes one slice after the other; the process starts with the first and ends with `close`."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> GdcmDecoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
 
     def decode(self, path: Path, size: tuple[int, int]) -> npt.NDArray[Any]:
         """Rescaled pixels [row, column] of a file with one frame of `size`.
@@ -66,12 +57,13 @@ class GdcmDecoder:
                 raise ValueError("a decoded slice that is cut off")
             return pixels
         except (OSError, ValueError) as error:
-            self._stop()  # it may be dead, or in the middle of an answer
+            self.close()  # it may be dead, or in the middle of an answer
             raise ValueError(str(error)) from error
         finally:
             watch.cancel()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """End the process, if there is one; the next slice starts another."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
@@ -87,7 +79,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 def serve() -> None:
     """The child's half: a path a line in; shape, type and pixels out, or null where ITK refuses the file."""
-    import SimpleITK as sitk  # noqa: N813 (the name that everybody knows)
+    import SimpleITK as sitk  # noqa: N813  (the name that everybody knows)
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
