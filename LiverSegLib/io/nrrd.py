@@ -39,38 +39,14 @@ _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "txt": "text", "text":
 _ENDIAN = {"little": "<", "big": ">"}
 # Field names as they are compared: in small letters, without spaces.
 _USED = {
-    "type",
-    "dimension",
-    "space",
-    "spacedimension",
-    "sizes",
-    "spacings",
-    "axismins",
-    "spacedirections",
-    "spaceorigin",
-    "kinds",
-    "centers",
-    "units",
-    "spaceunits",
-    "endian",
-    "encoding",
-    "lineskip",
-    "byteskip",
-    "datafile",
+    *("type", "dimension", "sizes", "kinds", "encoding", "endian", "lineskip", "byteskip", "datafile"),
+    *("space", "spacedimension", "spacedirections", "spaceorigin", "spaceunits"),
+    *("spacings", "axismins", "centers", "units"),
 }
 _SYNONYMS = {"centerings": "centers"}
 _IGNORED = {
-    "content",
-    "number",
-    "thicknesses",
-    "axismaxs",
-    "labels",
-    "measurementframe",
-    "min",
-    "max",
-    "oldmin",
-    "oldmax",
-    "sampleunits",
+    *("content", "number", "thicknesses", "axismaxs", "labels", "measurementframe", "sampleunits"),
+    *("min", "max", "oldmin", "oldmax"),
 }
 _SEVERAL = re.compile(r"LIST\b|.*%[0-9]*d")
 _LAS_TO_RAS = np.diag([-1.0, 1.0, 1.0, 1.0])
