@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.regular_file import open_regular
-from LiverSegLib.io.stored_voxels import bytes_of, native
+from LiverSegLib.io.stored_voxels import native
 
 # Version -> bytes of the number that tells the header's length.
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
@@ -43,7 +43,7 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
             if math.prod(shape) * dtype.itemsize > left:
                 raise ValueError("fewer values than declared")
             values = np.empty(math.prod(shape), dtype)
-            if file.readinto(bytes_of(values)) != values.nbytes:  # type: ignore[attr-defined]
+            if file.readinto(values.data) != values.nbytes:
                 raise ValueError("fewer values than there were a moment ago")
         except ValueError as error:
             raise InputError(f"{path} is damaged or no plain .npy array; save it again with numpy.save.") from error

@@ -7,8 +7,8 @@ an empty line; the voxels follow it, or lie in the file beside the header that `
 from __future__ import annotations
 
 import re
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -89,10 +89,10 @@ def read_nrrd(path: Path) -> Volume:
         return Volume(read_stored(file, stored), affine, name=path.name)
 
 
-def _read_header(file: BinaryIO, path: Path) -> HeaderText:
+def _read_header(file: BufferedReader, path: Path) -> HeaderText:
     """The fields that we use, by names in small letters and without spaces; the file is left after the header."""
     header = HeaderText(file, path)
-    if file.peek(4)[:4] != b"NRRD" or not _MAGIC.fullmatch(header.next_line() or ""):  # type: ignore[attr-defined]
+    if file.peek(4)[:4] != b"NRRD" or not _MAGIC.fullmatch(header.next_line() or ""):
         raise header.no_header()
     while line := header.next_line():
         match = _FIELD.fullmatch(line)

@@ -10,14 +10,15 @@ import os
 import warnings
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.io.inflate import Inflate
+from LiverSegLib.io.inflate import inflated
 from LiverSegLib.volume import check_array
 
 # A text of numbers takes many times its size while it is read.
@@ -51,7 +52,7 @@ class StoredVoxels:
     slack: int = 0
 
 
-def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
+def read_stored(file: BufferedReader, stored: StoredVoxels) -> npt.NDArray[Any]:
     """Read the voxels that lie from here to the end of `file`.
 
     Args:
@@ -111,27 +112,7 @@ def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return voxels.byteswap(inplace=True).view(voxels.dtype.newbyteorder("="))
 
 
-def bytes_of(voxels: npt.NDArray[Any]) -> memoryview:
-    """The memory of a contiguous array, to read a file into."""
-    return memoryview(voxels.reshape(-1, order="A").view(np.uint8))  # type: ignore[arg-type]
-
-
-def read_exactly(stream: BinaryIO | Inflate, size: int) -> bytes:
-    """The next `size` bytes.
-
-    Raises:
-        EOFError: there are fewer.
-    """
-    found = b""
-    while len(found) < size:
-        more = stream.read(size - len(found))
-        if not more:
-            raise EOFError("the data are cut off")
-        found += more
-    return found
-
-
-def _skip_to_raw(file: BinaryIO, stored: StoredVoxels, declared: int, left: int) -> None:
+def _skip_to_raw(file: BufferedReader, stored: StoredVoxels, declared: int, left: int) -> None:
     possible = left if stored.skip == -1 else max(left - stored.skip, 0)
     check_declared_size(stored.path, declared, possible)
     if stored.skip == -1:
@@ -148,18 +129,17 @@ def _too_many(path: Path, declared: int) -> InputError:
     )
 
 
-def _from_bytes(file: BinaryIO, stored: StoredVoxels, count: int) -> npt.NDArray[Any]:
+def _from_bytes(file: BufferedReader, stored: StoredVoxels, count: int) -> npt.NDArray[Any]:
     voxels = np.empty(count, stored.dtype)
-    buffer = bytes_of(voxels)
     if stored.encoding == "raw":
-        if file.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]
+        if file.readinto(voxels.data) != voxels.nbytes:
             raise InputError(f"{stored.path} became shorter while it was read; copy it again.")
         return voxels
-    stream = Inflate(file, stored.encoding)
+    stream = inflated(file, stored.encoding)
     try:
         for start in range(0, stored.skip, _CHUNK):
-            read_exactly(stream, min(_CHUNK, stored.skip - start))
-        filled = stream.read_into(buffer)
+            stream.read(min(_CHUNK, stored.skip - start))
+        filled = stream.readinto(voxels.data)
         rest, more = 0, b" "
         # To the end, where the checksum is compared.
         while more and rest <= stored.slack:
@@ -170,13 +150,13 @@ def _from_bytes(file: BinaryIO, stored: StoredVoxels, count: int) -> npt.NDArray
             f"{stored.path} is damaged: its compressed voxels cannot be unpacked or do not match their checksum "
             f"({error}); copy or export it again."
         ) from error
-    check_declared_size(stored.path, len(buffer), filled)
+    check_declared_size(stored.path, voxels.nbytes, filled)
     if rest > stored.slack:
-        raise _too_many(stored.path, len(buffer))
+        raise _too_many(stored.path, voxels.nbytes)
     return voxels
 
 
-def _from_text(file: BinaryIO, stored: StoredVoxels, left: int) -> npt.NDArray[Any]:
+def _from_text(file: BufferedReader, stored: StoredVoxels, left: int) -> npt.NDArray[Any]:
     """Voxels written as decimal numbers with white space between them."""
     if left > _MOST_TEXT:
         raise InputError(f"{stored.path} holds more than {_MOST_TEXT >> 20} MiB of text; save it with raw voxels.")

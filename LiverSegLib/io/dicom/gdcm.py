@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 import LiverSegLib
-from LiverSegLib.io.stored_voxels import bytes_of
 
 # A slice takes milliseconds, the first one the start of ITK as well.
 _SECONDS_PER_SLICE = 120
@@ -53,7 +52,7 @@ class GdcmDecoder:
             if answer is None or math.prod(answer["shape"]) != math.prod(size):
                 raise ValueError("no decoded slice of the size in the header")
             pixels = np.empty(size, np.dtype(answer["dtype"]))
-            if child.stdout.readinto(bytes_of(pixels)) != pixels.nbytes:  # type: ignore[attr-defined]
+            if child.stdout.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]
                 raise ValueError("a decoded slice that is cut off")
             return pixels
         except (OSError, ValueError) as error:
