@@ -38,7 +38,7 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
     """
     with open_regular(path) as file:
         try:
-            dtype, is_fortran, shape = _read_header(file)
+            dtype, is_fortran, shape = read_npy_header(file)
             left = os.fstat(file.fileno()).st_size - file.tell()
             if math.prod(shape) * dtype.itemsize > left:
                 raise ValueError("fewer values than declared")
@@ -50,7 +50,7 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
     return native(values).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _read_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+def read_npy_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     """Type, whether the first axis runs fastest, and shape.
 
     Raises:
