@@ -77,10 +77,7 @@ def read_stored(file: BufferedReader, stored: StoredVoxels) -> npt.NDArray[Any]:
     else:
         check_declared_size(stored.path, declared, max(left * DEFLATE_RATIO - stored.skip, 0))
         if stored.packed not in (None, left):
-            raise InputError(
-                f"{stored.path} is truncated or has a damaged header: it declares {stored.packed} bytes of compressed "
-                f"voxels but {left} are there; copy or export it again."
-            )
+            raise _not_as_declared(stored.path, f"{stored.packed} bytes of compressed voxels but {left} are there")
     # A stand-in of this shape without memory: the check happens before anything is read.
     check_array(np.broadcast_to(np.zeros((), stored.dtype), stored.shape), stored.path.name)
     voxels = _from_text(file, stored, left) if stored.encoding == "text" else _from_bytes(file, stored, count)
@@ -99,10 +96,7 @@ def check_declared_size(path: Path, declared: int, possible: int) -> None:
         InputError: the header declares more.
     """
     if declared > possible:
-        raise InputError(
-            f"{path} is truncated or has a damaged header: it declares {declared} bytes of voxels "
-            f"but can hold at most {possible}; copy or export it again."
-        )
+        raise _not_as_declared(path, f"{declared} bytes of voxels but can hold at most {possible}")
 
 
 def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -123,6 +117,10 @@ def _skip_to_raw(file: BufferedReader, stored: StoredVoxels, declared: int, left
     file.seek(stored.skip, os.SEEK_CUR)
 
 
+def _not_as_declared(path: Path, what: str) -> InputError:
+    return InputError(f"{path} is truncated or has a damaged header: it declares {what}; copy or export it again.")
+
+
 def _too_many(path: Path, declared: int) -> InputError:
     return InputError(
         f"{path} has a damaged header: it declares {declared} bytes of voxels, and more are there; export it again."
@@ -140,11 +138,8 @@ def _from_bytes(file: BufferedReader, stored: StoredVoxels, count: int) -> npt.N
         for start in range(0, stored.skip, _CHUNK):
             stream.read(min(_CHUNK, stored.skip - start))
         filled = stream.readinto(voxels.data)
-        rest, more = 0, b" "
         # To the end, where the checksum is compared.
-        while more and rest <= stored.slack:
-            more = stream.read(_CHUNK)
-            rest += len(more)
+        rest = len(stream.read(stored.slack + 1))
     except (EOFError, ValueError, zlib.error) as error:
         raise InputError(
             f"{stored.path} is damaged: its compressed voxels cannot be unpacked or do not match their checksum "
@@ -169,10 +164,7 @@ def _from_text(file: BufferedReader, stored: StoredVoxels, left: int) -> npt.NDA
     except (ValueError, DeprecationWarning) as error:
         raise InputError(f"{stored.path} is damaged: its voxels are not plain numbers; export it again.") from error
     if numbers.size != math.prod(stored.shape):
-        raise InputError(
-            f"{stored.path} is truncated or has a damaged header: it declares {math.prod(stored.shape)} voxels "
-            f"but holds {numbers.size}; copy or export it again."
-        )
+        raise _not_as_declared(stored.path, f"{math.prod(stored.shape)} voxels but holds {numbers.size}")
     with np.errstate(all="ignore"):
         voxels = numbers.astype(stored.dtype.newbyteorder("="))
     if stored.dtype.kind != "f" and not np.array_equal(voxels, numbers):

@@ -21,7 +21,7 @@ _TAGS = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFile:
     """One DICOM image file: where it is and the part of its header that we read.
 
@@ -135,7 +135,7 @@ def read_header(path: Path) -> ImageFile | None:
     if storage_class is None and "Image Storage" not in getattr(header.get("SOPClassUID"), "name", ""):
         return None
     # The series UID may be empty: some anonymizers clear it.
-    file = ImageFile(path, header, syntax.name, is_compressed)
+    file = ImageFile(path=path, header=header, encoding=syntax.name, is_compressed=is_compressed)
     if min(file.size) < 1:
         raise InputError(f"{path} is a truncated DICOM image; copy or export the series again.")
     return file

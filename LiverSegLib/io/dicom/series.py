@@ -48,10 +48,8 @@ def find_series(path: Path) -> list[ImageFile]:
 def _candidates(folder: Path) -> Iterator[Path]:
     """Files of the folder and of its direct subfolders."""
     for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            yield from (inner for inner in sorted(entry.iterdir()) if inner.is_file())
-        elif entry.is_file():
-            yield entry
+        members = sorted(entry.iterdir()) if entry.is_dir() else [entry]
+        yield from (member for member in members if member.is_file())
 
 
 def _check_one_series(files: list[ImageFile], path: Path) -> None:
