@@ -78,7 +78,7 @@ class HeaderText:
         )
 
     def no_spacing(self, key: str) -> InputError:
-        """The error for a distance of voxels that is none."""
+        """The error for a voxel spacing of zero or less."""
         told = shown(self.fields[key])
         return InputError(f"{self.path} has a voxel spacing of zero or less ({told}); repair its header.")
 

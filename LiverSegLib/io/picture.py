@@ -105,7 +105,6 @@ def _read(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
         with open_regular(path) as file, warnings.catch_warnings():
             # Whatever else is strange shows in the pixels or as an error.
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             if suffix == ".png":
                 _check_png(file, path)
                 file.seek(0)
@@ -114,7 +113,7 @@ def _read(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
                 return _pixels(image, path, indices=indices), image.mode in ("P", "PA")
     except (InputError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     # A damaged picture can raise nearly anything: OSError, SyntaxError, struct.error, UnicodeDecodeError, ...
     except Exception as error:
@@ -123,10 +122,10 @@ def _read(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
 
 
 def _check_png(file: BinaryIO, path: Path) -> None:
-    header = check_png(file)
+    declared, is_deep_color = check_png(file)
     size = os.fstat(file.fileno()).st_size
-    check_declared_size(path, header.bytes_declared, max(_BELIEVED_BYTES, size * DEFLATE_RATIO))
-    if header.samples > 1 and header.depth > 8:
+    check_declared_size(path, declared, max(_BELIEVED_BYTES, size * DEFLATE_RATIO))
+    if is_deep_color:
         raise _deep_color(path)
 
 

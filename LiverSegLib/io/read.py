@@ -116,7 +116,7 @@ def is_dicom_file(path: Path) -> bool:
 
 @contextmanager
 def _in_a_sentence(path: Path) -> Iterator[None]:
-    """What the system says of a file, in a sentence."""
+    """Turn what the operating system says into a sentence about `path`."""
     try:
         yield
     except FileNotFoundError as error:

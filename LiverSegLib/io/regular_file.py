@@ -1,4 +1,4 @@
-"""Opening files that strangers made: only regular ones, of a bounded size, in the folder where they belong."""
+"""Opening files from outside: only regular ones, of a bounded size, in the folder where they belong."""
 
 from __future__ import annotations
 

@@ -64,8 +64,7 @@ def _only_markup(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} holds no markups; give the {ENDING} of a ROI that Slicer saved.")
     if len(markups) != 1:
         raise InputError(f"{path} holds {len(markups)} markups; save the ROI that is meant into a file of its own.")
-    found: dict[str, Any] = markups[0]
-    return found
+    return markups[0]
 
 
 def _numbers(markup: dict[str, Any], key: str, count: int, path: Path) -> npt.NDArray[np.float64]:

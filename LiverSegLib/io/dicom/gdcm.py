@@ -46,7 +46,7 @@ class GdcmDecoder:
         watch = threading.Timer(_SECONDS_PER_SLICE, child.kill)
         watch.start()
         try:
-            child.stdin.write(json.dumps(os.fsencode(path).hex()).encode() + b"\n")
+            child.stdin.write(os.fsencode(path).hex().encode() + b"\n")
             child.stdin.flush()
             answer = json.loads(child.stdout.readline() or b"null")
             if answer is None or math.prod(answer["shape"]) != math.prod(size):
@@ -77,13 +77,13 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """The child's half: a path a line in; shape, type and pixels out, or null where ITK refuses the file."""
+    """The child's half: a path a line in, in hexadecimal; shape, type and pixels out, or null where ITK refuses it."""
     import SimpleITK as sitk  # noqa: N813  (the name that everybody knows)
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     for line in sys.stdin.buffer:
-        path = os.fsdecode(bytes.fromhex(json.loads(line)))
+        path = os.fsdecode(bytes.fromhex(line.decode()))
         try:
             pixels = sitk.GetArrayFromImage(sitk.ReadImage(path, imageIO="GDCMImageIO"))
         except RuntimeError:

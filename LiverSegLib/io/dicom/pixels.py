@@ -94,10 +94,9 @@ def _decode(file: ImageFile, gdcm: GdcmDecoder) -> tuple[npt.NDArray[Any], bool]
 
 def _rescale(stored: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
     """slope * stored + intercept as int16 where that is exact, else as float32."""
-    whole_numbers = slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
-    if stored.dtype.kind in "iu" and whole_numbers:
-        whole = stored.astype(np.int64) * int(slope) + int(intercept)
-        if whole.min() >= _INT16.min and whole.max() <= _INT16.max:
-            return whole.astype(np.int16)
-        return whole.astype(np.float32)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    are_whole = slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
+    if stored.dtype.kind not in "iu" or not are_whole:
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    values = stored.astype(np.int64) * int(slope) + int(intercept)
+    is_short = values.min() >= _INT16.min and values.max() <= _INT16.max
+    return values.astype(np.int16 if is_short else np.float32)
