@@ -17,12 +17,23 @@ from LiverSegLib.stopping import shielded, temporary
 Opener = Callable[[Path], AbstractContextManager[BinaryIO]]
 """Opens a file for binary writing that takes its place later: `atomic_file`, or what `atomic_files` yields."""
 
+_FULL = "because the disk is full; free some space or choose another folder"
+_FORBIDDEN = "(no permission); choose a folder that you may write to and close the program that has the file open"
+_CAUSES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: _FORBIDDEN,
+    errno.EISDIR: "because a folder has that name; choose another name",
+}
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its place when the block ends without an error.
 
-    The data are on the disk before the name changes, so that a full disk, a cancelled job or a crash leaves
+    The data are on the disk before the name changes, so that a full disk, a canceled job or a crash leaves
     whatever stood at `path` before. The temporary file is removed in every case.
 
     Args:
@@ -114,7 +125,8 @@ def _keep(path: Path, kept: Path) -> None:
 @contextmanager
 def _temporary_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
     # Opened by hand rather than with tempfile, whose files nobody but the owner may read.
-    for part in _names(folder):
+    while True:
+        part = folder / temporary_name()
         with temporary(part), part.open("xb") as file:
             if claim(file.fileno(), part):
                 yield part, file
@@ -123,7 +135,8 @@ def _temporary_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 @contextmanager
 def _temporary_folder(folder: Path) -> Iterator[Path]:
-    for stage in _names(folder):
+    while True:
+        stage = folder / temporary_name()
         with temporary(stage):
             stage.mkdir()
             held = hold(stage)
@@ -135,18 +148,16 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
                     os.close(held)
 
 
-def _names(folder: Path) -> Iterator[Path]:
-    while True:
-        yield folder / temporary_name()
-
-
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Turn what the operating system says into a sentence about `path`."""
     try:
         yield
     except OSError as error:
-        raise OutputError(_sentence(path, error)) from error
+        cause = _CAUSES.get(error.errno or 0, f"({error.strerror or error}); choose another folder or name")
+        if error.errno == errno.ENOENT:
+            cause = f"because its folder does not exist; create {path.parent} first"
+        raise OutputError(f"{path} could not be written {cause}.") from error
 
 
 def _flush(file: BinaryIO) -> None:
@@ -162,18 +173,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _sentence(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{path} could not be written because the disk is full; free some space or choose another folder."
-    if error.errno == errno.ENOENT:
-        return f"{path} could not be written because its folder does not exist; create {path.parent} first."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return (
-            f"{path} could not be written (no permission); choose a folder that you may write to "
-            "and close the program that has the file open."
-        )
-    if error.errno == errno.EISDIR:
-        return f"{path} could not be written because a folder has that name; choose another name."
-    return f"{path} could not be written ({error.strerror or error}); choose another folder or name."

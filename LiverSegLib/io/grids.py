@@ -23,11 +23,9 @@ def on_grid_of(volume: Volume, label: Volume) -> npt.NDArray[Any]:
     """
     array, offset = _turned(volume, label)
     if array.shape != volume.array.shape:
-        sizes = ["x".join(map(str, shape)) for shape in (array.shape, volume.array.shape)]
-        raise InputError(
-            f"{label.name} has {sizes[0]} voxels but {volume.name} {sizes[1]}; resample it, for these are different "
-            "grids."
-        )
+        mine, other = ("x".join(map(str, shape)) for shape in (array.shape, volume.array.shape))
+        told = f"{label.name} has {mine} voxels but {volume.name} {other}"
+        raise InputError(f"{told}; resample it, for these are different grids.")
     if np.abs(offset).max() > _SHIFT_TOLERANCE:
         raise _elsewhere(volume, label)
     return array

@@ -25,7 +25,7 @@ class HeaderText:
         path: its name, for messages.
 
     Attributes:
-        fields: the values, by names as the format's reader puts them in. A `default` below stands for an absent field.
+        fields: the values, by names as the format's reader puts them in.
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
@@ -78,7 +78,7 @@ class HeaderText:
         )
 
     def no_spacing(self, key: str) -> InputError:
-        """The error for a distance of voxels that is none."""
+        """The error for a voxel spacing of zero or less."""
         told = shown(self.fields[key])
         return InputError(f"{self.path} has a voxel spacing of zero or less ({told}); repair its header.")
 
@@ -100,17 +100,17 @@ class HeaderText:
             raise self.wrong(key, f"is not made of whole numbers from {low} to {high}")
         return numbers
 
-    def whole(self, key: str, low: int, high: int, default: int = 0) -> int:
-        """The one whole number that a field holds."""
+    def whole(self, key: str, low: int, high: int) -> int:
+        """The one whole number that a field holds, 0 where the field is absent."""
         if key not in self.fields:
-            return default
+            return 0
         numbers = self.wholes(key, low, high)
         if len(numbers) > 1:
             raise self.wrong(key, "is not one number")
         return numbers[0]
 
     def reals(self, key: str, count: int, default: str = "") -> tuple[float, ...]:
-        """The `count` finite numbers that a field holds."""
+        """The `count` finite numbers that a field holds, those of `default` where it is absent."""
         return self.reals_in(self.fields.get(key, default), key, count)
 
     def reals_in(self, text: str, key: str, count: int) -> tuple[float, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _CHUNK = 1 << 18
 _WBITS = {"zlib": zlib.MAX_WBITS, "gzip": 16 + zlib.MAX_WBITS}
 _GZIP_MARK = b"\x1f\x8b"
 
 
-class Inflate:
+def inflated(file: BinaryIO, kind: str) -> io.BufferedReader:
     """A forward stream of what compressed data hold.
 
     zlib compares Adler-32 (zlib) or CRC-32 and length (gzip) where a compressed stream ends. gzip data may be
@@ -19,8 +20,15 @@ class Inflate:
     Args:
         file: open where the compressed data start; nothing may follow them.
         kind: "zlib" or "gzip".
-    """
 
+    Returns:
+        The stream. Its end is found sound. Reading raises EOFError where the data are cut off, ValueError where
+        something follows them, zlib.error where they are damaged or do not match their checksum.
+    """
+    return io.BufferedReader(_Inflate(file, kind), _CHUNK)
+
+
+class _Inflate(io.RawIOBase):
     def __init__(self, file: BinaryIO, kind: str) -> None:
         self._file = file
         self._kind = kind
@@ -28,17 +36,14 @@ class Inflate:
         self._given = b""
         self._is_over = False
 
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes, and none only at the end, which is then found sound.
+    def readable(self) -> bool:
+        return True
 
-        Raises:
-            EOFError: the data are cut off.
-            ValueError: something follows them.
-            zlib.error: they are damaged or do not match their checksum.
-        """
+    def readinto(self, buffer: Any) -> int:
+        """Put a part of the data into the start of `buffer`; 0 only at the end."""
         while not self._is_over:
             given = self._given or self._file.read(_CHUNK)
-            found = self._engine.decompress(given, size)
+            found = self._engine.decompress(given, min(_CHUNK * 4, len(buffer)))
             self._given = self._engine.unconsumed_tail
             if self._engine.eof:
                 self._given = self._engine.unused_data
@@ -46,19 +51,9 @@ class Inflate:
             elif not given and not found:
                 raise EOFError("the compressed data are cut off")
             if found:
-                return found
-        return b""
-
-    def read_into(self, buffer: memoryview) -> int:
-        """Fill `buffer` as far as there are data, and return how many bytes that was; errors as in `read`."""
-        filled = 0
-        while filled < len(buffer):
-            found = self.read(min(_CHUNK * 4, len(buffer) - filled))
-            if not found:
-                break
-            buffer[filled : filled + len(found)] = found
-            filled += len(found)
-        return filled
+                buffer[: len(found)] = found
+                return len(found)
+        return 0
 
     def _start_next_member(self) -> None:
         """Go on with the gzip member that follows the one that ended, or be over."""

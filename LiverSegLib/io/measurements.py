@@ -13,30 +13,20 @@ from LiverSegLib import __version__
 from LiverSegLib.io.atomic import Opener, atomic_file
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.printable import csv_text
-from LiverSegLib.volume import Label, Result
+from LiverSegLib.volume import Result
 
 # Raise it when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
-_COLUMNS = (
-    "kind",
-    "name",
-    "number",
-    "voxels",
-    "volume_ml",
-    "longest_diameter_mm",
-    "center_r_mm",
-    "center_a_mm",
-    "center_s_mm",
-    "mean_intensity",
-    "std_intensity",
-)
+_CENTER = ("center_r_mm", "center_a_mm", "center_s_mm")
+_INTENSITY = ("mean_intensity", "std_intensity")
+_COLUMNS = ("kind", "name", "number", "voxels", "volume_ml", "longest_diameter_mm", *_CENTER, *_INTENSITY)
 
 
 def write_measurements_csv(path: Path | str, measurements: Measurements, *, opener: Opener = atomic_file) -> None:
     """Write one row per segment and one per lesion.
 
     Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
-    `volume_ml`, `longest_diameter_mm`, the lesion's centre in RAS mm, and mean and standard deviation of the
+    `volume_ml`, `longest_diameter_mm`, the lesion's center in RAS mm, and mean and standard deviation of the
     image in it (HU for CT); what a row lacks stays empty. A name that a spreadsheet would take for a formula has an
     apostrophe before it.
 
@@ -51,45 +41,22 @@ def write_measurements_csv(path: Path | str, measurements: Measurements, *, open
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_rows(measurements))
+    for segment in measurements.segments:
+        writer.writerow({**_row("segment", segment), "voxels": segment.voxels})
+    for number, lesion in measurements.numbered_lesions():
+        center = dict(zip(_CENTER, (round(x, 2) for x in lesion.center_ras), strict=True))
+        diameter = round(lesion.longest_diameter_mm, 2)
+        writer.writerow({**_row("lesion", lesion), "number": number, "longest_diameter_mm": diameter, **center})
     with opener(Path(path)) as file:
         file.write(text.getvalue().encode())
 
 
-def _rows(measurements: Measurements) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {
-            "kind": "segment",
-            "name": csv_text(s.name),
-            "voxels": s.voxels,
-            "volume_ml": round(s.volume_ml, 4),
-            **_grey(s),
-        }
-        for s in measurements.segments
-    ]
-    for number, lesion in measurements.numbered_lesions():
-        right, anterior, superior = (round(x, 2) for x in lesion.center_ras)
-        rows.append(
-            {
-                "kind": "lesion",
-                "name": csv_text(lesion.name),
-                "number": number,
-                "volume_ml": round(lesion.volume_ml, 4),
-                "longest_diameter_mm": round(lesion.longest_diameter_mm, 2),
-                "center_r_mm": right,
-                "center_a_mm": anterior,
-                "center_s_mm": superior,
-                **_grey(lesion),
-            }
-        )
-    return rows
-
-
-def _grey(part: SegmentMeasurement | Lesion) -> dict[str, float]:
-    """The columns of grey values; none where the image was not measured."""
-    if part.mean_intensity is None or part.std_intensity is None:
-        return {}
-    return {"mean_intensity": round(part.mean_intensity, 2), "std_intensity": round(part.std_intensity, 2)}
+def _row(kind: str, part: SegmentMeasurement | Lesion) -> dict[str, Any]:
+    """The columns that every row has; no intensities where the image was not measured."""
+    row = {"kind": kind, "name": csv_text(part.name), "volume_ml": round(part.volume_ml, 4)}
+    if part.mean_intensity is not None and part.std_intensity is not None:
+        row |= dict(zip(_INTENSITY, (round(part.mean_intensity, 2), round(part.std_intensity, 2)), strict=True))
+    return row
 
 
 def write_measurements_json(
@@ -115,7 +82,7 @@ def write_measurements_json(
         "device": result.device,
         "timings_s": result.timings,
         "warnings": list(result.warnings),
-        "labels": [_label(label) for label in result.labels],
+        "labels": [{**asdict(label), "segment_id": label.segment_id} for label in result.labels],
         "segments": [asdict(segment) for segment in measurements.segments],
         "lesions": [asdict(lesion) for lesion in measurements.lesions],
         "tumor_burden_percent": measurements.tumor_burden_percent,
@@ -126,7 +93,3 @@ def write_measurements_json(
     with opener(Path(path)) as file:
         # The name of an input that is no text, in a warning, becomes an escape that JSON has too.
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
-
-
-def _label(label: Label) -> dict[str, Any]:
-    return {**asdict(label), "segment_id": label.segment_id}

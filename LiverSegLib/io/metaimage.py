@@ -22,20 +22,10 @@ from LiverSegLib.volume import Volume
 
 _LINE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_|.\-\[\] ]*)=(.*)")
 # MetaIO's MET_LONG has 4 bytes everywhere.
-_TYPES = {
-    "MET_CHAR": "i1",
-    "MET_UCHAR": "u1",
-    "MET_SHORT": "i2",
-    "MET_USHORT": "u2",
-    "MET_INT": "i4",
-    "MET_UINT": "u4",
-    "MET_LONG": "i4",
-    "MET_ULONG": "u4",
-    "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8",
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
-}
+_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8}
+_SIGNED = {f"MET_{name}": f"i{size}" for name, size in _BYTES.items()}
+_UNSIGNED = {f"MET_U{name}": f"u{size}" for name, size in _BYTES.items()}
+_TYPES = {**_SIGNED, **_UNSIGNED, "MET_FLOAT": "f4", "MET_DOUBLE": "f8"}
 # Several names for the same thing; a header may use one of them.
 _SYNONYMS = {
     "Position": "Offset",
@@ -45,25 +35,11 @@ _SYNONYMS = {
     "BinaryDataByteOrderMSB": "ElementByteOrderMSB",
 }
 _USED = {
-    "ObjectType",
-    "NDims",
-    "DimSize",
-    "ElementType",
-    "ElementNumberOfChannels",
-    "ElementSpacing",
-    "ElementSize",
-    "Offset",
-    "TransformMatrix",
-    "BinaryData",
-    "ElementByteOrderMSB",
-    "CompressedData",
-    "CompressedDataSize",
-    "HeaderSize",
-    "HeaderSizePerSlice",
-    "DistanceUnits",
-    "ElementToIntensityFunctionSlope",
-    "ElementToIntensityFunctionOffset",
-    "ElementDataFile",
+    *("ObjectType", "NDims", "DimSize", "ElementType", "ElementNumberOfChannels"),
+    *("ElementSpacing", "ElementSize", "Offset", "TransformMatrix", "DistanceUnits"),
+    *("BinaryData", "ElementByteOrderMSB", "CompressedData", "CompressedDataSize"),
+    *("HeaderSize", "HeaderSizePerSlice", "ElementDataFile"),
+    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"),
 }
 # Any other key is somebody's note (MetaIO's own such as Comment, DICOM tags, or "dim[0]" and "pixdim[1]" where an image
 # came from NIfTI), unless it looks like one that matters.

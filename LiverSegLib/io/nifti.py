@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
-from LiverSegLib.io.inflate import Inflate
+from LiverSegLib.io.inflate import inflated
 from LiverSegLib.io.regular_file import open_regular
-from LiverSegLib.io.stored_voxels import StoredVoxels, read_exactly, read_stored
-from LiverSegLib.volume import Label, Result, Volume, spacing_of
+from LiverSegLib.io.stored_voxels import StoredVoxels, read_stored
+from LiverSegLib.volume import Result, Volume, spacing_of
 
 # Label maps shrink a hundredfold at every level; this one costs no more time than the fastest.
 _COMPRESS_LEVEL = 3
@@ -50,9 +50,9 @@ def read_nifti(path: Path) -> Volume:
     """
     with open_regular(path) as file:
         # Told by the first bytes because names lie.
-        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
+        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
         try:
-            header = _read_header(Inflate(file, "gzip") if is_gzip else file)
+            header = _read_header(inflated(file, "gzip") if is_gzip else file)
             affine = _affine_mm(header)
             slope, inter = header.get_slope_inter()
         # A damaged header can raise nearly anything: HeaderDataError, EOFError, zlib.error, OverflowError, ...
@@ -73,7 +73,7 @@ def read_nifti(path: Path) -> Volume:
     return Volume(voxels, affine, name=path.name)
 
 
-def _read_header(stream: BinaryIO | Inflate) -> Any:
+def _read_header(stream: BinaryIO) -> Any:
     """nibabel's header without its extensions, which nobody needs.
 
     Raises:
@@ -81,10 +81,10 @@ def _read_header(stream: BinaryIO | Inflate) -> Any:
     """
     import nibabel as nib
 
-    block = read_exactly(stream, 348)
+    block = stream.read(348)
     is_version_2 = 540 in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big"))
     header_class: Any = nib.Nifti2Header if is_version_2 else nib.Nifti1Header
-    header = header_class(block + read_exactly(stream, header_class.sizeof_hdr - len(block)))
+    header = header_class(block + stream.read(header_class.sizeof_hdr - len(block)))
     if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
         raise ValueError("a header without voxels")
     if not header_class.sizeof_hdr <= header.get_data_offset() <= _MOST_OFFSET:
@@ -126,7 +126,7 @@ def write_labelmap(path: Path | str, result: Result, *, opener: Opener = atomic_
 
     The affine is stored as sform (code 1), and as qform too unless its axes are sheared, which a qform cannot
     hold. NIfTI stores float32: an affine that came from a NIfTI sform reads back bit for bit; any other is
-    rounded to the nearest float32 (below 0.00004 mm within half a metre). `.seg.nrrd` keeps every bit. More
+    rounded to the nearest float32 (below 0.00004 mm within half a meter). `.seg.nrrd` keeps every bit. More
     voxels along an axis than NIfTI-1 can count (32,767, a very wide picture) make it a NIfTI-2 file.
 
     Args:
@@ -159,17 +159,13 @@ def _labelmap_image(result: Result) -> Any:
     header.set_zooms(spacing_of(result.affine))
     header.set_xyzt_units("mm")
     header.set_intent("label", name="LiverSeg")
-    header["descrip"] = _description(result.labels)
+    # For example b"1 liver, 2 tumor": as much as fits into the header's 79 bytes.
+    described = ", ".join(f"{label.value} {label.name}" for label in result.labels)
+    header["descrip"] = described.encode("ascii", "replace")[:79]
     image.set_sform(result.affine, code=1)
     if not _is_sheared(result.affine):
         image.set_qform(result.affine, code=1)
     return image
-
-
-def _description(labels: tuple[Label, ...]) -> bytes:
-    """For example b"1 liver, 2 tumor": as much as fits into the header's 79 bytes."""
-    text = ", ".join(f"{label.value} {label.name}" for label in labels)
-    return text.encode("ascii", "replace")[:79]
 
 
 def _is_sheared(affine: npt.NDArray[np.float64]) -> bool:

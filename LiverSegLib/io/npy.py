@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.regular_file import open_regular
-from LiverSegLib.io.stored_voxels import bytes_of, native
+from LiverSegLib.io.stored_voxels import native
 
 # Version -> bytes of the number that tells the header's length.
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
@@ -38,19 +38,19 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
     """
     with open_regular(path) as file:
         try:
-            dtype, is_fortran, shape = _read_header(file)
+            dtype, is_fortran, shape = read_npy_header(file)
             left = os.fstat(file.fileno()).st_size - file.tell()
             if math.prod(shape) * dtype.itemsize > left:
                 raise ValueError("fewer values than declared")
             values = np.empty(math.prod(shape), dtype)
-            if file.readinto(bytes_of(values)) != values.nbytes:  # type: ignore[attr-defined]
+            if file.readinto(values.data) != values.nbytes:
                 raise ValueError("fewer values than there were a moment ago")
         except ValueError as error:
             raise InputError(f"{path} is damaged or no plain .npy array; save it again with numpy.save.") from error
     return native(values).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _read_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+def read_npy_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     """Type, whether the first axis runs fastest, and shape.
 
     Raises:

@@ -7,8 +7,8 @@ an empty line; the voxels follow it, or lie in the file beside the header that `
 from __future__ import annotations
 
 import re
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -39,38 +39,14 @@ _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "txt": "text", "text":
 _ENDIAN = {"little": "<", "big": ">"}
 # Field names as they are compared: in small letters, without spaces.
 _USED = {
-    "type",
-    "dimension",
-    "space",
-    "spacedimension",
-    "sizes",
-    "spacings",
-    "axismins",
-    "spacedirections",
-    "spaceorigin",
-    "kinds",
-    "centers",
-    "units",
-    "spaceunits",
-    "endian",
-    "encoding",
-    "lineskip",
-    "byteskip",
-    "datafile",
+    *("type", "dimension", "sizes", "kinds", "encoding", "endian", "lineskip", "byteskip", "datafile"),
+    *("space", "spacedimension", "spacedirections", "spaceorigin", "spaceunits"),
+    *("spacings", "axismins", "centers", "units"),
 }
 _SYNONYMS = {"centerings": "centers"}
 _IGNORED = {
-    "content",
-    "number",
-    "thicknesses",
-    "axismaxs",
-    "labels",
-    "measurementframe",
-    "min",
-    "max",
-    "oldmin",
-    "oldmax",
-    "sampleunits",
+    *("content", "number", "thicknesses", "axismaxs", "labels", "measurementframe", "sampleunits"),
+    *("min", "max", "oldmin", "oldmax"),
 }
 _SEVERAL = re.compile(r"LIST\b|.*%[0-9]*d")
 _LAS_TO_RAS = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -113,10 +89,10 @@ def read_nrrd(path: Path) -> Volume:
         return Volume(read_stored(file, stored), affine, name=path.name)
 
 
-def _read_header(file: BinaryIO, path: Path) -> HeaderText:
+def _read_header(file: BufferedReader, path: Path) -> HeaderText:
     """The fields that we use, by names in small letters and without spaces; the file is left after the header."""
     header = HeaderText(file, path)
-    if file.peek(4)[:4] != b"NRRD" or not _MAGIC.fullmatch(header.next_line() or ""):  # type: ignore[attr-defined]
+    if file.peek(4)[:4] != b"NRRD" or not _MAGIC.fullmatch(header.next_line() or ""):
         raise header.no_header()
     while line := header.next_line():
         match = _FIELD.fullmatch(line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,16 +55,15 @@ def read_picture(path: Path) -> Volume:
     """
     pixels, is_palette = _read(path, indices=False)
     notes: tuple[str, ...] = ()
-    gray = _gray(pixels)
-    if gray is None and path.suffix.lower() != ".npy":
+    gray = _gray(pixels, path)
+    if gray is None:
         if is_palette:
             raise _colored(path, "a palette, as label maps and color maps have them")
         # Row by row, because it is computed in eight times as many bytes.
         gray = np.stack([np.round(row[:, :3] @ _LUMINANCE).astype(pixels.dtype) for row in pixels])
         notes = (f"{path.name} is in color; its luminance was taken, so check that nothing is drawn on it.",)
-    columns = _flat(pixels if gray is None else gray, path).T[:, :, None]
     # Columns run to the left and rows to the back (LPS), as in a radiological picture; 1 mm because none is told.
-    return Volume(columns, LPS_TO_RAS, path.name, notes=notes)
+    return Volume(gray.T[:, :, None], LPS_TO_RAS, path.name, notes=notes)
 
 
 def read_picture_mask(path: Path) -> npt.NDArray[Any]:
@@ -72,45 +72,39 @@ def read_picture_mask(path: Path) -> npt.NDArray[Any]:
     Raises:
         InputError: the file is damaged, in color, or holds more than one picture.
     """
-    pixels, _ = _read(path, indices=True)
-    gray = _gray(pixels)
-    if gray is None and path.suffix.lower() != ".npy":
+    gray = _gray(_read(path, indices=True)[0], path)
+    if gray is None:
         raise InputError(f"{path} is a color picture; store a mask with one number a pixel.")
-    return _flat(pixels if gray is None else gray, path)
+    return gray
 
 
-def _read(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
-    """Pixels [row, column] or [row, column, channel] in the type on disk, and whether a palette gives their colors."""
-    return (read_npy(path), False) if path.suffix.lower() == ".npy" else _decode(path, indices=indices)
-
-
-def _gray(pixels: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """The one channel of a picture, None where channels differ; the second of two and the fourth are alpha."""
-    if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= 4:
-        return pixels
-    colors = pixels[..., : {2: 1, 4: 3}.get(pixels.shape[-1], 3)]
-    is_gray = all(np.array_equal(colors[..., 0], colors[..., n]) for n in range(1, colors.shape[-1]))
-    return colors[..., 0] if is_gray else None
-
-
-def _flat(pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+def _gray(pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[Any] | None:
+    """The one channel [row, column], None for a picture in color; the second of two and the fourth are alpha."""
+    if pixels.ndim == 3 and 1 <= pixels.shape[-1] <= 4:
+        colors = pixels[..., : {2: 1, 4: 3}.get(pixels.shape[-1], 3)]
+        if all(np.array_equal(colors[..., 0], colors[..., n]) for n in range(1, colors.shape[-1])):
+            return colors[..., 0]
+        if path.suffix.lower() != ".npy":  # whose axes may mean anything
+            return None
     if pixels.ndim != 2:
         shape = "x".join(str(n) for n in pixels.shape)
         raise InputError(f"{path} holds {shape} values instead of one gray picture; export a single slice.")
     return pixels
 
 
-def _decode(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
+def _read(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
+    """Pixels [row, column] or [row, column, channel] in the type on disk, and whether a palette gives their colors."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return read_npy(path), False
     from PIL import Image
 
-    suffix = path.suffix.lower()
     if _is_cut_off(path, suffix):
         raise InputError(f"{path} is truncated or no {suffix} picture; copy or export it again.")
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             # Whatever else is strange shows in the pixels or as an error.
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             if suffix == ".png":
                 _check_png(file, path)
                 file.seek(0)
@@ -119,20 +113,19 @@ def _decode(path: Path, *, indices: bool) -> tuple[npt.NDArray[Any], bool]:
                 return _pixels(image, path, indices=indices), image.mode in ("P", "PA")
     except (InputError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     # A damaged picture can raise nearly anything: OSError, SyntaxError, struct.error, UnicodeDecodeError, ...
     except Exception as error:
-        raise InputError(
-            f"{path} is damaged or no {suffix} picture that can be read here; copy or export it again."
-        ) from error
+        fault = f"is damaged or no {suffix} picture that can be read here"
+        raise InputError(f"{path} {fault}; copy or export it again.") from error
 
 
 def _check_png(file: BinaryIO, path: Path) -> None:
-    header = check_png(file)
+    declared, is_deep_color = check_png(file)
     size = os.fstat(file.fileno()).st_size
-    check_declared_size(path, header.bytes_declared, max(_BELIEVED_BYTES, size * DEFLATE_RATIO))
-    if header.samples > 1 and header.depth > 8:
+    check_declared_size(path, declared, max(_BELIEVED_BYTES, size * DEFLATE_RATIO))
+    if is_deep_color:
         raise _deep_color(path)
 
 
@@ -154,12 +147,10 @@ def _check_image(image: Any, path: Path) -> None:
 def _count_pages(image: Any) -> int:
     """Number of pictures in the file; counting ends soon, for a file may lead through millions."""
     pages = 1
-    try:
+    with suppress(EOFError):
         while pages < _MOST_PAGES:
             image.seek(pages)
             pages += 1
-    except EOFError:
-        pass
     image.seek(0)
     return pages
 

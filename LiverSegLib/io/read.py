@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from LiverSegLib.io.metaimage import read_metaimage
 from LiverSegLib.io.nifti import read_nifti
 from LiverSegLib.io.nrrd import read_nrrd
 from LiverSegLib.io.picture import PICTURES, read_picture, read_picture_mask
-from LiverSegLib.io.regular_file import open_regular, shown
+from LiverSegLib.io.regular_file import shown
 from LiverSegLib.volume import Volume
 
-_NIFTI = (".nii", ".nii.gz")
-_NRRD = (".nrrd", ".nhdr")
-_METAIMAGE = (".mha", ".mhd")
+_READERS: dict[tuple[str, ...], Callable[[Path], Volume]] = {
+    (".nii", ".nii.gz"): read_nifti,
+    (".nrrd", ".nhdr"): read_nrrd,
+    (".mha", ".mhd"): read_metaimage,
+    PICTURES: read_picture,
+}
 _FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder with one DICOM series, a DICOM "
     "X-ray, or a single gray picture (.png, .jpg, .bmp, .tif, .npy)"
@@ -113,7 +116,7 @@ def is_dicom_file(path: Path) -> bool:
 
 @contextmanager
 def _in_a_sentence(path: Path) -> Iterator[None]:
-    """What the system says of a file, in a sentence."""
+    """Turn what the operating system says into a sentence about `path`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -135,19 +138,12 @@ def _read(path: Path) -> Volume:
         raise InputError(f"{path} is neither a file nor a folder; pass {_FORMATS}.")
     if status.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
-    with open_regular(path) as file:
-        start = file.read(132)
     name = path.name.lower()
-    if name.endswith(_NIFTI):
-        return read_nifti(path)
-    if name.endswith(_NRRD):
-        return read_nrrd(path)
-    if name.endswith(_METAIMAGE):
-        return read_metaimage(path)
-    if name.endswith(PICTURES):
-        return read_picture(path)
+    for endings, reader in _READERS.items():
+        if name.endswith(endings):
+            return reader(path)
     # DICOM files often have another suffix or none at all.
-    if start[128:] == b"DICM":
+    if has_dicom_mark(path):
         return read_dicom(path)
     if name.endswith(".dcm"):
         raise InputError(f"{path} is not a DICOM file (its DICM mark is missing); export it again.")

@@ -1,12 +1,12 @@
-"""Opening files that strangers made: only regular ones, of a bounded size, in the folder where they belong."""
+"""Opening files from outside: only regular ones, of a bounded size, in the folder where they belong."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO
 
 from LiverSegLib.errors import InputError
 
@@ -22,7 +22,7 @@ class TooLargeError(UnsafeFileError):
     """The file has more bytes than are read."""
 
 
-def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
+def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     """Open a regular file for reading, whatever lay there a moment ago.
 
     Raises:
@@ -39,7 +39,7 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
         raise
 
 
-def open_plain(path: Path, limit: int, within: Path | None = None) -> BinaryIO:
+def open_plain(path: Path, limit: int, within: Path | None = None) -> BufferedReader:
     """Open a plain file for reading, in binary.
 
     Args:
@@ -68,7 +68,7 @@ def open_plain(path: Path, limit: int, within: Path | None = None) -> BinaryIO:
     return file
 
 
-def open_beside(header: Path, name: str) -> BinaryIO:
+def open_beside(header: Path, name: str) -> BufferedReader:
     """Open the file of voxels that a header names.
 
     Args:

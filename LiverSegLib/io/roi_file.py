@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.io.regular_file import TooLargeError, open_plain
 from LiverSegLib.io.space import LPS_TO_RAS
 from LiverSegLib.request import Point, RasBox
 
@@ -28,15 +29,14 @@ def read_roi(path: Path) -> RasBox:
     Raises:
         InputError: it cannot be read, holds another number of markups than one, or another than a ROI box.
     """
-    markup = _only_markup(_read(path), path)
+    markup = _only_markup(path)
     if markup.get("type") != "ROI" or markup.get("roiType", "Box") not in ("Box", "BoundingBox"):
         kind = str(markup.get("roiType" if markup.get("type") == "ROI" else "type"))[:40]
         raise InputError(f"{path} holds a markup of the type {kind}; save a ROI box from Slicer.")
     to_ras = _TO_RAS.get(str(markup.get("coordinateSystem", "LPS")))
     if to_ras is None:
         raise InputError(f"{path} counts in {str(markup['coordinateSystem'])[:40]}; save the ROI in LPS or RAS.")
-    unit = markup.get("coordinateUnits", "mm")
-    if unit not in ("mm", ["mm", "mm", "mm"]):
+    if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
         raise InputError(f"{path} counts in other units than mm; save the ROI from Slicer again.")
     center, size = _numbers(markup, "center", 3, path), _numbers(markup, "size", 3, path)
     # The matrix of the file has a side's direction in each column, written row by row.
@@ -49,27 +49,22 @@ def read_roi(path: Path) -> RasBox:
         raise InputError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> Any:
+def _only_markup(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise InputError(f"{path} is larger than any ROI file; give the {ENDING} of one ROI.")
-        return json.loads(content)
+        with open_plain(path, _MAX_BYTES) as file:
+            content = json.load(file)
+    except TooLargeError as error:
+        raise InputError(f"{path} is larger than any ROI file; give the {ENDING} of one ROI.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON; give the {ENDING} of a ROI that Slicer saved.") from error
-
-
-def _only_markup(content: Any, path: Path) -> dict[str, Any]:
     markups = content.get("markups") if isinstance(content, dict) else None
     if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
         raise InputError(f"{path} holds no markups; give the {ENDING} of a ROI that Slicer saved.")
     if len(markups) != 1:
         raise InputError(f"{path} holds {len(markups)} markups; save the ROI that is meant into a file of its own.")
-    found: dict[str, Any] = markups[0]
-    return found
+    return markups[0]
 
 
 def _numbers(markup: dict[str, Any], key: str, count: int, path: Path) -> npt.NDArray[np.float64]:

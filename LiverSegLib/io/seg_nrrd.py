@@ -25,7 +25,7 @@ _REPRESENTATION = "Binary labelmap"
 
 
 def write_seg_nrrd(path: Path | str, result: Result, *, opener: Opener = atomic_file) -> None:
-    """Write a segmentation for 3D Slicer: label map, names, colours, terminology, on the input's grid.
+    """Write a segmentation for 3D Slicer: label map, names, colors, terminology, on the input's grid.
 
     All labels share one layer, so a liver segment has a hole where a lesion lies, as in the label map. A
     label without voxels stays as an empty segment: scripts find the same segments for every image. The

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# DICOM and ITK count millimetres to the left, posterior and superior.
+# DICOM and ITK count millimeters to the left, posterior and superior.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -16,7 +16,7 @@ def affine_of(
 
     Args:
         steps: three vectors in mm, from voxel to voxel along i, j and k.
-        origin: centre of the first voxel in mm.
+        origin: center of the first voxel in mm.
         to_ras: 4x4, from the file's space to RAS.
     """
     affine = np.eye(4)

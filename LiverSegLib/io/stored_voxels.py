@@ -10,14 +10,15 @@ import os
 import warnings
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.io.inflate import Inflate
+from LiverSegLib.io.inflate import inflated
 from LiverSegLib.volume import check_array
 
 # A text of numbers takes many times its size while it is read.
@@ -51,7 +52,7 @@ class StoredVoxels:
     slack: int = 0
 
 
-def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
+def read_stored(file: BufferedReader, stored: StoredVoxels) -> npt.NDArray[Any]:
     """Read the voxels that lie from here to the end of `file`.
 
     Args:
@@ -76,10 +77,7 @@ def read_stored(file: BinaryIO, stored: StoredVoxels) -> npt.NDArray[Any]:
     else:
         check_declared_size(stored.path, declared, max(left * DEFLATE_RATIO - stored.skip, 0))
         if stored.packed not in (None, left):
-            raise InputError(
-                f"{stored.path} is truncated or has a damaged header: it declares {stored.packed} bytes of compressed "
-                f"voxels but {left} are there; copy or export it again."
-            )
+            raise _not_as_declared(stored.path, f"{stored.packed} bytes of compressed voxels but {left} are there")
     # A stand-in of this shape without memory: the check happens before anything is read.
     check_array(np.broadcast_to(np.zeros((), stored.dtype), stored.shape), stored.path.name)
     voxels = _from_text(file, stored, left) if stored.encoding == "text" else _from_bytes(file, stored, count)
@@ -98,10 +96,7 @@ def check_declared_size(path: Path, declared: int, possible: int) -> None:
         InputError: the header declares more.
     """
     if declared > possible:
-        raise InputError(
-            f"{path} is truncated or has a damaged header: it declares {declared} bytes of voxels "
-            f"but can hold at most {possible}; copy or export it again."
-        )
+        raise _not_as_declared(path, f"{declared} bytes of voxels but can hold at most {possible}")
 
 
 def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -111,27 +106,7 @@ def native(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return voxels.byteswap(inplace=True).view(voxels.dtype.newbyteorder("="))
 
 
-def bytes_of(voxels: npt.NDArray[Any]) -> memoryview:
-    """The memory of a contiguous array, to read a file into."""
-    return memoryview(voxels.reshape(-1, order="A").view(np.uint8))  # type: ignore[arg-type]
-
-
-def read_exactly(stream: BinaryIO | Inflate, size: int) -> bytes:
-    """The next `size` bytes.
-
-    Raises:
-        EOFError: there are fewer.
-    """
-    found = b""
-    while len(found) < size:
-        more = stream.read(size - len(found))
-        if not more:
-            raise EOFError("the data are cut off")
-        found += more
-    return found
-
-
-def _skip_to_raw(file: BinaryIO, stored: StoredVoxels, declared: int, left: int) -> None:
+def _skip_to_raw(file: BufferedReader, stored: StoredVoxels, declared: int, left: int) -> None:
     possible = left if stored.skip == -1 else max(left - stored.skip, 0)
     check_declared_size(stored.path, declared, possible)
     if stored.skip == -1:
@@ -142,41 +117,41 @@ def _skip_to_raw(file: BinaryIO, stored: StoredVoxels, declared: int, left: int)
     file.seek(stored.skip, os.SEEK_CUR)
 
 
+def _not_as_declared(path: Path, what: str) -> InputError:
+    return InputError(f"{path} is truncated or has a damaged header: it declares {what}; copy or export it again.")
+
+
 def _too_many(path: Path, declared: int) -> InputError:
     return InputError(
         f"{path} has a damaged header: it declares {declared} bytes of voxels, and more are there; export it again."
     )
 
 
-def _from_bytes(file: BinaryIO, stored: StoredVoxels, count: int) -> npt.NDArray[Any]:
+def _from_bytes(file: BufferedReader, stored: StoredVoxels, count: int) -> npt.NDArray[Any]:
     voxels = np.empty(count, stored.dtype)
-    buffer = bytes_of(voxels)
     if stored.encoding == "raw":
-        if file.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]
+        if file.readinto(voxels.data) != voxels.nbytes:
             raise InputError(f"{stored.path} became shorter while it was read; copy it again.")
         return voxels
-    stream = Inflate(file, stored.encoding)
+    stream = inflated(file, stored.encoding)
     try:
         for start in range(0, stored.skip, _CHUNK):
-            read_exactly(stream, min(_CHUNK, stored.skip - start))
-        filled = stream.read_into(buffer)
-        rest, more = 0, b" "
+            stream.read(min(_CHUNK, stored.skip - start))
+        filled = stream.readinto(voxels.data)
         # To the end, where the checksum is compared.
-        while more and rest <= stored.slack:
-            more = stream.read(_CHUNK)
-            rest += len(more)
+        rest = len(stream.read(stored.slack + 1))
     except (EOFError, ValueError, zlib.error) as error:
         raise InputError(
             f"{stored.path} is damaged: its compressed voxels cannot be unpacked or do not match their checksum "
             f"({error}); copy or export it again."
         ) from error
-    check_declared_size(stored.path, len(buffer), filled)
+    check_declared_size(stored.path, voxels.nbytes, filled)
     if rest > stored.slack:
-        raise _too_many(stored.path, len(buffer))
+        raise _too_many(stored.path, voxels.nbytes)
     return voxels
 
 
-def _from_text(file: BinaryIO, stored: StoredVoxels, left: int) -> npt.NDArray[Any]:
+def _from_text(file: BufferedReader, stored: StoredVoxels, left: int) -> npt.NDArray[Any]:
     """Voxels written as decimal numbers with white space between them."""
     if left > _MOST_TEXT:
         raise InputError(f"{stored.path} holds more than {_MOST_TEXT >> 20} MiB of text; save it with raw voxels.")
@@ -189,10 +164,7 @@ def _from_text(file: BinaryIO, stored: StoredVoxels, left: int) -> npt.NDArray[A
     except (ValueError, DeprecationWarning) as error:
         raise InputError(f"{stored.path} is damaged: its voxels are not plain numbers; export it again.") from error
     if numbers.size != math.prod(stored.shape):
-        raise InputError(
-            f"{stored.path} is truncated or has a damaged header: it declares {math.prod(stored.shape)} voxels "
-            f"but holds {numbers.size}; copy or export it again."
-        )
+        raise _not_as_declared(stored.path, f"{math.prod(stored.shape)} voxels but holds {numbers.size}")
     with np.errstate(all="ignore"):
         voxels = numbers.astype(stored.dtype.newbyteorder("="))
     if stored.dtype.kind != "f" and not np.array_equal(voxels, numbers):

@@ -12,13 +12,14 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError, OutputError, ProtocolError
 from LiverSegLib.io.leftovers import hold, remove_leftovers, temporary_name
+from LiverSegLib.io.npy import read_npy_header
 from LiverSegLib.io.regular_file import open_regular
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker.messages import Done, Matrix, Segment
@@ -112,7 +113,7 @@ def read_array(path: Path, mapped: Literal["r", "c"] | None = None) -> npt.NDArr
     """
     try:
         with open_regular(path, follow_links=False) as file:
-            shape, fortran, dtype = _array_header(file)
+            dtype, fortran, shape = read_npy_header(file)
             start = file.tell()
             order: Literal["C", "F"] = "F" if fortran else "C"
             if os.fstat(file.fileno()).st_size != start + math.prod(shape) * dtype.itemsize:
@@ -124,24 +125,6 @@ def read_array(path: Path, mapped: Literal["r", "c"] | None = None) -> npt.NDArr
             return np.memmap(cast(Any, file), dtype, mapped, start, shape, order).view(np.ndarray)
     except (OSError, ValueError, InputError) as error:
         raise ProtocolError(f"The array file {path.name} cannot be read ({error}); run it again.") from error
-
-
-def _array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of a `.npy` file that `write_array` wrote.
-
-    Raises:
-        ValueError: it was not.
-    """
-    try:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("it is of another version")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    except Exception as error:  # numpy parses the header as Python, which fails in many ways
-        raise ValueError("it has no header of an array") from error
-    # Objects would be unpickled, and a structure is no voxel.
-    if dtype.kind not in "biufc" or any(n < 0 for n in shape) or len(shape) > 8:
-        raise ValueError(f"it holds {str(dtype)[:40]} values")
-    return shape, fortran, dtype
 
 
 def matrix_of(affine: npt.NDArray[np.float64]) -> Matrix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def packed(folder: Path) -> Path:
 
 def test_slices_come_rescaled_and_a_dead_decoder_is_replaced(tmp_path: Path) -> None:
     path = packed(tmp_path)
-    with GdcmDecoder() as decoder:
+    with closing(GdcmDecoder()) as decoder:
         for _ in range(2):
             np.testing.assert_array_equal(decoder.decode(path, (6, 8)), PIXELS.astype(int) * 2 - 1000)
         child = decoder._child

@@ -27,7 +27,7 @@ class Frame:
     Args:
         file: where it is stored.
         index: its number within the file, from 0.
-        position: centre of its first pixel, LPS mm.
+        position: center of its first pixel, LPS mm.
         orientation: unit vectors along a row and along a column, LPS: 6 numbers.
         spacing: distance between rows and between columns, mm (DICOM's order).
         thickness: distance to the next slice as far as the header tells, mm; only for series of one slice.

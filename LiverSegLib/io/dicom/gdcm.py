@@ -13,14 +13,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import LiverSegLib
-from LiverSegLib.io.stored_voxels import bytes_of
 
 # A slice takes milliseconds, the first one the start of ITK as well.
 _SECONDS_PER_SLICE = 120
@@ -31,18 +29,10 @@ _BOOTSTRAP = (
 
 
 class GdcmDecoder:
-    """Decodes one slice after the other; the process starts with the first and ends with the `with` block."""
+    """Decodes one slice after the other; the process starts with the first and ends with `close`."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> GdcmDecoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
 
     def decode(self, path: Path, size: tuple[int, int]) -> npt.NDArray[Any]:
         """Rescaled pixels [row, column] of a file with one frame of `size`.
@@ -56,22 +46,23 @@ class GdcmDecoder:
         watch = threading.Timer(_SECONDS_PER_SLICE, child.kill)
         watch.start()
         try:
-            child.stdin.write(json.dumps(os.fsencode(path).hex()).encode() + b"\n")
+            child.stdin.write(os.fsencode(path).hex().encode() + b"\n")
             child.stdin.flush()
             answer = json.loads(child.stdout.readline() or b"null")
             if answer is None or math.prod(answer["shape"]) != math.prod(size):
                 raise ValueError("no decoded slice of the size in the header")
             pixels = np.empty(size, np.dtype(answer["dtype"]))
-            if child.stdout.readinto(bytes_of(pixels)) != pixels.nbytes:  # type: ignore[attr-defined]
+            if child.stdout.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]
                 raise ValueError("a decoded slice that is cut off")
             return pixels
         except (OSError, ValueError) as error:
-            self._stop()  # it may be dead, or in the middle of an answer
+            self.close()  # it may be dead, or in the middle of an answer
             raise ValueError(str(error)) from error
         finally:
             watch.cancel()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """End the process, if there is one; the next slice starts another."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
@@ -86,13 +77,13 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """The child's half: a path a line in; shape, type and pixels out, or null where ITK refuses the file."""
-    import SimpleITK as sitk  # noqa: N813 (the name that everybody knows)
+    """The child's half: a path a line in, in hexadecimal; shape, type and pixels out, or null where ITK refuses it."""
+    import SimpleITK as sitk  # noqa: N813  (the name that everybody knows)
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     for line in sys.stdin.buffer:
-        path = os.fsdecode(bytes.fromhex(json.loads(line)))
+        path = os.fsdecode(bytes.fromhex(line.decode()))
         try:
             pixels = sitk.GetArrayFromImage(sitk.ReadImage(path, imageIO="GDCMImageIO"))
         except RuntimeError:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom.frames import Frame
-from LiverSegLib.io.space import LPS_TO_RAS
+from LiverSegLib.io.space import LPS_TO_RAS, affine_of
 
 # Slices closer than this are the same slice: headers round positions to 0.001 mm or finer.
 _SAME_POSITION_MM = 0.01
@@ -50,14 +50,10 @@ def order_frames(frames: list[Frame], name: str) -> tuple[list[Frame], npt.NDArr
         step = (positions[-1] - positions[0]) / (len(frames) - 1)
     else:
         step = normal * frames[0].thickness
-    affine = np.eye(4)
     between_rows, between_columns = frames[0].spacing
-    affine[:3, 0] = row * between_columns
-    affine[:3, 1] = column * between_rows
-    affine[:3, 2] = step
-    affine[:3, 3] = positions[0]
-    _check_straight(frames, positions, affine, name)
-    return frames, LPS_TO_RAS @ affine
+    affine = affine_of((row * between_columns, column * between_rows, step), positions[0])
+    _check_straight(frames, positions @ LPS_TO_RAS[:3, :3], affine, name)
+    return frames, affine
 
 
 def _check_alike(frames: list[Frame], name: str) -> None:
@@ -119,7 +115,7 @@ def _check_gaps(frames: list[Frame], gaps: npt.NDArray[np.float64], name: str) -
 def _check_straight(
     frames: list[Frame], positions: npt.NDArray[np.float64], affine: npt.NDArray[np.float64], name: str
 ) -> None:
-    """Refuse slices that the affine would put more than half a voxel from where they are."""
+    """Refuse slices that the affine would put more than half a voxel from their positions (RAS mm)."""
     if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         return  # `Volume` says what is wrong with it
     index = (positions - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T

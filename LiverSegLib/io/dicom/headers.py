@@ -1,4 +1,4 @@
-"""The part of a DICOM image's header that we read, from files that nobody vouches for."""
+"""The part of a DICOM image's header that we read; the file may be damaged, or made to do harm."""
 
 from __future__ import annotations
 
@@ -9,36 +9,19 @@ from typing import Any
 import numpy as np
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.io.regular_file import open_regular
 
 # Only these are ever parsed: it is fast, and nothing about the patient enters memory or a message.
 _TAGS = [
-    "SOPClassUID",
-    "Modality",
-    "ImageType",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    *("SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
+    *("SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFile:
     """One DICOM image file: where it is and the part of its header that we read.
 
@@ -75,9 +58,8 @@ class ImageFile:
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path} has a damaged {keyword}; export the series again.") from error
         if len(numbers) != count:
-            raise InputError(
-                f"{self.path} has {len(numbers)} instead of {count} numbers as {keyword}; export it again."
-            )
+            told = f"{len(numbers)} instead of {count} numbers as {keyword}"
+            raise InputError(f"{self.path} has {told}; export it again.")
         return numbers
 
     def integer(self, keyword: str, default: int) -> int:
@@ -112,7 +94,7 @@ class ImageFile:
 
 def has_dicom_mark(path: Path) -> bool:
     """Whether the file says of itself that it is DICOM; the name tells little."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(132)[128:] == b"DICM"
 
 
@@ -152,8 +134,8 @@ def read_header(path: Path) -> ImageFile | None:
         raise InputError(f"{path} is a deflated DICOM file; export the series uncompressed.")
     if storage_class is None and "Image Storage" not in getattr(header.get("SOPClassUID"), "name", ""):
         return None
-    # The series UID may be empty: some anonymisers clear it.
-    file = ImageFile(path, header, syntax.name, is_compressed)
+    # The series UID may be empty: some anonymizers clear it.
+    file = ImageFile(path=path, header=header, encoding=syntax.name, is_compressed=is_compressed)
     if min(file.size) < 1:
         raise InputError(f"{path} is a truncated DICOM image; copy or export the series again.")
     return file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,9 @@ from LiverSegLib.io.dicom.headers import ImageFile
 from LiverSegLib.io.stored_voxels import check_declared_size
 
 _PIXEL_TAGS = [
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "PixelData",
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 ]
 # A blank slice can shrink to nearly nothing, so that the size of a compressed file says little. Larger images
 # than this (5,792 x 5,792 at 16 bit; scanners make 1,024 x 1,024) are believed only up to a ratio.
@@ -47,16 +39,18 @@ def read_pixels(frames: list[Frame]) -> npt.NDArray[Any]:
     Raises:
         InputError: pixels are missing, truncated or in an encoding that cannot be read here.
     """
-    for file in {frame.file.path: frame.file for frame in frames}.values():
+    slots: dict[Path, list[int]] = {}
+    for slot, frame in enumerate(frames):
+        slots.setdefault(frame.file.path, []).append(slot)
+    files = [frames[members[0]].file for members in slots.values()]
+    for file in files:
         _check_declared(file)
     stack: npt.NDArray[Any] = np.empty((len(frames), *frames[0].file.size), np.int16)
-    slots: dict[Any, list[tuple[int, Frame]]] = {}
-    for slot, frame in enumerate(frames):
-        slots.setdefault(frame.file.path, []).append((slot, frame))
-    with GdcmDecoder() as gdcm:
-        for members in slots.values():
-            stored, is_rescaled = _decode(members[0][1], gdcm)
-            for slot, frame in members:
+    with closing(GdcmDecoder()) as gdcm:
+        for file in files:
+            stored, is_rescaled = _decode(file, gdcm)
+            for slot in slots[file.path]:
+                frame = frames[slot]
                 factors = (1.0, 0.0) if is_rescaled else (frame.slope, frame.intercept)
                 values = _rescale(stored[frame.index], *factors)
                 if values.dtype != stack.dtype and stack.dtype == np.int16:
@@ -77,46 +71,32 @@ def _check_declared(file: ImageFile) -> None:
         check_declared_size(file.path, declared, size)
 
 
-def _decode(frame: Frame, gdcm: GdcmDecoder) -> tuple[npt.NDArray[Any], bool]:
-    """All frames of a file [frame, row, column], and whether they are rescaled already."""
+def _decode(file: ImageFile, gdcm: GdcmDecoder) -> tuple[npt.NDArray[Any], bool]:
+    """All frames of a file [frame, row, column], and whether they are rescaled already, as ITK does it."""
     import pydicom
 
-    file = frame.file
     shape = (file.frame_count, *file.size)
     try:
         return np.reshape(pydicom.dcmread(file.path, specific_tags=_PIXEL_TAGS).pixel_array, shape), False
     # Decoders raise whatever they like; what matters is whether another one can read it.
     except Exception as error:
-        if file.is_compressed and file.frame_count == 1:
-            return np.reshape(_decode_with_itk(file, gdcm), shape), True
+        fault = "is truncated or has damaged pixel data; copy or export the series again."
         if file.is_compressed:
-            raise InputError(_not_decodable(file)) from error
-        raise InputError(
-            f"{file.path} is truncated or has damaged pixel data; copy or export the series again."
-        ) from error
-
-
-def _decode_with_itk(file: ImageFile, gdcm: GdcmDecoder) -> npt.NDArray[Any]:
-    """One compressed slice through ITK's decoders, which rescale it as well."""
-    try:
-        return gdcm.decode(file.path, file.size)
-    except ValueError as error:
-        raise InputError(_not_decodable(file)) from error
-
-
-def _not_decodable(file: ImageFile) -> str:
-    return (
-        f"{file.path} has pixel data ({file.encoding}) that are damaged or cannot be decompressed here; "
-        "export the series uncompressed."
-    )
+            if file.frame_count == 1:
+                with suppress(ValueError):
+                    return np.reshape(gdcm.decode(file.path, file.size), shape), True
+            fault = (
+                f"has pixel data ({file.encoding}) that are damaged or cannot be decompressed here; "
+                "export the series uncompressed."
+            )
+        raise InputError(f"{file.path} {fault}") from error
 
 
 def _rescale(stored: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
     """slope * stored + intercept as int16 where that is exact, else as float32."""
-    whole_numbers = slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
-    if stored.dtype.kind in "iu" and whole_numbers:
-        whole = stored.astype(np.int64) * int(slope) + int(intercept)
-        if whole.min() >= _INT16.min and whole.max() <= _INT16.max:
-            return whole.astype(np.int16)
-        return whole.astype(np.float32)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    are_whole = slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 1 << 31
+    if stored.dtype.kind not in "iu" or not are_whole:
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    values = stored.astype(np.int64) * int(slope) + int(intercept)
+    is_short = values.min() >= _INT16.min and values.max() <= _INT16.max
+    return values.astype(np.int16 if is_short else np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from LiverSegLib.errors import InputError
@@ -24,7 +24,7 @@ def find_series(path: Path) -> list[ImageFile]:
         InputError: no images, several series, or a damaged file.
     """
     if path.is_dir():
-        files = list(_images(_candidates(path)))
+        files = [file for member in _candidates(path) if (file := read_header(member))]
     else:
         chosen = read_header(path)
         if chosen is None:
@@ -32,8 +32,8 @@ def find_series(path: Path) -> list[ImageFile]:
         if chosen.is_xray:  # the other files of its series are other pictures
             return [chosen]
         uid = chosen.text("SeriesInstanceUID")
-        beside = (other for other in sorted(path.parent.iterdir()) if other.is_file())
-        files = [file for file in _images(beside) if file.text("SeriesInstanceUID") == uid]
+        beside = (read_header(other) for other in sorted(path.parent.iterdir()) if other.is_file())
+        files = [file for file in beside if file and file.text("SeriesInstanceUID") == uid]
     if not files:
         raise InputError(f"{path} holds no DICOM images; pass the folder of one CT or MR series.")
     files = [file for file in files if not file.is_localizer]
@@ -48,17 +48,8 @@ def find_series(path: Path) -> list[ImageFile]:
 def _candidates(folder: Path) -> Iterator[Path]:
     """Files of the folder and of its direct subfolders."""
     for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            yield from (inner for inner in sorted(entry.iterdir()) if inner.is_file())
-        elif entry.is_file():
-            yield entry
-
-
-def _images(paths: Iterable[Path]) -> Iterator[ImageFile]:
-    for path in paths:
-        file = read_header(path)
-        if file is not None:
-            yield file
+        members = sorted(entry.iterdir()) if entry.is_dir() else [entry]
+        yield from (member for member in members if member.is_file())
 
 
 def _check_one_series(files: list[ImageFile], path: Path) -> None:
@@ -68,9 +59,10 @@ def _check_one_series(files: list[ImageFile], path: Path) -> None:
     if len(series) == 1:
         return
     described = [_description(members) for members in series.values()]
-    more = f"; and {len(described) - _SERIES_SHOWN} more" if len(described) > _SERIES_SHOWN else ""
+    if len(described) > _SERIES_SHOWN:
+        described[_SERIES_SHOWN:] = [f"and {len(described) - _SERIES_SHOWN} more"]
     raise InputError(
-        f"{path} holds {len(series)} series ({'; '.join(described[:_SERIES_SHOWN])}{more}); "
+        f"{path} holds {len(series)} series ({'; '.join(described)}); "
         "pass a folder with one series, or one file of the series that you mean."
     )
 
