@@ -32,13 +32,11 @@ class Phantom:
     Args:
         volume: int16 HU [i, j, k] with its affine.
         labelmap: uint8 [i, j, k]; 1 liver, 2 tumor.
-        seed: what it was made from.
         phase: contrast phase.
     """
 
     volume: Volume
     labelmap: npt.NDArray[np.uint8]
-    seed: int
     phase: Phase
 
 
@@ -87,7 +85,7 @@ def make_phantom(
     hu, truth = _sample(canvas, paint_patient(canvas, plan, seed, mass=mass, arms=arms), affine, size)
     stored = _scan(hu, affine, seed, chosen, streaks=arms)
     volume = Volume(*orient(stored, affine, chosen.code), f"phantom {seed}", "CT")
-    return Phantom(volume=volume, labelmap=orient(truth, affine, chosen.code)[0], seed=seed, phase=chosen.phase)
+    return Phantom(volume=volume, labelmap=orient(truth, affine, chosen.code)[0], phase=chosen.phase)
 
 
 def _check(spacing: Spacing | None, coverage: str, orientation: str | None, lesion_mm: tuple[float, float]) -> None:

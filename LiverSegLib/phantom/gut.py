@@ -40,11 +40,10 @@ def paint_colon(canvas: Canvas, rng: Random) -> None:
     fine = np.linspace(0, len(line) - 1, 4 * len(line))
     way = [np.array([np.interp(f, range(len(line)), [p[i] for p in line]) for i in range(3)]) for f in fine]
     radii = [float(size * rng.uniform(15, 23)) for _ in way]
-    for first in range(0, len(way) - 1, 6):
-        part = slice(first, first + 7)
+    parts = [slice(first, first + 7) for first in range(0, len(way) - 1, 6)]
+    for part in parts:
         _gut(canvas, way[part], radii[part], rng, gap=1.5, wall=2.5, kinds=_COLON, occupy=False)
-    for first in range(0, len(way) - 1, 6):
-        part = slice(first, first + 7)
+    for part in parts:
         box, distance = boxed_tube(canvas.grid, way[part], radii[part], 30)
         canvas.occupy(distance - 1.0, box)
 
