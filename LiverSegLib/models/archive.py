@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 import zipfile
@@ -107,18 +106,15 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
     """Unpack the open zip `file`, which errors call `path`, into the folder `target`."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Unpacked beside its place and moved: a broken run never leaves half a package behind.
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpacking-"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
-    try:
-        with zipfile.ZipFile(file) as archive:
+        beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-", ignore_cleanup_errors=True)
+        with beside as partial, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check(members, path)
             for member in members:
-                _extract(archive, member, partial, path)
-        _package_root(partial, path)
-        partial.rename(target)
+                _extract(archive, member, Path(partial), path)
+            _package_root(Path(partial), path)
+            # Unpacked beside its place and moved: a broken run never leaves half a package behind.
+            Path(partial).rename(target)
     except ModelError:
         raise
     except OSError as error:
@@ -126,8 +122,6 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
             raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
     except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
         raise _damaged(path, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check(members: list[zipfile.ZipInfo], path: Path) -> None:

@@ -41,8 +41,8 @@ def read_inference(config: BundleConfig) -> dict[str, Any]:
     Raises:
         ModelError: names the network, transform, inferer or argument that is not supported.
     """
-    after = _read_postprocessing(config)
-    return _read_network(config) | _read_preprocessing(config) | {"inferer": _read_inferer(config)} | after
+    window = {"inferer": _read_inferer(config)}
+    return _read_network(config) | _read_preprocessing(config) | window | _read_postprocessing(config)
 
 
 def _read_network(config: BundleConfig) -> dict[str, Any]:
@@ -202,6 +202,7 @@ def _steps(config: BundleConfig, key: str) -> Iterator[tuple[str, Mapping[str, A
 
 def write_inference(spec: ModelSpec) -> dict[str, Any]:
     """The package's inference.json."""
+    parts = {"device": "@device", "val_data_loader": "@dataloader", "network": "@network", "inferer": "@inferer"}
     return {
         "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
@@ -217,15 +218,7 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
         "dataloader": _component("DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0),
         "inferer": spec.inferer.to_monai(),
         "postprocessing": _component("Compose", transforms=_postprocessing(spec)),
-        "evaluator": _component(
-            "SupervisedEvaluator",
-            device="@device",
-            val_data_loader="@dataloader",
-            network="@network",
-            inferer="@inferer",
-            postprocessing="@postprocessing",
-            amp=False,
-        ),
+        "evaluator": _component("SupervisedEvaluator", **parts, postprocessing="@postprocessing", amp=False),
         "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
         "run": ["$@evaluator.run()"],
     }
