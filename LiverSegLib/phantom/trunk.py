@@ -88,7 +88,6 @@ def paint_table(canvas: Canvas, skin: Array, rng: np.random.Generator) -> None:
     surface = lowest - rng.uniform(3, 12) + x**2 * rng.uniform(0.0008, 0.0022)
     depth = surface - y
     inside = np.maximum(-depth, depth - rng.uniform(18, 35)) + 1000 * (np.abs(x) > rng.uniform(195, 230))
-    outside = np.broadcast_to(inside, skin.shape).astype(np.float32)
-    outside = np.maximum(outside, -skin)
+    outside = np.maximum(inside, -skin).astype(np.float32)
     canvas.paint(outside, -960.0)
     canvas.paint(np.abs(outside + 1) - 0.8, float(rng.uniform(-300, 100)))
