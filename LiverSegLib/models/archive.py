@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 import zipfile
@@ -35,10 +34,7 @@ def cache_folder() -> Path:
 
 def is_folder(path: Path) -> bool:
     """Whether a folder is there; a name that cannot be one is told when it is opened."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises for such names)
 
 
 def extracted(path: Path) -> Path:
@@ -110,18 +106,15 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
     """Unpack the open zip `file`, which errors call `path`, into the folder `target`."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Unpacked beside its place and moved: a broken run never leaves half a package behind.
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpacking-"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
-    try:
-        with zipfile.ZipFile(file) as archive:
+        beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-", ignore_cleanup_errors=True)
+        with beside as partial, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check(members, path)
             for member in members:
-                _extract(archive, member, partial, path)
-        _package_root(partial, path)
-        partial.rename(target)
+                _extract(archive, member, Path(partial), path)
+            _package_root(Path(partial), path)
+            # Unpacked beside its place and moved: a broken run never leaves half a package behind.
+            Path(partial).rename(target)
     except ModelError:
         raise
     except OSError as error:
@@ -129,8 +122,6 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
             raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
     except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
         raise _damaged(path, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
@@ -142,7 +133,7 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
         kind = stat.S_IFMT(member.external_attr >> 16)
         if not member.filename.isprintable() or len(member.filename) > _MAX_NAME:
             raise ModelError(f"{path} holds the name {ascii(member.filename)[:60]}, which is odd; it is not unpacked.")
-        if parts.is_absolute() or ".." in parts.parts or ":" in member.filename or "\0" in member.filename:
+        if parts.is_absolute() or ".." in parts.parts or ":" in member.filename:
             raise ModelError(f"{path} holds the path {member.filename!r}, which leads outside; it is not unpacked.")
         if kind == stat.S_IFLNK:
             raise ModelError(f"{path} holds the link {member.filename!r}; it is not unpacked.")

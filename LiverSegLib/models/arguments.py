@@ -42,6 +42,9 @@ def one_of(arguments: Arguments, key: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def three(value: Any) -> list[Any]:
+def three(arguments: Arguments, key: str) -> list[Any]:
     """One value for each axis, of a list or of one value for all."""
+    value = arguments[key]
+    if isinstance(value, list) and len(value) != 3:
+        raise ValueError(f"{key} {shown(value)} is not three sizes, one for each axis")
     return value if isinstance(value, list) else [value] * 3

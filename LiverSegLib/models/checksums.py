@@ -39,10 +39,10 @@ def parse(content: bytes, path: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
-        match = _LINE.fullmatch(line)
         if not line.strip():
             continue
-        name = PurePosixPath(match["name"]) if match else PurePosixPath("..")
+        match = _LINE.fullmatch(line)
+        name = PurePosixPath(match["name"] if match else "..")
         if match is None or name.is_absolute() or ".." in name.parts or str(name) in found:
             raise ModelError(f"Line {number} of {path} is not a checksum of a file of the package; get it again.")
         found[str(name)] = match["digest"].lower()

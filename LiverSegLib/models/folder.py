@@ -43,10 +43,7 @@ class PackageFolder:
 
     def has(self, name: str) -> bool:
         """Whether anything of that name is there, be it a file or not."""
-        try:
-            return os.path.lexists(self.path / name)
-        except ValueError:
-            return False
+        return os.path.lexists(self.path / name)
 
     def open(self, name: str, limit: int) -> BinaryIO:
         """A file of the package, its checksum compared.

@@ -41,19 +41,11 @@ def read_inference(config: BundleConfig) -> dict[str, Any]:
     Raises:
         ModelError: names the network, transform, inferer or argument that is not supported.
     """
-    network, arguments = _read_network(config)
-    softmax, nearest = _read_postprocessing(config)
-    return {
-        "network": network,
-        "arguments": arguments,
-        **_read_preprocessing(config),
-        "inferer": _read_inferer(config),
-        "softmax": softmax,
-        "nearest": nearest,
-    }
+    window = {"inferer": _read_inferer(config)}
+    return _read_network(config) | _read_preprocessing(config) | window | _read_postprocessing(config)
 
 
-def _read_network(config: BundleConfig) -> tuple[str, dict[str, Any]]:
+def _read_network(config: BundleConfig) -> dict[str, Any]:
     key = "network_def" if "network_def" in config.data else "network"
     definition = config.get(key)
     if not isinstance(definition, dict) or not isinstance(definition.get("_target_"), str):
@@ -63,13 +55,12 @@ def _read_network(config: BundleConfig) -> tuple[str, dict[str, Any]]:
     if name == "SwinUNETR":
         arguments.pop("img_size", None)  # older MONAI wanted it, newer refuses it
     check_arguments(name, arguments)
-    return name, arguments
+    return {"network": name, "arguments": arguments}
 
 
 def _read_preprocessing(config: BundleConfig) -> dict[str, Any]:
     """The grid, the intensity steps and the padding."""
-    grid: dict[str, Any] = {"axcodes": "RAS", "pixdim": (-1.0, -1.0, -1.0), "size": (-1, -1, -1)}
-    grid["divisible"] = (1, 1, 1)
+    grid: dict[str, Any] = {"axcodes": "RAS", "pixdim": (-1.0,) * 3, "size": (-1,) * 3, "divisible": (1,) * 3}
     intensity: list[Intensity] = []
     for name, arguments in _steps(config, "preprocessing"):
         unsupported = next((a for a in _UNSUPPORTED if arguments.get(a)), None)
@@ -93,28 +84,25 @@ def _read_preprocessing(config: BundleConfig) -> dict[str, Any]:
 def _axcodes(arguments: Arguments) -> str:
     """Axis codes such as "LPS", upper case."""
     value = arguments["axcodes"]
-    if not isinstance(value, str) or len(value) != 3:
-        raise ValueError(f"axcodes {shown(value)} do not name three axes")
-    if any(sum(c in pair for c in value.upper()) != 1 for pair in ("LR", "AP", "IS")):
+    codes = value.upper() if isinstance(value, str) else ""
+    if len(codes) != 3 or any(sum(c in pair for c in codes) != 1 for pair in ("LR", "AP", "IS")):
         raise ValueError(f"axcodes {shown(value)} do not name three different axes")
-    return value.upper()
+    return codes
 
 
 def _pixdim(arguments: Arguments) -> tuple[float, ...]:
     """Voxel size in mm; a value <= 0 keeps the image's."""
-    value = arguments["pixdim"]
-    numbers = tuple(number(n, "pixdim", -1e9, 100) for n in three(value))
-    if len(numbers) != 3 or any(0 < n < 0.1 for n in numbers):
-        raise ValueError(f"pixdim {shown(value)} is not three sizes in mm")
+    numbers = tuple(number(n, "pixdim", -1e9, 100) for n in three(arguments, "pixdim"))
+    if any(0 < n < 0.1 for n in numbers):
+        raise ValueError(f"pixdim {shown(arguments['pixdim'])} is below 0.1 mm")
     return numbers
 
 
 def _size(arguments: Arguments) -> tuple[int, ...]:
     """Voxels; a value <= 0 keeps the image's. Only the interpolation that the engine has."""
-    value = arguments["spatial_size"]
-    numbers = tuple(int(number(n, "spatial_size", -1e9, 1e9)) for n in three(value))
-    if len(numbers) != 3 or any(n > _LARGEST_SIZE for n in numbers):
-        raise ValueError(f"spatial_size {shown(value)} is not three sizes of at most {_LARGEST_SIZE} voxels")
+    numbers = tuple(int(number(n, "spatial_size", -1e9, 1e9)) for n in three(arguments, "spatial_size"))
+    if max(numbers) > _LARGEST_SIZE:
+        raise ValueError(f"spatial_size {list(numbers)} is not three sizes of at most {_LARGEST_SIZE} voxels")
     if arguments.get("mode", "area") not in ("bilinear", "trilinear") or arguments.get("align_corners"):
         raise ValueError("only the mode bilinear without align_corners is supported")
     if arguments.get("anti_aliasing") or arguments.get("size_mode", "all") != "all":
@@ -124,11 +112,7 @@ def _size(arguments: Arguments) -> tuple[int, ...]:
 
 def _divisible(arguments: Arguments) -> tuple[int, ...]:
     """What the grid is padded to multiples of."""
-    value = arguments["k"]
-    numbers = tuple(whole(n, "k", 1, 256) for n in three(value))
-    if len(numbers) != 3:
-        raise ValueError(f"k {shown(value)} is not three sizes in voxels")
-    return numbers
+    return tuple(whole(n, "k", 1, 256) for n in three(arguments, "k"))
 
 
 # The transforms of the grid: the field of `ModelSpec` that each sets, and how it is read.
@@ -140,12 +124,10 @@ _GRID = {
 }
 
 
-def _read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
+def _read_postprocessing(config: BundleConfig) -> dict[str, Any]:
     """Whether probabilities, and whether labels (nearest neighbor), are what is brought back."""
     softmax = nearest = inverted = False
-    if "postprocessing" not in config.data:
-        return softmax, nearest
-    for name, arguments in _steps(config, "postprocessing"):
+    for name, arguments in _steps(config, "postprocessing") if "postprocessing" in config.data else ():
         if name == "Activationsd":
             if arguments.get("sigmoid"):
                 raise ModelError(f"{config.source} ends in sigmoid channels; only softmax classes are supported.")
@@ -162,7 +144,7 @@ def _read_postprocessing(config: BundleConfig) -> tuple[bool, bool]:
             nearest = nearest or bool(interpolation)
         else:
             raise _unknown(config, "transform", name)
-    return softmax, nearest and inverted
+    return {"softmax": softmax, "nearest": nearest and inverted}
 
 
 def _read_inferer(config: BundleConfig) -> Inferer:
@@ -220,6 +202,7 @@ def _steps(config: BundleConfig, key: str) -> Iterator[tuple[str, Mapping[str, A
 
 def write_inference(spec: ModelSpec) -> dict[str, Any]:
     """The package's inference.json."""
+    parts = {"device": "@device", "val_data_loader": "@dataloader", "network": "@network", "inferer": "@inferer"}
     return {
         "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
@@ -235,15 +218,7 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
         "dataloader": _component("DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0),
         "inferer": spec.inferer.to_monai(),
         "postprocessing": _component("Compose", transforms=_postprocessing(spec)),
-        "evaluator": _component(
-            "SupervisedEvaluator",
-            device="@device",
-            val_data_loader="@dataloader",
-            network="@network",
-            inferer="@inferer",
-            postprocessing="@postprocessing",
-            amp=False,
-        ),
+        "evaluator": _component("SupervisedEvaluator", **parts, postprocessing="@postprocessing", amp=False),
         "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
         "run": ["$@evaluator.run()"],
     }

@@ -62,13 +62,9 @@ class Inferer:
     def to_monai(self) -> dict[str, Any]:
         """The window as MONAI's configuration."""
         name = next(name for name, dims in _DIMENSIONS.items() if dims == len(self.roi_size))
-        found: dict[str, Any] = {
-            "_target_": name,
-            "roi_size": list(self.roi_size),
-            "sw_batch_size": self.batch_size,
-            "overlap": self.overlap,
-            "mode": "gaussian" if self.gaussian else "constant",
-        }
+        mode = "gaussian" if self.gaussian else "constant"
+        found: dict[str, Any] = {"_target_": name, "roi_size": list(self.roi_size), "sw_batch_size": self.batch_size}
+        found |= {"overlap": self.overlap, "mode": mode}
         if self.padding != "constant":
             found["padding_mode"] = self.padding
         if len(self.roi_size) == 2:

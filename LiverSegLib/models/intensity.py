@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from LiverSegLib.models.arguments import Arguments, flag, number
-from LiverSegLib.models.text import shown
 
 if TYPE_CHECKING:
     import torch
@@ -55,10 +54,9 @@ class ScaleRange(_Scale):
     @classmethod
     def from_monai(cls, arguments: Arguments) -> ScaleRange:
         """The step with these arguments of MONAI's transform; a ValueError names a wrong one."""
-        low, high = arguments["a_min"], arguments["a_max"]
-        if isinstance(low, int | float) and isinstance(high, int | float) and not low < high:
-            raise ValueError(f"a_min {shown(low)} is not below a_max {shown(high)}")
-        low, high = _gray(low, "a_min"), _gray(high, "a_max")
+        low, high = _gray(arguments["a_min"], "a_min"), _gray(arguments["a_max"], "a_max")
+        if not low < high:
+            raise ValueError(f"a_min {low:g} is not below a_max {high:g}")
         if high - low < _SMALLEST_RANGE:
             raise ValueError(f"a_min {low:g} and a_max {high:g} lie too close together")
         b_min, b_max = _gray(arguments.get("b_min"), "b_min", 0.0), _gray(arguments.get("b_max"), "b_max", 1.0)

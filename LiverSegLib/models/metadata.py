@@ -11,7 +11,7 @@ from LiverSegLib.labels import labels_for
 from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.spec import NOT_STATED, ModelDescription
 from LiverSegLib.models.text import is_name, one_line, shown
-from LiverSegLib.networks import target_path
+from LiverSegLib.networks import OURS, canonical_name
 
 if TYPE_CHECKING:
     from LiverSegLib.labels import Label
@@ -21,6 +21,7 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 _MAX_CHANNELS = 256
 """Labels are stored as uint8."""
 _LONGEST_NAME = 100
+_A_NAME = f"a text of at most {_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit"
 _LARGEST_INTEGER = 10**15
 
 
@@ -61,10 +62,7 @@ def _read_channels(data: dict[str, Any], package: str) -> tuple[tuple[Label, ...
         raise ModelError(f"The package {package} numbers its channels with gaps; repair its channel_def.")
     for value, text in sorted(named.items()):
         if not isinstance(text, str) or (value and not is_name(text.strip(), _LONGEST_NAME)):
-            raise ModelError(
-                f"The package {package} calls channel {value} {shown(text)} in channel_def; a name of at most "
-                f"{_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit."
-            )
+            raise ModelError(f"The package {package} calls channel {value} {shown(text)} in channel_def; {_A_NAME}.")
     if modality and not is_name(modality, _LONGEST_NAME):
         raise ModelError(f"The package {package} has the modality {shown(modality)}; repair its metadata.json.")
     labels = labels_for({value: text for value, text in named.items() if value})
@@ -83,40 +81,38 @@ def _read_name(data: dict[str, Any], key: str, package: str) -> str:
     if value is None or value == "":
         return ""
     if not is_name(value, _LONGEST_NAME):
-        raise ModelError(
-            f"The package {package} has the {key} {shown(value)} in metadata.json; a text of at most "
-            f"{_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit."
-        )
+        raise ModelError(f"The package {package} has the {key} {shown(value)} in metadata.json; {_A_NAME}.")
     return str(value)
 
 
 def _read_metrics(data: dict[str, Any], package: str) -> dict[str, float]:
     """The eval_metrics: numbers by name."""
     metrics = data.get("eval_metrics", {})
-    if not isinstance(metrics, dict):
+    if isinstance(metrics, dict):
+        wrong = [{key: value} for key, value in metrics.items() if not _is_metric(key, value)]
+    else:
+        wrong = [metrics]
+    for what in wrong[:1]:
         raise ModelError(
-            f"The package {package} has the eval_metrics {shown(metrics)} in metadata.json; numbers by name are needed."
+            f"The package {package} has the eval_metrics {shown(what)} in metadata.json; numbers by name are needed."
         )
-    for key, value in metrics.items():
-        if not _is_number(value) or not key.isprintable() or len(key) > _LONGEST_NAME:
-            raise ModelError(
-                f"The package {package} has {shown(value)} as {shown(key)} in eval_metrics of metadata.json; "
-                "a number by name is needed."
-            )
     return metrics
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return True  # also NaN, which a score without any case has
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_INTEGER
+def _is_metric(name: str, value: Any) -> bool:
+    if isinstance(value, int):
+        known = not isinstance(value, bool) and abs(value) < _LARGEST_INTEGER
+    else:
+        known = isinstance(value, float)  # also NaN, which a score without any case has
+    return known and name.isprintable() and len(name) <= _LONGEST_NAME
 
 
 def write_metadata(spec: ModelSpec) -> dict[str, Any]:
     """The package's metadata.json."""
     channels = {"0": "background", **{str(label.value): label.name for label in spec.labels}}
-    # LiverSeg itself is needed by MONAI only for networks that are ours.
-    ours = {"liverseg": __version__} if "." in target_path(spec.network) else {}
+    required = {"nibabel": version("nibabel"), "pytorch-ignite": "0.5.0", "safetensors": "0.4.0"}
+    if canonical_name(spec.network) in OURS:  # MONAI finds its own networks without LiverSeg
+        required["liverseg"] = __version__
     return {
         "schema": SCHEMA,
         "version": spec.version,
@@ -124,12 +120,7 @@ def write_metadata(spec: ModelSpec) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {
-            "nibabel": version("nibabel"),
-            "pytorch-ignite": "0.5.0",
-            "safetensors": "0.4.0",
-            **ours,
-        },
+        "required_packages_version": required,
         "name": spec.name,
         "task": f"{spec.spatial_dims}D segmentation of {', '.join(label.name for label in spec.labels)}",
         "description": spec.name,

@@ -59,22 +59,20 @@ def read_description(path: Path | str) -> ModelDescription:
 
 def _check_dimensions(package: ModelPackage, name: str) -> None:
     """The network, the window and the channels must be of one model."""
-    dims, inputs = package.arguments.get("spatial_dims", 3), package.arguments.get("in_channels")
+    dims = package.arguments.get("spatial_dims", 3)
+    inputs, outputs = package.arguments.get("in_channels"), package.arguments.get("out_channels")
+    sizes, channels = package.spatial_dims, package.channels
     if dims not in (2, 3):
-        raise ModelError(f"The package {name} has spatial_dims {dims!r}; 2 or 3 is needed.")
-    if inputs != 1:
-        raise ModelError(f"The package {name} takes {inputs} input channels; only one is supported.")
-    if package.spatial_dims != dims:
-        raise ModelError(
-            f"The package {name} has a {dims}D network but a window of {package.spatial_dims} sizes; repair the "
-            "package."
-        )
-    outputs = package.arguments.get("out_channels")
-    if outputs != package.channels:
-        raise ModelError(
-            f"The package {name} names {package.channels} channels in metadata.json but its network "
-            f"has {outputs}; repair the package."
-        )
+        wrong = f"has spatial_dims {dims!r}; 2 or 3 is needed."
+    elif inputs != 1:
+        wrong = f"takes {inputs} input channels; only one is supported."
+    elif sizes != dims:
+        wrong = f"has a {dims}D network but a window of {sizes} sizes; repair the package."
+    elif outputs != channels:
+        wrong = f"names {channels} channels in metadata.json but its network has {outputs}; repair the package."
+    else:
+        return
+    raise ModelError(f"The package {name} {wrong}")
 
 
 def _license_line(files: PackageFolder) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _MAX_STEPS = 500_000
-# Opcodes that put their own argument on the stack: numbers, texts and bytes.
+# Opcodes that put their own argument on the stack: numbers, texts and bytes. Those of protocol 0 alone are left
+# out below: torch cannot write a storage with it.
 _VALUES = re.compile("(BIN)?INT[12]?|LONG[14]?|(BIN)?FLOAT|(SHORT_)?(BIN)?(UNICODE|STRING|BYTES)8?")
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -31,14 +32,7 @@ STORAGES = {
 }
 _TABLES = {"collections.OrderedDict", "collections.Counter"}
 _TENSOR, _PARAMETER, _SIZE = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch.Size"
-_KNOWN = {
-    *_TABLES,
-    _TENSOR,
-    _PARAMETER,
-    _SIZE,
-    *(f"torch.{name}" for name in STORAGES),
-    *(f"torch.{name}" for name in STORAGES.values()),
-}
+_KNOWN = {*_TABLES, _TENSOR, _PARAMETER, _SIZE, *(f"torch.{name}" for pair in STORAGES.items() for name in pair)}
 
 
 class NotDataError(ValueError):
@@ -107,11 +101,11 @@ class _Machine:
             self.stack.append(_CONSTANTS[name])
         elif name in ("EMPTY_DICT", "EMPTY_LIST"):
             self.stack.append({} if name == "EMPTY_DICT" else [])
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+        elif name in ("BINPUT", "LONG_BINPUT"):
             self._memory[argument] = self.stack[-1]
         elif name == "MEMOIZE":
             self._memory[len(self._memory)] = self.stack[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
+        elif name in ("BINGET", "LONG_BINGET"):
             self.stack.append(self._memory[argument])
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             self._name(name, argument)
@@ -138,13 +132,11 @@ class _Machine:
             self._outer.append(self.stack)
             self.stack = []
         elif name in _TUPLES:
-            count = _TUPLES[name]
-            if len(self.stack) < count:
-                raise IndexError("a tuple lacks values")
-            self.stack[-count:] = [tuple(self.stack[-count:])]
-        elif name in ("TUPLE", "LIST", "DICT"):
-            values = self._marked()
-            self.stack.append(tuple(values) if name == "TUPLE" else values if name == "LIST" else _table(values))
+            values = [self.stack.pop() for _ in range(_TUPLES[name])]
+            self.stack.append(tuple(reversed(values)))
+        elif name == "TUPLE":
+            values = self._marked()  # first: it puts another stack in place
+            self.stack.append(tuple(values))
         elif name in ("APPEND", "APPENDS"):
             values = self._marked() if name == "APPENDS" else [self.stack.pop()]
             _of(list, self.stack[-1]).extend(values)

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.models.stored import StoredTensors
 from LiverSegLib.models.text import one_line
 
 if TYPE_CHECKING:
     import torch
 
+Check = Callable[[dict[str, tuple[int, ...]]], None]
+"""Raises ModelError where the shapes of a file's tensors, by name, are not those that are wanted."""
 _MAX_HEADER = 10_000_000
 _MAX_TENSORS = 50_000
 _DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 
 
-def open_safetensors(file: BinaryIO, path: Path) -> StoredTensors:
+def read_safetensors(file: BinaryIO, path: Path, check: Check | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, which is open as `file` and lies at `path`.
 
     The library takes a path; it maps the file into memory, and compares all sizes before any number is read.
 
     Raises:
-        ModelError: the file is damaged or declares impossible sizes.
+        ModelError: the file is damaged, declares impossible sizes, or `check` refuses it.
     """
     from safetensors import SafetensorError, safe_open
-
-    def load() -> dict[str, torch.Tensor]:
-        try:
-            with safe_open(path, framework="pt") as source:
-                # Copied, so that nothing points into the file any more when it is replaced.
-                return {name: source.get_tensor(name).clone() for name in shapes}
-        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            raise _damaged(path, error) from error
 
     try:
         if int.from_bytes(file.read(8), "little") > _MAX_HEADER:
@@ -43,17 +37,16 @@ def open_safetensors(file: BinaryIO, path: Path) -> StoredTensors:
             if len(names) > _MAX_TENSORS:
                 raise ValueError(f"it lists {len(names)} tensors")
             parts = {name: source.get_slice(name) for name in names}
-            shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
             odd = next((name for name, part in parts.items() if part.get_dtype() not in _DTYPES), None)
-        if odd is not None:
-            raise ValueError(f"{odd} has another type of numbers than weights have")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    return StoredTensors(shapes, load)
-
-
-def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(f"{path} is a damaged safetensors file ({one_line(error, 200)}); get the package again.")
+            if odd is not None:
+                raise ValueError(f"{odd} has another type of numbers than weights have")
+            if check:
+                check({name: tuple(part.get_shape()) for name, part in parts.items()})
+            # Copied, so that nothing points into the file any more when it is replaced.
+            return {name: source.get_tensor(name).clone() for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        why = one_line(error, 200)
+        raise ModelError(f"{path} is a damaged safetensors file ({why}); get the package again.") from error
 
 
 def write_safetensors(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from LiverSegLib.errors import ModelError
@@ -28,15 +29,9 @@ def find_package(name_or_path: str | Path | None = None) -> Path:
     wanted = DEFAULT if name_or_path is None else name_or_path
     if isinstance(wanted, str) and wanted in built_in_names():
         return BUILT_IN / wanted
-    try:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of a user who is not there
         path = Path(wanted).expanduser()
         if path.exists():
             return path
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, ~ of a user who is not there
-        raise ModelError(_not_there(wanted)) from error
-    raise ModelError(_not_there(wanted))
-
-
-def _not_there(wanted: str | Path) -> str:
     names = ", ".join(built_in_names()) or "none"
-    return f"There is no model {one_line(wanted, 300)}; give the path of a package or one of: {names}."
+    raise ModelError(f"There is no model {one_line(wanted, 300)}; give the path of a package or one of: {names}.")

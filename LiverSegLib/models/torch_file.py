@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models.pickle_data import NotDataError, Storage, StoredTensor, read_pickle
-from LiverSegLib.models.stored import StoredTensors
+from LiverSegLib.models.safetensors_file import Check
 from LiverSegLib.models.text import one_line
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ _NAMES = ("state_dict", "model", "model_state_dict")
 """Where checkpoints keep the state dict."""
 
 
-def open_torch(file: BinaryIO, path: Path) -> StoredTensors:
+def read_torch(file: BinaryIO, path: Path, check: Check | None = None) -> dict[str, torch.Tensor]:
     """The tensors of an open `.pt` file, which errors call `path`.
 
     Raises:
-        ModelError: the file is damaged, or holds anything but tensors and plain data.
+        ModelError: the file is damaged, holds anything but tensors and plain data, or `check` refuses it.
     """
     try:
         is_zip = file.read(4) == b"PK\x03\x04"
@@ -36,7 +36,10 @@ def open_torch(file: BinaryIO, path: Path) -> StoredTensors:
         source = _Zip(file) if is_zip else _Old(file)
         tensors = _state_dict(source.content, path)
         for tensor in tensors.values():
-            _check(tensor, source.sizes)
+            _check_place(tensor, source.sizes)
+        if check:
+            check({name: tensor.shape for name, tensor in tensors.items()})
+        return _tensors(tensors, source)
     except NotDataError as error:
         raise ModelError(
             f"{path} holds something other than weights (perhaps code) and was not loaded; "
@@ -45,19 +48,8 @@ def open_torch(file: BinaryIO, path: Path) -> StoredTensors:
     except ModelError:
         raise
     except Exception as error:  # a damaged or hostile file makes zipfile and pickletools fail in any way
-        raise ModelError(f"{path} cannot be read as weights ({_why(error)}); get it again.") from error
-
-    def load() -> dict[str, torch.Tensor]:
-        try:
-            return _tensors(tensors, source)
-        except (OSError, ValueError, RuntimeError, EOFError, LookupError, zipfile.BadZipFile) as error:
-            raise ModelError(f"{path} cannot be read as weights ({_why(error)}); get it again.") from error
-
-    return StoredTensors({name: tensor.shape for name, tensor in tensors.items()}, load)
-
-
-def _why(error: Exception) -> str:
-    return one_line(error, 100) or type(error).__name__
+        why = one_line(error, 100) or type(error).__name__
+        raise ModelError(f"{path} cannot be read as weights ({why}); get it again.") from error
 
 
 class _Zip:
@@ -157,7 +149,7 @@ def _item_size(storage: Storage) -> int:
     return int(getattr(torch, storage.dtype).itemsize)
 
 
-def _check(tensor: StoredTensor, sizes: dict[str, int]) -> None:
+def _check_place(tensor: StoredTensor, sizes: dict[str, int]) -> None:
     """Refuse a tensor that reaches beyond its storage, or a storage that is not as large as it says."""
     storage = tensor.storage
     count = math.prod(tensor.shape)
@@ -175,12 +167,12 @@ def _tensors(tensors: dict[str, StoredTensor], source: _Zip | _Old) -> dict[str,
     found = {}
     for name, tensor in tensors.items():
         storage = tensor.storage
+        dtype = getattr(torch, storage.dtype)
         if storage.key not in blocks:
-            dtype = getattr(torch, storage.dtype)
             raw = source.read(storage)
             blocks[storage.key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         block = blocks[storage.key]
-        if block.dtype != getattr(torch, storage.dtype):
+        if block.dtype != dtype:
             raise ValueError("a block of numbers is of two types")
         found[name] = block.as_strided(tensor.shape, tensor.stride, tensor.offset)
     return found

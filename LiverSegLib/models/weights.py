@@ -5,18 +5,16 @@ Names and shapes are compared with the network's before a number is read, so a f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.io.regular_file import UnsafeFileError, open_plain
 from LiverSegLib.models.folder import MAX_WEIGHTS, WEIGHTS, PackageFolder
-from LiverSegLib.models.safetensors_file import open_safetensors
-from LiverSegLib.models.stored import StoredTensors
+from LiverSegLib.models.safetensors_file import Check, read_safetensors
 from LiverSegLib.models.text import one_line
-from LiverSegLib.models.torch_file import open_torch
+from LiverSegLib.models.torch_file import read_torch
 from LiverSegLib.networks import build_network, network_outline
 
 if TYPE_CHECKING:
@@ -31,10 +29,9 @@ def loaded_network(package: ModelPackage) -> torch.nn.Module:
     Raises:
         ModelError: as `load_weights`, or the network cannot be built.
     """
-    with _weights_of(package) as (stored, path):
-        _check_fit(stored.shapes, network_outline(package.network, package.arguments), path)
-        network = build_network(package.network, package.arguments)
-        _fill(network, stored, path)
+    state, path = _fitting(package, network_outline(package.network, package.arguments))
+    network = build_network(package.network, package.arguments)
+    _fill(network, state, path)
     return network
 
 
@@ -44,14 +41,33 @@ def load_weights(package: ModelPackage, network: torch.nn.Module) -> None:
     Raises:
         ModelError: no weights, a wrong checksum, code in them, or names and shapes that do not fit.
     """
-    with _weights_of(package) as (stored, path):
-        _check_fit(stored.shapes, network, path)
-        _fill(network, stored, path)
+    _fill(network, *_fitting(package, network))
 
 
-@contextmanager
-def _weights_of(package: ModelPackage) -> Iterator[tuple[StoredTensors, Path]]:
-    """The package's weights file, open, and its path; all its listed weights have the right checksums."""
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict from a .safetensors file, or from one of torch's (.pt, .pth), of which no code is run.
+
+    Raises:
+        ModelError: the file is damaged, declares impossible sizes, or holds anything but tensors and plain data.
+    """
+    try:
+        with open_plain(path, MAX_WEIGHTS) as file:
+            return _read(file, path)
+    except UnsafeFileError as error:
+        raise ModelError(f"{path} cannot be read as weights: {error}.") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}); get it again.") from error
+
+
+def _read(file: BinaryIO, path: Path, check: Check | None = None) -> dict[str, torch.Tensor]:
+    return (read_safetensors if path.suffix == ".safetensors" else read_torch)(file, path, check)
+
+
+def _fitting(package: ModelPackage, network: torch.nn.Module) -> tuple[dict[str, torch.Tensor], Path]:
+    """The package's weights and their file; they have the names and shapes of `network`, and finite numbers.
+
+    All listed weights of the package, also those that are not read, have the right checksums.
+    """
     files = PackageFolder(package.path)
     name = next((name for name in WEIGHTS if files.has(name)), None)
     if name is None:
@@ -59,10 +75,15 @@ def _weights_of(package: ModelPackage) -> Iterator[tuple[StoredTensors, Path]]:
     files.check_listed(weights=True)
     path = package.path / name
     with files.open(name, MAX_WEIGHTS) as file:
-        yield _stored(file, path), path
+        state = _read(file, path, partial(_check_fit, network, path))
+    # Finite also once they are float32.
+    broken = next((k for k, v in state.items() if v.is_floating_point() and not v.float().isfinite().all()), None)
+    if broken:
+        raise ModelError(f"The weights {path} hold values that are not finite in {broken}; get the package again.")
+    return state, path
 
 
-def _check_fit(shapes: Mapping[str, tuple[int, ...]], network: torch.nn.Module, path: Path) -> None:
+def _check_fit(network: torch.nn.Module, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     # Batch-norm counters are bookkeeping that inference does not need.
     missing = [k for k in wanted if k not in shapes and not k.endswith("num_batches_tracked")]
@@ -77,33 +98,9 @@ def _check_fit(shapes: Mapping[str, tuple[int, ...]], network: torch.nn.Module, 
             )
 
 
-def _fill(network: torch.nn.Module, stored: StoredTensors, path: Path) -> None:
-    """Load weights that fit; numbers that are not finite, also once they are float32, are refused."""
-    state = stored.load()
-    broken = next((k for k, v in state.items() if v.is_floating_point() and not v.float().isfinite().all()), None)
-    if broken:
-        raise ModelError(f"The weights {path} hold values that are not finite in {broken}; get the package again.")
+def _fill(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     try:
         network.load_state_dict(state, strict=False)
     except (RuntimeError, TypeError, AttributeError) as error:
         why = one_line(error, 300)
         raise ModelError(f"The weights {path} are of a kind that cannot be used ({why}).") from error
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from a .safetensors file, or from one of torch's (.pt, .pth), of which no code is run.
-
-    Raises:
-        ModelError: the file is damaged, declares impossible sizes, or holds anything but tensors and plain data.
-    """
-    try:
-        with open_plain(path, MAX_WEIGHTS) as file:
-            return _stored(file, path).load()
-    except UnsafeFileError as error:
-        raise ModelError(f"{path} cannot be read as weights: {error}.") from error
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror or error}); get it again.") from error
-
-
-def _stored(file: BinaryIO, path: Path) -> StoredTensors:
-    return open_safetensors(file, path) if path.suffix == ".safetensors" else open_torch(file, path)

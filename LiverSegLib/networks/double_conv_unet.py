@@ -27,20 +27,8 @@ def upward(
     """
     if upsample not in ("interpolate", "deconv"):
         raise ValueError(f"upsample {upsample!r} is neither 'interpolate' nor 'deconv'")
-    plain = upsample == "interpolate"
-    return UpCat(
-        spatial_dims,
-        low,
-        skip,
-        out,
-        act,
-        norm,
-        bias=True,
-        dropout=dropout,
-        upsample="nontrainable" if plain else "deconv",
-        pre_conv=None if plain else "default",
-        align_corners=False,
-    )
+    kind, before = ("nontrainable", None) if upsample == "interpolate" else ("deconv", "default")
+    return UpCat(spatial_dims, low, skip, out, act, norm, True, dropout, kind, before, align_corners=False)
 
 
 class DoubleConvUNet(torch.nn.Module):

@@ -5,6 +5,7 @@ The origin is the top of the right diaphragm dome in the midline; +x is the pati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -38,21 +39,13 @@ class Tissue:
 
 # Lowest and highest value per phase, in the order of Tissue's first ten fields.
 _RANGES: dict[Phase, tuple[tuple[float, float], ...]] = {
-    "native": (
-        (45, 65), (40, 55), (35, 50), (35, 48), (35, 48), (35, 48), (28, 40), (25, 36), (35, 48), (30, 45),
-    ),
-    "arterial": (
-        (58, 82), (95, 150), (240, 360), (60, 110), (70, 130), (58, 80), (150, 210), (60, 100),
-        (85, 120), (70, 100),
-    ),
-    "portal": (
-        (90, 125), (100, 130), (135, 180), (130, 170), (140, 180), (135, 175), (155, 200), (145, 195),
-        (80, 110), (70, 95),
-    ),
-    "delayed": (
-        (75, 100), (80, 105), (95, 125), (95, 125), (95, 125), (95, 122), (130, 170), (150, 200),
-        (65, 85), (60, 80),
-    ),
+    "native": ((45, 65), (40, 55), (35, 50), (35, 48), (35, 48), (35, 48), (28, 40), (25, 36), (35, 48), (30, 45)),
+    "arterial": ((58, 82), (95, 150), (240, 360), (60, 110), (70, 130), (58, 80), (150, 210), (60, 100),
+                 (85, 120), (70, 100)),
+    "portal": ((90, 125), (100, 130), (135, 180), (130, 170), (140, 180), (135, 175), (155, 200), (145, 195),
+               (80, 110), (70, 95)),
+    "delayed": ((75, 100), (80, 105), (95, 125), (95, 125), (95, 125), (95, 122), (130, 170), (150, 200),
+                (65, 85), (60, 80)),
 }  # fmt: skip
 
 
@@ -65,7 +58,7 @@ def draw_tissue(rng: np.random.Generator, phase: Phase, fatty: bool) -> Tissue:
     return replace(Tissue(**values), muscle=float(rng.uniform(48, 65)), fat=float(rng.uniform(-115, -98)))
 
 
-def _curve(knots: dict[float, float]) -> PchipInterpolator:
+def _curve(knots: Mapping[float, float]) -> PchipInterpolator:
     positions = sorted(knots)
     return PchipInterpolator(positions, [knots[p] for p in positions], extrapolate=True)
 
@@ -146,16 +139,14 @@ class Anatomy:
         """Height (mm) of the diaphragm [x, y], and the factor that turns heights into distances."""
         x, y = grid.x[:, None], grid.y[None]
         sx, sy, sz = self.scale
-        height: Array | None = None
+        domes = []
         for center, reach, top in ((62 * sx, 73 * sx, 0.0), (-64 * sx, 71 * sx, self.left_dome)):
             q = np.sqrt(((x - center) / reach) ** 2 + ((y - 4 * sy) / (88 * sy)) ** 2)
             inner = np.minimum(q, 0.985)
             drop = 1 - np.sqrt(1 - inner**2) + (q - inner) * 6
-            dome = (top - self.dome * drop).astype(np.float32)
-            height = dome if height is None else smooth_max(height, dome, 22.0)
-        assert height is not None
+            domes.append((top - self.dome * drop).astype(np.float32))
         level = Grid(grid.x, grid.y, np.zeros(1, np.float32))
-        height = height + 4 * self.bumps(level)[:, :, 0]
+        height = smooth_max(domes[0], domes[1], 22.0) + 4 * self.bumps(level)[:, :, 0]
         floor = ((-100 + 0.5 * y - 30 * (x / 130) ** 2 + 8 * np.sin(y / 19)) * sz).astype(np.float32)
         height = smooth_max(height, floor, 10.0)
         slope = [np.gradient(height, axis, axis=i) if axis.size > 1 else 0 for i, axis in enumerate((grid.x, grid.y))]
@@ -164,27 +155,11 @@ class Anatomy:
     def visceral_face(self, grid: Grid) -> Array:
         """x (mm) of the liver's visceral face over each y, z: [y, z]. The liver lies to the right of it."""
         low, reach = -self.tip, self.reach
-        front = {
-            -600.0: 700.0,
-            low * 1.08: 124.0,
-            low * 0.86: 70.0,
-            low * 0.66: -2.0,
-            low * 0.42: -0.75 * reach,
-            low * 0.2: -reach,
-            60.0: -reach,
-        }
-        back = {
-            -600.0: 700.0,
-            low: 140.0,
-            low * 0.82: 106.0,
-            low * 0.62: 72.0,
-            low * 0.42: 40.0,
-            low * 0.2: 20.0,
-            60.0: 8.0,
-        }
+        lower = {-600: 700, low * 1.08: 124, low * 0.86: 70, low * 0.66: -2}
+        front = lower | {low * 0.42: -0.75 * reach, low * 0.2: -reach, 60: -reach}
+        back = {-600: 700, low: 140, low * 0.82: 106, low * 0.62: 72, low * 0.42: 40, low * 0.2: 20, 60: 8}
         z = grid.z / (self.scale[2] * self.stretch)
-        t = np.clip((grid.y / self.scale[1] + 45) / 110, 0, 1)[:, None]
-        t = t**0.85
+        t = np.clip((grid.y / self.scale[1] + 45) / 110, 0, 1)[:, None] ** 0.85
         face = (1 - t) * _curve(back)(z)[None] + t * _curve(front)(z)[None]
         return np.asarray((face - 40 * (self.stretch - 1)) * self.scale[0], np.float32)
 

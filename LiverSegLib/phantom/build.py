@@ -12,17 +12,15 @@ import numpy.typing as npt
 from LiverSegLib.phantom.anatomy import PHASES, Anatomy, Phase, draw_tissue
 from LiverSegLib.phantom.canvas import Canvas
 from LiverSegLib.phantom.compose import empty_canvas, paint_patient, plan_patient
-from LiverSegLib.phantom.imaging import axis_codes, expose, orient, resample, store
+from LiverSegLib.phantom.imaging import Affine, axis_codes, expose, orient, resample, store
 from LiverSegLib.phantom.space import Array, Grid, even_axis, turn
 from LiverSegLib.volume import Volume
 
 Coverage = Literal["liver", "abdomen", "trunk"]
+Spacing = tuple[float, float, float]
+Shape = tuple[int, int, int]
 # Highest and lowest z in mm, relative to the top of the liver.
-_COVERAGE: dict[Coverage, tuple[float, float]] = {
-    "liver": (35.0, -235.0),
-    "abdomen": (60.0, -360.0),
-    "trunk": (190.0, -460.0),
-}
+_COVERAGE: dict[Coverage, tuple[float, float]] = {"liver": (35, -235), "abdomen": (60, -360), "trunk": (190, -460)}
 # Anatomy is not drawn finer than this (mm); finer voxels are interpolated from it.
 _FINEST = 1.2
 
@@ -34,21 +32,18 @@ class Phantom:
     Args:
         volume: int16 HU [i, j, k] with its affine.
         labelmap: uint8 [i, j, k]; 1 liver, 2 tumor.
-        seed: what it was made from.
         phase: contrast phase.
     """
 
     volume: Volume
     labelmap: npt.NDArray[np.uint8]
-    seed: int
     phase: Phase
 
 
 def make_phantom(
     seed: int,
     *,
-    shape: tuple[int, int, int] | None = None,
-    spacing: tuple[float, float, float] | None = None,
+    spacing: Spacing | None = None,
     orientation: str | None = "LPS",
     oblique_degrees: float = 0.0,
     coverage: Coverage = "liver",
@@ -60,14 +55,12 @@ def make_phantom(
     arms: bool = False,
     ascites: bool = False,
     noise: float | None = None,
-    streaks: bool | None = None,
 ) -> Phantom:
     """Draw a random patient and scan it. The same arguments give the same phantom, bit for bit.
 
     Args:
         seed: the patient; the same seed is the same anatomy whatever the grid, orientation and scanner.
-        shape: voxels along right-left, back-front, feet-head; None takes what covers the body.
-        spacing: mm along the same axes; None draws 2.0-2.5 in plane and 3 through plane.
+        spacing: mm along right-left, back-front, feet-head; None draws 2.0-2.5 in plane and 3 through plane.
         orientation: one of the 48 axis codes for i, j, k; None draws one.
         oblique_degrees: rotate the sampling grid about a random axis by up to this angle.
         coverage: "liver" (dome to kidneys), "abdomen" (to the pelvis) or "trunk" (chest to thighs).
@@ -75,41 +68,32 @@ def make_phantom(
         fatty: fatty liver; None makes one patient in eight fatty.
         lesions: how many; None draws 0-6.
         lesion_mm: smallest and largest diameter of a lesion; its shape makes it up to a fifth longer or shorter.
-        mass, arms, ascites: a mass of 60-140 mm beside the liver (background), arms beside the body, fluid around it.
+        mass, ascites: a mass of 60-140 mm beside the liver (background), fluid around it.
+        arms: arms beside the body, and the streaks of photon starvation that they cause.
         noise: standard deviation in HU; None draws 5-30.
-        streaks: add streaks of photon starvation; None adds them with arms down.
 
     Raises:
-        ValueError: `orientation`, `coverage`, `shape`, `spacing` or `lesion_mm` makes no sense.
+        ValueError: `orientation`, `coverage`, `spacing` or `lesion_mm` makes no sense.
     """
-    _check(shape, spacing, coverage, orientation, lesion_mm)
+    _check(spacing, coverage, orientation, lesion_mm)
     chosen = _choose(seed, spacing=spacing, code=orientation, phase=phase, fatty=fatty, lesions=lesions, noise=noise)
     anatomy = Anatomy.draw(np.random.default_rng([seed, 1]), ascites=ascites)
-    place = np.random.default_rng([seed, 2])
-    affine, size = _sampling(anatomy, shape, chosen.spacing, coverage, arms, oblique_degrees, place)
+    affine, size = _sampling(anatomy, chosen.spacing, coverage, arms, oblique_degrees, seed)
     tissue = draw_tissue(np.random.default_rng([seed, 3]), chosen.phase, chosen.fatty)
     plan = plan_patient(anatomy, tissue, seed, lesions=chosen.lesions, lesion_mm=lesion_mm, mass=mass)
     canvas = empty_canvas(_working_grid(affine, size), plan.anatomy, tissue, seed)
     hu, truth = _sample(canvas, paint_patient(canvas, plan, seed, mass=mass, arms=arms), affine, size)
-    stored = _scan(hu, affine, seed, chosen, streaks=arms if streaks is None else streaks)
+    stored = _scan(hu, affine, seed, chosen, streaks=arms)
     volume = Volume(*orient(stored, affine, chosen.code), f"phantom {seed}", "CT")
-    return Phantom(volume=volume, labelmap=orient(truth, affine, chosen.code)[0], seed=seed, phase=chosen.phase)
+    return Phantom(volume=volume, labelmap=orient(truth, affine, chosen.code)[0], phase=chosen.phase)
 
 
-def _check(
-    shape: tuple[int, int, int] | None,
-    spacing: tuple[float, float, float] | None,
-    coverage: str,
-    orientation: str | None,
-    lesion_mm: tuple[float, float],
-) -> None:
+def _check(spacing: Spacing | None, coverage: str, orientation: str | None, lesion_mm: tuple[float, float]) -> None:
     """Refuse what makes no sense before any work is done."""
     if orientation is not None and orientation not in axis_codes():
         raise ValueError(f"orientation is {orientation!r}; use three letters such as 'LPS' or 'RAS'.")
     if coverage not in _COVERAGE:
         raise ValueError(f"coverage is {coverage!r}; use one of {', '.join(_COVERAGE)}.")
-    if shape is not None and (len(shape) != 3 or min(shape) < 1):
-        raise ValueError(f"shape is {shape}; three positive numbers are needed.")
     if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
         raise ValueError(f"spacing is {spacing}; three positive numbers of mm are needed.")
     if not 0 < lesion_mm[0] <= lesion_mm[1]:
@@ -120,7 +104,7 @@ def _check(
 class _Choices:
     """What is drawn where it is not given; see `make_phantom`."""
 
-    spacing: tuple[float, float, float]
+    spacing: Spacing
     phase: Phase
     fatty: bool
     lesions: int
@@ -144,49 +128,32 @@ def _choose(seed: int, **given: Any) -> _Choices:
 
 
 def _sampling(
-    anatomy: Anatomy,
-    shape: tuple[int, int, int] | None,
-    spacing: tuple[float, float, float],
-    coverage: Coverage,
-    arms: bool,
-    oblique_degrees: float,
-    rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.float64], tuple[int, int, int]]:
+    anatomy: Anatomy, spacing: Spacing, coverage: Coverage, arms: bool, oblique: float, seed: int
+) -> tuple[Affine, Shape]:
     """RAS affine and shape of the scan: the body in the middle, with a random margin."""
-    high, low = (limit * anatomy.scale[2] for limit in _COVERAGE[coverage])
-    wide = 2 * (132 * anatomy.scale[0] + anatomy.wall + 1.15 * anatomy.fat) + rng.uniform(10, 40)
-    deep = wide
-    if arms:
-        wide = deep = wide + 120
+    rng = np.random.default_rng([seed, 2])
+    high, low = (float(limit * anatomy.scale[2]) for limit in _COVERAGE[coverage])
+    wide = 2 * (132 * anatomy.scale[0] + anatomy.wall + 1.15 * anatomy.fat) + rng.uniform(10, 40) + 120 * arms
     middle = np.array([rng.uniform(-8, 8), -8 + rng.uniform(-8, 8), (high + low) / 2])
-    extent = (wide, deep, high - low)
-    size = shape or tuple(round(e / s) for e, s in zip(extent, spacing, strict=True))
-    if shape is not None:
-        # A stack too short for the patient still starts above the dome.
-        middle[2] = max(middle[2], high - shape[2] * spacing[2] / 2)
+    shape = round(wide / spacing[0]), round(wide / spacing[1]), round((high - low) / spacing[2])
     affine = np.eye(4)
-    affine[:3, :3] = turn(rng, oblique_degrees) @ np.diag(spacing)
-    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(size) - 1) / 2)
-    return affine, (int(size[0]), int(size[1]), int(size[2]))
+    affine[:3, :3] = turn(rng, oblique) @ np.diag(spacing)
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return affine, shape
 
 
-def _working_grid(affine: npt.NDArray[np.float64], size: tuple[int, int, int]) -> Grid:
+def _working_grid(affine: Affine, size: Shape) -> Grid:
     """The axis-aligned grid on which the anatomy is painted: the scan's own where that is possible."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     corners = np.array([*itertools.product(*((0, n - 1) for n in size), (1,))], float)
     world = (corners @ affine.T)[:, :3]
     axes = []
-    for axis in range(3):
-        low, high = world[:, axis].min(), world[:, axis].max()
-        step = max(float(spacing[axis]), _FINEST)
-        count = max(2, int(np.ceil((high - low) / step - 1e-6)) + 1)
-        axes.append(even_axis(low, step, count))
+    for low, high, spacing in zip(world.min(0), world.max(0), np.linalg.norm(affine[:3, :3], axis=0), strict=True):
+        step = max(float(spacing), _FINEST)
+        axes.append(even_axis(low, step, max(2, int(np.ceil((high - low) / step - 1e-6)) + 1)))
     return Grid(*axes)
 
 
-def _sample(
-    canvas: Canvas, labels: Array, affine: npt.NDArray[np.float64], size: tuple[int, int, int]
-) -> tuple[Array, npt.NDArray[np.uint8]]:
+def _sample(canvas: Canvas, labels: Array, affine: Affine, size: Shape) -> tuple[Array, npt.NDArray[np.uint8]]:
     """HU and label map at the voxels of the scan."""
     hu = canvas.hu
     if hu.shape != size or not np.allclose(canvas.grid.affine, affine, atol=1e-3):
@@ -195,9 +162,7 @@ def _sample(
     return hu, ((labels >= 0.5).astype(np.uint8) + (labels >= 1.5)).astype(np.uint8)
 
 
-def _scan(
-    hu: Array, affine: npt.NDArray[np.float64], seed: int, chosen: _Choices, *, streaks: bool
-) -> npt.NDArray[np.int16]:
+def _scan(hu: Array, affine: Affine, seed: int, chosen: _Choices, *, streaks: bool) -> npt.NDArray[np.int16]:
     """What the scanner makes of the patient's HU, which are changed."""
     rng = np.random.default_rng([seed, 4])
     straight = Grid(*(even_axis(o, s, n) for o, s, n in zip(affine[:3, 3], chosen.spacing, hu.shape, strict=True)))

@@ -9,7 +9,7 @@ from LiverSegLib.phantom import lesions as lesion_parts
 from LiverSegLib.phantom.anatomy import Anatomy, Tissue
 from LiverSegLib.phantom.canvas import Canvas
 from LiverSegLib.phantom.liver import LiverPlan, liver_box, liver_distance, plan_liver
-from LiverSegLib.phantom.space import Array, Grid, Noise, even_axis, is_empty, smooth_max
+from LiverSegLib.phantom.space import Array, Grid, Noise, even_axis, smooth_max
 from LiverSegLib.phantom.vessels import paint_vessels
 
 
@@ -96,10 +96,7 @@ def _paint_fluid(canvas: Canvas, cavity: Array, below: Array) -> None:
 def _paint_liver(canvas: Canvas, plan: LiverPlan, seed: int) -> Array:
     """The liver with its vessels and lesions; returns the label field of `paint_patient`."""
     grid, anatomy, tissue = canvas.grid, canvas.anatomy, canvas.tissue
-    labels = np.zeros(grid.shape, np.float32)
     box = liver_box(canvas)
-    if is_empty(box):
-        return labels
     distance = liver_distance(canvas, box)
     canvas.paint(distance - 0.6, tissue.fat + 60, box)
     texture = 2.5 * canvas.grain(grid, box) + 2 * anatomy.bumps(grid, box)

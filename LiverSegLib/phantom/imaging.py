@@ -12,6 +12,7 @@ from scipy import ndimage
 from LiverSegLib.phantom.space import Array, Grid
 
 Number = TypeVar("Number", bound=np.generic)
+Affine = npt.NDArray[np.float64]
 _PAIRS = (("R", "L"), ("A", "P"), ("S", "I"))
 
 
@@ -58,9 +59,7 @@ def store(hu: Array, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int
     return stored
 
 
-def orient(
-    array: npt.NDArray[Number], affine: npt.NDArray[np.float64], code: str
-) -> tuple[npt.NDArray[Number], npt.NDArray[np.float64]]:
+def orient(array: npt.NDArray[Number], affine: Affine, code: str) -> tuple[npt.NDArray[Number], Affine]:
     """Permute and flip a RAS array [x, y, z] so that its axes run as one of `axis_codes`, the world staying put."""
     order = [next(i for i, pair in enumerate(_PAIRS) if letter in pair) for letter in code]
     turned = affine.copy()
@@ -74,9 +73,7 @@ def orient(
     return np.ascontiguousarray(array), turned
 
 
-def resample(
-    array: Array, grid: Grid, affine: npt.NDArray[np.float64], shape: tuple[int, int, int], fill: float
-) -> Array:
+def resample(array: Array, grid: Grid, affine: Affine, shape: tuple[int, int, int], fill: float) -> Array:
     """Linear interpolation of a grid's values at the voxels of another affine and shape."""
     step = np.linalg.inv(grid.affine) @ affine
     matrix = step[:3, :3]

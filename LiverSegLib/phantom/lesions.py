@@ -6,7 +6,7 @@ import numpy as np
 
 from LiverSegLib.phantom.canvas import Canvas
 from LiverSegLib.phantom.liver import LiverPlan
-from LiverSegLib.phantom.space import Array, Box, Noise, ellipsoid, is_empty, turn
+from LiverSegLib.phantom.space import Array, Box, Noise, ellipsoid, turn
 
 
 def paint_lesions(canvas: Canvas, liver: Array, plan: LiverPlan, rng: np.random.Generator) -> Array:
@@ -27,8 +27,6 @@ def paint_lesions(canvas: Canvas, liver: Array, plan: LiverPlan, rng: np.random.
         radii, rotation = radius * rng.uniform(0.75, 1.2, 3), turn(rng, 180)
         rough, tone = Noise(rng, max(6.0, radius * 0.8)), rng.uniform(0, 1, 2)
         box = canvas.grid.box(center - radius * 1.7 - 4, center + radius * 1.7 + 4)
-        if is_empty(box):
-            continue
         shape = ellipsoid(canvas.grid, box, center, radii, rotation) + 0.14 * radius * rough(canvas.grid, box)
         shape = np.maximum(shape, liver[box] + 0.5).astype(np.float32)
         _paint_lesion(canvas, shape, box, float(radius), kind, float(tone[0]), float(tone[1]))
@@ -62,14 +60,12 @@ def paint_mass(canvas: Canvas, rng: np.random.Generator) -> None:
     radii, rotation = radius * rng.uniform(0.9, 1.1, 3), turn(rng, 180)
     rough, tone = Noise(rng, 0.6 * radius), rng.uniform(0, 1, 3)
     box = canvas.grid.box(center - radius * 1.6, center + radius * 1.6)
-    if is_empty(box):
-        return
     shape = ellipsoid(canvas.grid, box, center, radii, rotation) + 0.07 * radius * rough(canvas.grid, box)
     shape = canvas.fit(shape, box, 1.0)
     tissue, bumps = canvas.tissue, canvas.anatomy.bumps(canvas.grid, box)
     if kind == 0:
-        value = 0.5 * (tissue.liver + tissue.muscle) + 8 * canvas.grain(canvas.grid, box) + 9 * bumps
-        canvas.paint(shape, value, box)
+        grain = canvas.grain(canvas.grid, box)
+        canvas.paint(shape, 0.5 * (tissue.liver + tissue.muscle) + 8 * grain + 9 * bumps, box)
     else:
         canvas.paint(shape, tissue.muscle + 25 * float(tone[0]), box)
         wall = 2 + 2 * tone[1] if kind == 1 else 9 + 6 * bumps

@@ -1,4 +1,4 @@
-"""The liver's shape, fitted to the room that its neighbours leave, and where its vessels and lesions go."""
+"""The liver's shape, fitted to the room that its neighbors leave, and where its vessels and lesions go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The liver's neighbours: great vessels, kidneys, gall-bladder, spleen, stomach, gut, pancreas."""
+"""The liver's neighbors: great vessels, kidneys, gallbladder, spleen, pancreas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import Grid, Noise, ellipsoid, is_empty, moved, smooth_max, tube, tube_box, turn
+from LiverSegLib.phantom.space import Grid, Noise, boxed_tube, ellipsoid, moved, smooth_max, tube, turn
 
 Points = list[npt.NDArray[np.float64]]
 
@@ -14,9 +14,8 @@ Points = list[npt.NDArray[np.float64]]
 def paint_great_vessels(canvas: Canvas) -> None:
     """Aorta and vena cava along the spine, and the psoas muscles beside it."""
     anatomy, tissue = canvas.anatomy, canvas.tissue
-    spine = {
-        z: float(anatomy.spine_at(np.array([z], np.float32))[0]) for z in (-400, -230, -150, -90, -30, 20, 120, 300)
-    }
+    heights = (-400, -230, -150, -90, -30, 20, 120, 300)
+    spine = dict(zip(heights, anatomy.spine_at(np.array(heights, np.float32)).tolist(), strict=True))
     sx = anatomy.scale[0]
     for side in (-1.0, 1.0):
         line = [np.array([side * x * sx, spine[z] + y, z]) for x, y, z in
@@ -34,10 +33,8 @@ def paint_great_vessels(canvas: Canvas) -> None:
 
 def _simple(canvas: Canvas, line: Points, radii: list[float], value: float, gap: float) -> None:
     """A tube of one tissue that later organs keep `gap` mm off."""
-    box = tube_box(canvas.grid, line, max(radii) + 6)
-    if is_empty(box):
-        return
-    distance = tube(canvas.grid, box, line, radii) + 1.4 * canvas.anatomy.bumps(canvas.grid, box)
+    box, distance = boxed_tube(canvas.grid, line, radii, max(radii) + 6)
+    distance = distance + 1.4 * canvas.anatomy.bumps(canvas.grid, box)
     canvas.paint(distance, value, box)
     canvas.occupy(distance - gap, box)
 
@@ -53,8 +50,6 @@ def paint_kidneys(canvas: Canvas, rng: np.random.Generator) -> None:
         rotation = np.array([[np.cos(tilt), 0, -np.sin(tilt)], [0, 1, 0], [np.sin(tilt), 0, np.cos(tilt)]])
         box = grid.box(center - 75, center + 75)
         rotation, wedges = rotation @ turn(rng, 10), Noise(rng, 9.0)
-        if is_empty(box):
-            continue
         kidney = ellipsoid(grid, box, center, radii, rotation)
         hilum = ellipsoid(grid, box, moved(center, -side * 20, 11, 0), (15, 12, 20), np.eye(3))
         kidney = canvas.fit(smooth_max(kidney, -hilum, 8) + 1.2 * canvas.anatomy.bumps(grid, box), box, 3.0)
@@ -66,7 +61,7 @@ def paint_kidneys(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def paint_gallbladder(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Gall-bladder in its bed on the visceral face; one patient in seven has none."""
+    """Gallbladder in its bed on the visceral face; one patient in seven has none."""
     if rng.uniform() < 0.15:
         return
     level = -canvas.anatomy.tip * canvas.anatomy.stretch * 0.68 * canvas.anatomy.scale[2]
@@ -75,10 +70,7 @@ def paint_gallbladder(canvas: Canvas, rng: np.random.Generator) -> None:
     x = float(canvas.anatomy.visceral_face(spot)[0, 0]) + rng.uniform(-2, 8)
     line = [np.array([x + 8, y + 16, level - 16]), np.array([x, y, level]), np.array([x - 12, y - 24, level + 18])]
     size = rng.uniform(0.7, 1.15)
-    box = tube_box(canvas.grid, line, 30)
-    if is_empty(box):
-        return
-    distance = tube(canvas.grid, box, line, [15 * size, 14 * size, 5 * size])
+    box, distance = boxed_tube(canvas.grid, line, [15 * size, 14 * size, 5 * size], 30)
     distance = canvas.fit(distance + canvas.anatomy.bumps(canvas.grid, box), box, 2.0)
     canvas.paint(distance, canvas.tissue.gut_wall, box)
     canvas.paint(distance + 2, float(rng.uniform(2, 20)), box)
@@ -94,8 +86,6 @@ def paint_spleen(canvas: Canvas, rng: np.random.Generator) -> None:
     center = canvas.anatomy.at(-98, -46, canvas.anatomy.left_dome - 62) + rng.normal(0, 5, 3)
     radii = np.array([34, 54, 54]) * rng.uniform(0.85, 1.2)
     box = grid.box(center - 95, center + 95)
-    if is_empty(box):
-        return
     turned = np.deg2rad(-28)
     rotation = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
     distance = ellipsoid(grid, box, center, radii, rotation @ turn(rng, 10))
@@ -111,18 +101,14 @@ def paint_pancreas(canvas: Canvas, rng: np.random.Generator) -> None:
     """Pancreas from the duodenum to the splenic hilum, with the splenic vein behind it."""
     points = ((38, 4, -128), (22, 14, -118), (-10, 22, -104), (-45, 2, -95), (-78, -22, -86))
     line = [canvas.anatomy.at(*p) + rng.normal(0, 4, 3) for p in points]
-    box = tube_box(canvas.grid, line, 25)
-    if is_empty(box):
-        return
-    distance = tube(canvas.grid, box, line, [14, 12, 9, 9, 8]) + 1.8 * canvas.grain(canvas.grid, box)
-    distance = canvas.fit(distance, box, 2.0)
+    box, distance = boxed_tube(canvas.grid, line, [14, 12, 9, 9, 8], 25)
+    distance = canvas.fit(distance + 1.8 * canvas.grain(canvas.grid, box), box, 2.0)
     canvas.paint(distance, canvas.tissue.pancreas + 10 * canvas.grain(canvas.grid, box), box)
     canvas.occupy(distance - 1.0, box)
     vein = [moved(p, 0, -10, 0) for p in line[1:]]
     portal = [canvas.anatomy.at(8, 2, -105), vein[0]]
     for way, radii in ((vein, [5.0, 4.5, 4, 3.5]), (portal, [6.5, 6.5])):
-        box = tube_box(canvas.grid, way, 9)
-        if not is_empty(box):
-            distance = np.maximum(tube(canvas.grid, box, way, radii), canvas.free[box] - 6)
-            canvas.paint(distance, canvas.tissue.portal_vein, box)
-            canvas.occupy(distance - 1.0, box)
+        box, distance = boxed_tube(canvas.grid, way, radii, 9)
+        distance = np.maximum(distance, canvas.free[box] - 6)
+        canvas.paint(distance, canvas.tissue.portal_vein, box)
+        canvas.occupy(distance - 1.0, box)

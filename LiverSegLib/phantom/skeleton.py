@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import Array, Point, ellipsoid, is_empty, moved, smooth_max, tube, tube_box
+from LiverSegLib.phantom.space import Array, Point, boxed_tube, ellipsoid, moved, smooth_max
 
 _MARROW, _CORTEX = 150.0, 560.0
 
@@ -88,12 +88,11 @@ def paint_pelvis(canvas: Canvas, cavity: Array, rng: np.random.Generator) -> Non
     _bone(canvas, sacrum, [30.0, 30, 28, 25, 21, 17, 13, 9])
     bladder = np.array([0.0, 18, top - 120])
     box = canvas.grid.box(bladder - 60, bladder + 60)
-    if not is_empty(box):
-        radii = np.array([42, 34, 36]) * rng.uniform(0.7, 1.2)
-        distance = np.maximum(ellipsoid(canvas.grid, box, bladder, radii, np.eye(3)), cavity[box] + 6)
-        canvas.paint(distance - 3, canvas.tissue.gut_wall, box)
-        canvas.paint(distance, float(rng.uniform(0, 12)), box)
-        canvas.occupy(distance - 4, box)
+    radii = np.array([42, 34, 36]) * rng.uniform(0.7, 1.2)
+    distance = np.maximum(ellipsoid(canvas.grid, box, bladder, radii, np.eye(3)), cavity[box] + 6)
+    canvas.paint(distance - 3, canvas.tissue.gut_wall, box)
+    canvas.paint(distance, float(rng.uniform(0, 12)), box)
+    canvas.occupy(distance - 4, box)
 
 
 def _paint_thighs(canvas: Canvas, cavity: Array) -> None:
@@ -112,8 +111,7 @@ def _paint_hip(canvas: Canvas, cavity: Array, side: float, top: float) -> None:
         back = np.array([side * (42 + 1.5 * k), -62 + 2.0 * k, top - 4 - 13.0 * k])
         out = np.array([side * (126 - 3.2 * k), 28 - 2.0 * k, top - 4 - 13.0 * k])
         bend = (back + out) / 2 + np.array([side * 14, -12, 0])
-        gluteal = [moved(back, 0, -20, 0), moved(bend, side * 16, -14, 0), moved(out, side * 4, -8, 0)]
-        _flesh(canvas, gluteal, cavity)
+        _flesh(canvas, [moved(back, 0, -20, 0), moved(bend, side * 16, -14, 0), moved(out, side * 4, -8, 0)], cavity)
         _flesh(canvas, [moved(back, 0, 6, 0), moved(bend, -side * 6, 8, 0), out], cavity)
         wing.append([back, bend, out])
     for k, line in enumerate(wing):
@@ -128,18 +126,14 @@ def _paint_hip(canvas: Canvas, cavity: Array, side: float, top: float) -> None:
 
 def _flesh(canvas: Canvas, points: Sequence[Point], cavity: Array) -> None:
     """Muscle along the iliac bone."""
-    box = tube_box(canvas.grid, points, 18)
-    if not is_empty(box):
-        distance = np.maximum(tube(canvas.grid, box, points, [14.0, 13, 9]), cavity[box])
-        canvas.paint(distance, canvas.tissue.muscle, box)
-        canvas.occupy(distance, box)
+    box, distance = boxed_tube(canvas.grid, points, [14.0, 13, 9], 18)
+    distance = np.maximum(distance, cavity[box])
+    canvas.paint(distance, canvas.tissue.muscle, box)
+    canvas.occupy(distance, box)
 
 
 def _bone(canvas: Canvas, points: Sequence[Point], radii: list[float]) -> None:
-    box = tube_box(canvas.grid, points, max(radii) + 3)
-    if is_empty(box):
-        return
-    distance = tube(canvas.grid, box, points, radii)
+    box, distance = boxed_tube(canvas.grid, points, radii, max(radii) + 3)
     canvas.paint(distance, 170 + 60 * canvas.grain(canvas.grid, box), box)
     canvas.paint(np.abs(distance + 1) - 1.2, _CORTEX, box)
     canvas.occupy(distance - 3, box)

@@ -52,18 +52,14 @@ class Grid:
         matrix[:3, 3] = self.x[0], self.y[0], self.z[0]
         return matrix
 
-    @property
-    def edge(self) -> float:
-        """Width in mm over which a surface fades: about one voxel."""
-        return float(np.mean(self.spacing))
-
     def box(self, low: Point, high: Point) -> Box:
-        """Slices of the voxels between the corners `low` and `high` (mm); may be empty."""
-        return (
-            slice(int(np.searchsorted(self.x, low[0])), int(np.searchsorted(self.x, high[0]))),
-            slice(int(np.searchsorted(self.y, low[1])), int(np.searchsorted(self.y, high[1]))),
-            slice(int(np.searchsorted(self.z, low[2])), int(np.searchsorted(self.z, high[2]))),
-        )
+        """Slices of the voxels between the corners `low` and `high` (mm).
+
+        They may be empty: whatever is computed and painted there has no voxels then.
+        """
+        axes = zip((self.x, self.y, self.z), low, high, strict=True)
+        x, y, z = (slice(*map(int, np.searchsorted(axis, ends))) for axis, *ends in axes)
+        return x, y, z
 
     def coordinates(self, box: Box = EVERYWHERE) -> tuple[Array, Array, Array]:
         """x, y, z of the voxels in `box`, shaped so that they broadcast to its shape."""
@@ -71,7 +67,8 @@ class Grid:
 
     def cover(self, distance: Field) -> Array:
         """Share of each voxel inside of the body (0 to 1): the partial volume at its surface."""
-        share: Array = np.clip(0.5 - distance.astype(np.float32, copy=False) / np.float32(self.edge), 0, 1)
+        fades_over = np.float32(np.mean(self.spacing))  # mm; about one voxel
+        share: Array = np.clip(0.5 - distance.astype(np.float32, copy=False) / fades_over, 0, 1)
         return share
 
 
@@ -91,28 +88,20 @@ class Noise:
 
     def __call__(self, grid: Grid, box: Box = EVERYWHERE) -> Array:
         """Values at the voxels of `box`."""
-        first, weights = zip(
-            *(
-                self._weights(axis[side], low, knots)
-                for axis, side, (low, _), knots in zip(
-                    (grid.x, grid.y, grid.z), box, DOMAIN, self._knots.shape, strict=True
-                )
-            ),
-            strict=True,
-        )
-        near = tuple(slice(f, f + w.shape[1]) for f, w in zip(first, weights, strict=True))
+        axes = zip(grid.coordinates(box), DOMAIN, self._knots.shape, strict=True)
+        near, weights = zip(*(self._weights(at.ravel(), low, knots) for at, (low, _), knots in axes), strict=True)
         values = self._knots[near]
         for axis in range(3):
             values = np.moveaxis(np.tensordot(weights[axis], values, axes=(1, axis)), 0, axis)
         return np.ascontiguousarray(values)
 
-    def _weights(self, coordinates: Array, low: float, knots: int) -> tuple[int, Array]:
-        """First knot that matters and a dense [coordinate, knot] matrix of B-spline weights from there on."""
+    def _weights(self, coordinates: Array, low: float, knots: int) -> tuple[slice, Array]:
+        """The knots that matter and a dense [coordinate, knot] matrix of their B-spline weights."""
         at = np.clip((coordinates - low) / self._step + 1, 1, knots - 3)
         first, last = (int(at.min()) - 1, int(at.max()) + 3) if at.size else (0, 1)
         t = np.abs(at[:, None] - np.arange(first, last)[None])
         near, far = 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6
-        return first, np.where(t < 1, near, far).astype(np.float32)
+        return slice(first, last), np.where(t < 1, near, far).astype(np.float32)
 
 
 def even_axis(first: float, step: float, count: int) -> Array:
@@ -139,21 +128,18 @@ def ellipsoid(grid: Grid, box: Box, center: Point, radii: Point, rotation: npt.N
 
 
 def tube(grid: Grid, box: Box, points: Point | Sequence[Point], radii: Sequence[float]) -> Array:
-    """Distance to a chain of round cones through `points` ([n, 3], mm) with the given radii (mm)."""
+    """Distance to a chain of round cones through two or more `points` ([n, 3], mm) with the given radii (mm)."""
     x, y, z = grid.coordinates(box)
     line = np.asarray(points, np.float32)
-    best: Array | None = None
+    nearest: Array = np.full((1, 1, 1), np.inf, np.float32)
     for start, stop, first, last in zip(line[:-1], line[1:], radii[:-1], radii[1:], strict=True):
         way = stop - start
         length = max(float(way @ way), 1e-6)
         dx, dy, dz = x - start[0], y - start[1], z - start[2]
         t = np.clip((dx * way[0] + dy * way[1] + dz * way[2]) / np.float32(length), 0, 1)
         away = np.sqrt((dx - t * way[0]) ** 2 + (dy - t * way[1]) ** 2 + (dz - t * way[2]) ** 2)
-        distance = away - (np.float32(first) + t * np.float32(last - first))
-        best = distance if best is None else np.minimum(best, distance)
-    if best is None:
-        raise ValueError(f"A tube needs at least two points, got {len(line)}.")
-    return best
+        nearest = np.minimum(nearest, away - (np.float32(first) + t * np.float32(last - first)))
+    return nearest
 
 
 def tube_box(grid: Grid, points: Point | Sequence[Point], margin: float) -> Box:
@@ -162,15 +148,16 @@ def tube_box(grid: Grid, points: Point | Sequence[Point], margin: float) -> Box:
     return grid.box(line.min(axis=0) - margin, line.max(axis=0) + margin)
 
 
+def boxed_tube(grid: Grid, points: Point | Sequence[Point], radii: Sequence[float], margin: float) -> tuple[Box, Array]:
+    """The `tube_box` of a chain of points and the distance to the `tube` in it."""
+    box = tube_box(grid, points, margin)
+    return box, tube(grid, box, points, radii)
+
+
 def moved(point: Point, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
     """The point x, y, z mm further on."""
     place: npt.NDArray[np.float64] = np.asarray(point, np.float64) + np.array([x, y, z])
     return place
-
-
-def is_empty(box: Box) -> bool:
-    """Whether a box of `Grid.box` holds no voxel."""
-    return any(side.stop is not None and side.stop <= (side.start or 0) for side in box)
 
 
 def turn(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import EVERYWHERE, Array, ellipsoid, is_empty, moved, smooth_max, tube, tube_box, turn
+from LiverSegLib.phantom.space import EVERYWHERE, Array, ellipsoid, moved, smooth_max, tube, tube_box, turn
 
 _LUNG, _SKIN = -840.0, 10.0
 
@@ -68,8 +68,6 @@ def paint_arms(canvas: Canvas, skin: Array, rng: np.random.Generator) -> None:
         elbow = np.array([x, rng.uniform(-45, -15), rng.uniform(-150, -60)])
         line = [moved(elbow, -side * 10, 5, 300), elbow, moved(elbow, -side * 15, 35, -260)]
         box = tube_box(grid, line, thick + 3)
-        if is_empty(box):
-            continue
         limb = np.maximum(tube(grid, box, line, [thick * 1.15, thick, thick * 0.75]), -skin[box])
         canvas.paint(limb, _SKIN, box)
         canvas.paint(limb + 2, tissue.fat, box)
@@ -90,7 +88,6 @@ def paint_table(canvas: Canvas, skin: Array, rng: np.random.Generator) -> None:
     surface = lowest - rng.uniform(3, 12) + x**2 * rng.uniform(0.0008, 0.0022)
     depth = surface - y
     inside = np.maximum(-depth, depth - rng.uniform(18, 35)) + 1000 * (np.abs(x) > rng.uniform(195, 230))
-    outside = np.broadcast_to(inside, skin.shape).astype(np.float32)
-    outside = np.maximum(outside, -skin)
+    outside = np.maximum(inside, -skin).astype(np.float32)
     canvas.paint(outside, -960.0)
     canvas.paint(np.abs(outside + 1) - 0.8, float(rng.uniform(-300, 100)))

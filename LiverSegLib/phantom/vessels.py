@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import Array, Box, is_empty, tube, tube_box
+from LiverSegLib.phantom.space import Array, Box, boxed_tube
 
 Points = npt.NDArray[np.float64]
 
@@ -60,22 +60,11 @@ def paint_vessels(canvas: Canvas, liver: Array, box: Box, ends: Points, rng: np.
     anatomy, tissue = canvas.anatomy, canvas.tissue
     hilum = [anatomy.at(8, 2, -105), anatomy.at(22, 6, -88), anatomy.at(40, 4, -80)]
     cava = [anatomy.at(20, -24, -35), anatomy.at(28, -14, -28)]
-    course = np.full(liver.shape, 99, np.float32)
+    course = np.empty(canvas.grid.shape, np.float32)
     trees = ((hilum, 1.7, 7.0, tissue.portal_vein), (cava, 1.6, 6.0, tissue.hepatic_vein))
     for (root, tip, trunk, value), goals in zip(trees, ends, strict=True):
         course.fill(99)
         for points, radii in zip(*branch(rng, np.array(root), goals, tip, trunk), strict=True):
-            part, local = _common(tube_box(canvas.grid, points, float(radii.max()) + 3), box)
-            if not is_empty(part):
-                segment = tube(canvas.grid, part, points, radii.tolist())
-                np.minimum(course[local], segment, out=course[local])
-        canvas.paint(np.maximum(course, liver - 3), value, box)
-
-
-def _common(part: Box, box: Box) -> tuple[Box, Box]:
-    """The part of `part` that lies in `box`, in the grid's indices and in the box's."""
-    starts = [max(p.start, b.start or 0) for p, b in zip(part, box, strict=True)]
-    stops = [max(s, min(p.stop, b.stop)) for s, p, b in zip(starts, part, box, strict=True)]
-    a, b, c = (slice(s, e) for s, e in zip(starts, stops, strict=True))
-    i, j, k = (slice(s - o.start, e - o.start) for s, e, o in zip(starts, stops, box, strict=True))
-    return (a, b, c), (i, j, k)
+            part, segment = boxed_tube(canvas.grid, points, radii.tolist(), float(radii.max()) + 3)
+            np.minimum(course[part], segment, out=course[part])
+        canvas.paint(np.maximum(course[box], liver - 3), value, box)

@@ -244,7 +244,7 @@ def changed_inference(folder: Path, change: Callable[[dict[str, Any]], None]) ->
 @pytest.mark.parametrize(
     ("argument", "nearest"), [({"nearest_interp": False}, False), ({"nearest_interp": True}, True), ({}, True)]
 )
-def test_inverting_by_nearest_neighbour_is_understood(
+def test_inverting_by_nearest_neighbor_is_understood(
     random_package: MakePackage, argument: dict[str, bool], nearest: bool
 ) -> None:
     def change(data: dict[str, Any]) -> None:
