@@ -18,7 +18,7 @@ writes it to a file).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -45,12 +45,14 @@ _CLOSED_SURFACE = "Closed surface"
 _PREFIX = "LiverSeg_"
 _FINGERPRINT = "LiverSeg.Voxels"
 _MEASURED = "LiverSeg.Volume"
+_FIRST_TITLES = ("Structure", "Volume [mL]")
 _RIGID_TOLERANCE = 1e-4
 # Points per side of a ROI: under a non-linear transform its extremes need not be its corners.
 _ROI_SAMPLES = np.linspace(-0.5, 0.5, 9)
+_VECTORS = "is a color or vector volume; segment a scalar volume such as the original CT."
 _NOT_SCALAR = {
     "vtkMRMLLabelMapVolumeNode": "is a label map; choose the image that it was drawn on.",
-    "vtkMRMLVectorVolumeNode": "is a colour or vector volume; segment a scalar volume such as the original CT.",
+    "vtkMRMLVectorVolumeNode": _VECTORS,
     "vtkMRMLTensorVolumeNode": "is a tensor volume; segment a scalar volume such as the original CT.",
     "vtkMRMLDiffusionWeightedVolumeNode": "is a diffusion series; extract one scalar volume of it first.",
     "vtkMRMLMultiVolumeNode": "is a time series; extract one of its volumes first.",
@@ -64,14 +66,12 @@ class SegmentsWritten:
 
     Args:
         node: the segmentation node.
-        segment_ids: IDs of our segments in it that were written.
         missing: names of labels without a single voxel; they have no segment.
         kept: names of segments that the user edited in the node that was asked for; because of them `node` is
             a new one.
     """
 
     node: Any
-    segment_ids: tuple[str, ...]
     missing: tuple[str, ...]
     kept: tuple[str, ...] = ()
 
@@ -98,15 +98,20 @@ def read_volume_node(node: Any) -> Volume:
     if min(size) == 0 or image.GetPointData().GetScalars() is None:
         raise InputError(f"{name} holds no voxels; load it again or choose another volume.")
     if image.GetNumberOfScalarComponents() != 1:
-        raise InputError(f"{name} is a colour or vector volume; segment a scalar volume such as the original CT.")
+        raise InputError(f"{name} {_VECTORS}")
     array = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
     return Volume(array, ijk_to_ras(node), name, guess_modality(node))
 
 
 def ijk_to_ras(node: Any) -> npt.NDArray[np.float64]:
     """4x4, voxel index -> the volume node's own RAS mm; parent transforms are not in it."""
+    return _matrix(node.GetIJKToRASMatrix)
+
+
+def _matrix(fill: Callable[[Any], object]) -> npt.NDArray[np.float64]:
+    """The 4x4 matrix that a method of Slicer writes into its argument."""
     matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
+    fill(matrix)
     return np.array(slicer.util.arrayFromVTKMatrix(matrix), dtype=np.float64)
 
 
@@ -131,9 +136,7 @@ def transform_warnings(node: Any) -> list[str]:
     before = "volumes in mL and diameters are those before the transform."
     if not parent.IsTransformToWorldLinear():
         return [f"{name} is under the non-linear transform {parent.GetName()}; {before}"]
-    matrix = vtk.vtkMatrix4x4()
-    parent.GetMatrixTransformToWorld(matrix)
-    axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    axes = _matrix(parent.GetMatrixTransformToWorld)[:3, :3]
     if np.abs(axes.T @ axes - np.eye(3)).max() > _RIGID_TOLERANCE:
         return [f"{name} is under the transform {parent.GetName()}, which scales or shears it; {before}"]
     return []
@@ -201,7 +204,7 @@ def write_segments(
 ) -> SegmentsWritten:
     """Put a result's labels into a segmentation node as segments.
 
-    Segments with our IDs (`Label.segment_id`) are replaced in place and keep the name, colour and terms that
+    Segments with our IDs (`Label.segment_id`) are replaced in place and keep the name, color and terms that
     the user may have given them; all other segments are left as they are. Where the user edited one of ours,
     nothing is replaced and the result goes into a new node beside it. Our segment of a label that was not found
     is removed rather than left empty. A liver that was segmented with its lesions has a hole where a lesion
@@ -234,9 +237,7 @@ def write_segments(
     if had_surface or show_3d:
         show_surfaces(node)
     missing = tuple(label.name for label in result.labels if label not in found)
-    return SegmentsWritten(
-        node=node, segment_ids=tuple(label.segment_id for label in found), missing=missing, kept=kept
-    )
+    return SegmentsWritten(node=node, missing=missing, kept=kept)
 
 
 def edited_segments(node: Any) -> dict[str, str]:
@@ -253,11 +254,6 @@ def edited_segments(node: Any) -> dict[str, str]:
             if not segment.GetTag(_FINGERPRINT, written) or str(written) != now:
                 found[segment_id] = now
     return found
-
-
-def has_our_segments(node: Any) -> bool:
-    """Whether a segmentation holds segments that LiverSeg writes."""
-    return any(segment_id.startswith(_PREFIX) for segment_id in _segment_ids(node))
 
 
 def _segment_ids(node: Any) -> list[str]:
@@ -308,32 +304,37 @@ def write_table(
     volume_node: Any = None,
     labels: Sequence[Label] = (),
 ) -> Any:
-    """Put measurements into a table node: a row for each segment and for each lesion, largest first.
+    """Put measurements into a table node: the rows of `measurement_rows`.
 
-    The columns of grey values are there where the image was measured, those of diameter and centre where there
-    are lesions; as only lesions have these, they are text, which can be empty.
+    A column in which a row has no number is text, which can be empty.
 
     Args:
-        measurements: volumes in mL, grey values, longest diameters in mm, lesion centres in RAS mm.
+        measurements: volumes in mL, gray values, longest diameters in mm, lesion centers in RAS mm.
         table_node: vtkMRMLTableNode whose contents are replaced; None makes one.
         name: of the new node.
         volume_node: what was measured; the table refers to it, see `measured_volume`.
         labels: of the measured label map, which tell what each is called.
     """
-    shown = {label.name: label.display_name for label in labels}
+    rows = measurement_rows(measurements, labels)
     scene = slicer.mrmlScene
     node = table_node or scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     with slicer.util.NodeModify(node):
         node.RemoveAllColumns()
-        for title, values in _columns(measurements, shown):
-            array = vtk.vtkStringArray() if isinstance(values[0], str) else vtk.vtkDoubleArray()
+        for title in rows[0] if rows else _FIRST_TITLES:
+            values = [row[title] for row in rows] or [""]
+            is_text = any(value is None or isinstance(value, str) for value in values)
+            array = vtk.vtkStringArray() if is_text else vtk.vtkDoubleArray()
             array.SetName(title)
             for value in values:
-                array.InsertNextValue(value)
+                array.InsertNextValue(_text(value) if is_text else value)
             node.AddColumn(array)
         if volume_node is not None:
             node.SetNodeReferenceID(_MEASURED, volume_node.GetID())
     return node
+
+
+def _text(value: str | float | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.1f}"
 
 
 def measured_volume(table_node: Any) -> Any:
@@ -341,44 +342,44 @@ def measured_volume(table_node: Any) -> Any:
     return table_node.GetNodeReference(_MEASURED)
 
 
-def table_texts(table_node: Any) -> list[dict[str, str]]:
-    """The rows of a table that `write_table` made: column title -> text; none for any other table."""
+def measurement_rows(measurements: Measurements, labels: Sequence[Label] = ()) -> list[dict[str, Any]]:
+    """A row for each segment and then for each lesion, largest first: column title -> name, number, or None.
+
+    The columns of gray values are there where the image was measured, those of diameter and center where there are
+    lesions.
+    """
+    shown = {label.name: label.display_name for label in labels}
+    parts: list[tuple[SegmentMeasurement | Lesion, str]] = [(segment, "") for segment in measurements.segments]
+    parts += [(lesion, f" {number}") for number, lesion in measurements.numbered_lesions()]
+    unit = f" [{measurements.intensity_unit}]" if measurements.intensity_unit else ""
+    has_gray = any(part.mean_intensity is not None for part, _number in parts)
+    rows = []
+    for part, number in parts:
+        name = shown.get(part.name) or display_name(part.name)
+        row: dict[str, Any] = dict(zip(_FIRST_TITLES, (name + number, part.volume_ml), strict=True))
+        if has_gray:
+            row |= {f"Mean{unit}": part.mean_intensity, f"Standard deviation{unit}": part.std_intensity}
+        if measurements.lesions:
+            is_lesion = isinstance(part, Lesion)
+            row["Longest diameter [mm]"] = part.longest_diameter_mm if is_lesion else None
+            for axis, letter in enumerate("RAS"):
+                row[f"Center {letter} [mm]"] = part.center_ras[axis] if is_lesion else None
+        rows.append(row)
+    return rows
+
+
+def table_rows(table_node: Any) -> list[dict[str, Any]]:
+    """The rows of a table that `write_table` made: column title -> text or number; none for any other table."""
     table = table_node.GetTable()
     titles = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
-    if titles[:2] != ["Structure", "Volume [mL]"]:
+    if tuple(titles[:2]) != _FIRST_TITLES:
         return []
     rows = range(table.GetNumberOfRows())
-    return [{title: _text(table.GetValue(row, column)) for column, title in enumerate(titles)} for row in rows]
+    return [{title: _value(table.GetValue(row, column)) for column, title in enumerate(titles)} for row in rows]
 
 
-def _text(value: Any) -> str:
-    return f"{value.ToDouble():.1f}" if value.IsNumeric() else value.ToString()
-
-
-def _columns(measurements: Measurements, shown: Mapping[str, str]) -> list[tuple[str, list[Any]]]:
-    """Title and values of each column; `shown` are the display names by name."""
-    lesions = measurements.lesions
-    parts: list[SegmentMeasurement | Lesion] = [*measurements.segments, *lesions]
-    names = [shown.get(part.name) or display_name(part.name) for part in parts]
-    numbers = [f" {number}" for number, _lesion in measurements.numbered_lesions()]
-    names = [name + number for name, number in zip(names, [""] * len(measurements.segments) + numbers, strict=True)]
-    columns: list[tuple[str, list[Any]]] = [("Structure", names), ("Volume [mL]", [part.volume_ml for part in parts])]
-    unit = f" [{measurements.intensity_unit}]" if measurements.intensity_unit else ""
-    if any(part.mean_intensity is not None for part in parts):
-        for title, greys in (
-            ("Mean", [part.mean_intensity for part in parts]),
-            ("Standard deviation", [part.std_intensity for part in parts]),
-        ):
-            # A segment that was not found has no grey value: then the column is text.
-            full = all(grey is not None for grey in greys)
-            values = greys if full else ["" if grey is None else f"{grey:.1f}" for grey in greys]
-            columns.append((title + unit, values))
-    if lesions:
-        nothing = [""] * len(measurements.segments)
-        columns.append(("Longest diameter [mm]", nothing + [f"{x.longest_diameter_mm:.1f}" for x in lesions]))
-        for axis, letter in enumerate("RAS"):
-            columns.append((f"Center {letter} [mm]", nothing + [f"{x.center_ras[axis]:.1f}" for x in lesions]))
-    return columns if names else [(title, [""]) for title, _values in columns]
+def _value(cell: Any) -> str | float:
+    return float(cell.ToDouble()) if cell.IsNumeric() else str(cell.ToString())
 
 
 def export_segments(node: Any, parent: Path, kind: str) -> Path:
@@ -430,7 +431,8 @@ def show_only_segmentation_of(volume_node: Any) -> None:
     """Hide our segmentations of all other volumes, and show those of this one."""
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         source, display = source_of(node), node.GetDisplayNode()
-        if source is not None and display is not None and has_our_segments(node):
+        has_ours = any(segment_id.startswith(_PREFIX) for segment_id in _segment_ids(node))
+        if source is not None and display is not None and has_ours:
             display.SetVisibility(source is volume_node)
 
 
@@ -456,19 +458,17 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
         if ids:
             raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
         segmentation.SetSourceRepresentationName(_BINARY_LABELMAP)
-    parent, mine = volume_node.GetParentTransformNode(), node.GetParentTransformNode()
-    if parent is mine or all(segment_id.startswith(_PREFIX) for segment_id in ids):
+    is_under_it = volume_node.GetParentTransformNode() is node.GetParentTransformNode()
+    if is_under_it or all(segment_id.startswith(_PREFIX) for segment_id in ids):
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         return np.eye(4)
-    between = _transform_between(volume_node, node)
-    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between):
+    between, linear = _transform_between(volume_node, node), vtk.vtkTransform()
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between, linear):
         raise OutputError(
             f"{name} and {volume_node.GetName()} are under different non-linear transforms; "
             "choose a new segmentation as output."
         )
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, mine, matrix)
-    return np.array(slicer.util.arrayFromVTKMatrix(matrix))
+    return np.array(slicer.util.arrayFromVTKMatrix(linear.GetMatrix()))
 
 
 def _transform_between(source: Any, target: Any) -> Any:
@@ -512,7 +512,7 @@ def _kept(node: Any, labels: Sequence[Label], give_up: Collection[str]) -> tuple
 
 
 def _fingerprint(node: Any, segment_id: str) -> str:
-    """The same for the same voxels at the same place, whatever margins and neighbours are stored with them."""
+    """The same for the same voxels at the same place, whatever margins and neighbors are stored with them."""
     image = node.GetBinaryLabelmapInternalRepresentation(segment_id)
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None:
@@ -520,10 +520,8 @@ def _fingerprint(node: Any, segment_id: str) -> str:
     value = node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
     mask = (vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) == value).transpose(2, 1, 0)
     box = bounding_box(mask) or _ONE_VOXEL
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
     first = [side.start + start for side, start in zip(box, image.GetExtent()[::2], strict=True)]
-    corner = np.round(slicer.util.arrayFromVTKMatrix(matrix) @ [*first, 1.0], 1) + 0.0
+    corner = np.round(_matrix(image.GetImageToWorldMatrix) @ [*first, 1.0], 1) + 0.0
     part = mask[box]
     content = np.packbits(part.transpose(2, 1, 0)).tobytes()
     return hashlib.blake2b(content + f"{part.shape} {corner}".encode(), digest_size=16).hexdigest()

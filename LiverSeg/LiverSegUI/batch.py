@@ -36,13 +36,12 @@ class BatchView:
         self._jobs: dict[str, SegmentationJob] = {}
         self._round: list[SegmentationJob] = []
         self._canRun = True
-        self._filling, self._checking = False, False
+        self._checking = False
         ui.batchAllButton.clicked.connect(self.markAll)
         ui.batchRunButton.clicked.connect(self.run)
         ui.batchTable.itemChanged.connect(self._onItemChanged)
         ui.batchTable.cellClicked.connect(self._onCellClicked)
-        header = ui.batchTable.horizontalHeader()
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        ui.batchTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
     def refresh(self) -> None:
         """Bring the rows up to date with the scene and the jobs; marks are kept."""
@@ -50,20 +49,18 @@ class BatchView:
         nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _isPlainVolume(n)]
         self._jobs = {key: job for key, job in self._jobs.items() if slicer.mrmlScene.GetNodeByID(key) is not None}
         self._ids = [node.GetID() for node in nodes]
-        self._filling = True
-        try:
-            table = self._ui.batchTable
-            table.setRowCount(len(nodes))
-            for row, node in enumerate(nodes):
-                item = qt.QTableWidgetItem(node.GetName())
-                item.setToolTip(node.GetName())
-                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
-                item.setCheckState(qt.Qt.Checked if node.GetID() in marked else qt.Qt.Unchecked)
-                table.setItem(row, 0, item)
-                for column in (1, 2, _TUMOR):
-                    table.setItem(row, column, qt.QTableWidgetItem(""))
-        finally:
-            self._filling = False
+        table = self._ui.batchTable
+        table.blockSignals(True)
+        table.setRowCount(len(nodes))
+        for row, node in enumerate(nodes):
+            item = qt.QTableWidgetItem(node.GetName())
+            item.setToolTip(node.GetName())
+            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+            item.setCheckState(qt.Qt.Checked if node.GetID() in marked else qt.Qt.Unchecked)
+            table.setItem(row, 0, item)
+            for column in (1, 2, _TUMOR):
+                table.setItem(row, column, qt.QTableWidgetItem(""))
+        table.blockSignals(False)
         self.update()
 
     def update(self) -> None:
@@ -72,11 +69,10 @@ class BatchView:
             job = self._jobs.get(nodeID)
             for column, text in enumerate(_texts(job), start=1):
                 item = self._ui.batchTable.item(row, column)
-                if item is not None and item.text() != text:
+                if item.text() != text:
                     item.setText(text)
                     item.setToolTip(job.message if job is not None and job.message else text)
-        count, done = len(self._round), sum(job.isOver for job in self._round)
-        bar = self._ui.batchProgressBar
+        count, done, bar = len(self._round), sum(job.isOver for job in self._round), self._ui.batchProgressBar
         bar.setRange(0, max(1, count))
         bar.setValue(done)
         bar.setFormat(_("{done} of {count} done").format(done=done, count=count) if count else "")
@@ -90,13 +86,8 @@ class BatchView:
 
     def marked(self) -> list[str]:
         """IDs of the marked volumes."""
-        table = self._ui.batchTable
-        found = []
-        for row, nodeID in enumerate(self._ids):
-            item = table.item(row, 0)
-            if item is not None and item.checkState() == qt.Qt.Checked:
-                found.append(nodeID)
-        return found
+        items = [self._ui.batchTable.item(row, 0) for row in range(len(self._ids))]
+        return [self._ids[row] for row, item in enumerate(items) if item.checkState() == qt.Qt.Checked]
 
     def markAll(self, _checked: bool = False) -> None:
         """Mark all rows, or none if all are marked."""
@@ -124,11 +115,10 @@ class BatchView:
         self._ui.batchRunButton.setEnabled(self._canRun and bool(self.marked()))
 
     def _onItemChanged(self, _item: Any = None) -> None:
-        if not self._filling:
-            self._updateButton()
-            # The click that checks a row does not ask for its case as well.
-            self._checking = True
-            qt.QTimer.singleShot(0, self._onChecked)
+        self._updateButton()
+        # The click that checks a row does not ask for its case as well.
+        self._checking = True
+        qt.QTimer.singleShot(0, self._onChecked)
 
     def _onChecked(self) -> None:
         self._checking = False
@@ -141,7 +131,7 @@ class BatchView:
             self._show(node, self._jobs.get(self._ids[row]))
 
 
-def _texts(job: SegmentationJob | None) -> tuple[str, str, str]:
+def _texts(job: SegmentationJob | None) -> tuple[str, ...]:
     """State, liver and tumor of a row."""
     if job is None:
         return "", "", ""
@@ -152,11 +142,11 @@ def _texts(job: SegmentationJob | None) -> tuple[str, str, str]:
         "cancelled": _("stopped"),
         "failed": _("failed"),
     }
-    volumes = {part.name: part.volume_ml for part in (job.measurements.segments if job.measurements else ())}
-    organ = [volumes[label.name] for label in job.labels if label.name == MAIN_ORGAN and label.name in volumes]
-    lesions = [volumes[label.name] for label in job.labels if label.is_lesion and label.name in volumes]
-    ofOrgan, ofLesions = (f"{sum(found):.1f}" if found else "" for found in (organ, lesions))
-    return states[job.state], ofOrgan, ofLesions
+    segments = job.measurements.segments if job.measurements else ()
+    organ = [part.volume_ml for part in segments if part.name == MAIN_ORGAN]
+    lesionNames = [label.name for label in job.labels if label.is_lesion]
+    lesions = [part.volume_ml for part in segments if part.name in lesionNames]
+    return states[job.state], *(f"{sum(found):.1f}" if found else "" for found in (organ, lesions))
 
 
 def _isPlainVolume(node: Any) -> bool:

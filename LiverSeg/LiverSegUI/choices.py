@@ -89,7 +89,7 @@ class ModelBox:
     def _add(self, model: ModelInfo) -> None:
         title = model.shownTitle
         if any(title == other.shownTitle for other in self._models.values()):
-            title = f"{model.title} ({model.path})"
+            title = f"{model.about.title} ({model.path})"
         self._models[model.name] = model
         self._box.addItem(title, model.name)
 
@@ -103,7 +103,6 @@ class DeviceBox:
 
     def __init__(self, ui: Any) -> None:
         self._box = ui.deviceBox
-        self._filling = False
         self.fill(())
         self._box.currentTextChanged.connect(self._onChanged)
 
@@ -115,7 +114,7 @@ class DeviceBox:
     def fill(self, devices: tuple[DeviceInfo, ...]) -> None:
         """Offer what the worker found; before that only the choices that are always there."""
         wanted = storedSetting("device", "auto")
-        self._filling = True
+        self._box.blockSignals(True)
         self._box.clear()
         self._box.addItem(_("Automatic"), "auto")
         for device in devices:
@@ -124,8 +123,7 @@ class DeviceBox:
             if self._box.findData(name) < 0:
                 self._box.addItem(_("Processor (CPU)") if name == "cpu" else name, name)
         self._box.setCurrentIndex(self._box.findData(wanted))
-        self._filling = False
+        self._box.blockSignals(False)
 
     def _onChanged(self, _text: str = "") -> None:
-        if not self._filling:
-            storeSetting("device", self.current)
+        storeSetting("device", self.current)

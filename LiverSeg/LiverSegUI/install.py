@@ -6,6 +6,8 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import slicer
 from slicer.i18n import tr as _
@@ -77,27 +79,32 @@ def _installTorch() -> None:
         text = _("The PyTorch extension is missing; install it in the Extensions Manager and restart Slicer.")
         raise InstallError(text) from error
     requirement = ">=" + ".".join(map(str, TORCH))
-    try:
+    with _told(_NAMES["torch"]):
         PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=requirement)
-    except Exception as error:  # whatever pip and its helpers raise
-        text = _("PyTorch could not be installed ({reason}); check the network and try again.")
-        raise InstallError(text.format(reason=_firstLine(error))) from error
     importlib.invalidate_caches()
     if _version("torch") < TORCH:  # the user declined, or it failed without an error
         raise InstallError(_("PyTorch was not installed, so nothing else was; click again to install it."))
 
 
 def _pip(requirements: list[str]) -> None:
-    try:
-        packaging = getattr(slicer, "packaging", None)
-        if packaging is not None and hasattr(packaging, "pip_ensure"):
+    packaging = getattr(slicer, "packaging", None)
+    with _told(namesOf(requirements)):
+        if hasattr(packaging, "pip_ensure"):
             # The click on our button was the consent.
             packaging.pip_ensure(requirements, prompt_install=False, requester="LiverSeg", skip_in_testing=False)
         else:
             slicer.util.pip_install(" ".join(f'"{name}"' for name in requirements))
-    except Exception as error:  # whatever pip and its helpers raise
+
+
+@contextmanager
+def _told(names: str) -> Iterator[None]:
+    """Turn whatever pip and its helpers raise into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         text = _("{names} could not be installed ({reason}); check the network and try again.")
-        raise InstallError(text.format(names=namesOf(requirements), reason=_firstLine(error))) from error
+        raise InstallError(text.format(names=names, reason=reason)) from error
 
 
 def _version(name: str) -> tuple[int, ...]:
@@ -106,7 +113,3 @@ def _version(name: str) -> tuple[int, ...]:
     except importlib.metadata.PackageNotFoundError:
         return ()
     return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
-
-
-def _firstLine(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,20 +8,18 @@ from typing import Any
 import qt
 
 
-class ButtonMenu:
-    """Actions that drop down from a push or tool button.
+def addMenu(button: Any, entries: list[tuple[str, Callable[[], None]]]) -> list[Any]:
+    """Have a menu drop down from a push or tool button; each entry is a text and what to call.
 
-    Args:
-        button: receives the menu.
-        actions: text and what to call of each.
+    Returns:
+        The actions, which must be kept for as long as the button.
     """
-
-    def __init__(self, button: Any, actions: list[tuple[str, Callable[[], None]]]) -> None:
-        self._menu = qt.QMenu(button)
-        self.actions = []
-        for text, call in actions:
-            action = qt.QAction(text, self._menu)
-            action.triggered.connect(lambda _checked=False, call=call: call())
-            self._menu.addAction(action)
-            self.actions.append(action)
-        button.setMenu(self._menu)
+    menu = qt.QMenu(button)
+    actions = []
+    for text, call in entries:
+        action = qt.QAction(text, menu)
+        action.triggered.connect(lambda _checked=False, call=call: call())
+        menu.addAction(action)
+        actions.append(action)
+    button.setMenu(menu)
+    return actions

@@ -17,7 +17,7 @@ from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, storedSetting, storeSetting, workerEnvironment
 from LiverSegUI.install import installPackages, missingPackages, namesOf, needsExtension, openExtensionsManager
 from LiverSegUI.job import SegmentationJob
-from LiverSegUI.menus import ButtonMenu
+from LiverSegUI.menus import addMenu
 from LiverSegUI.region import RoiView
 from LiverSegUI.results import ResultsView
 from LiverSegUI.segmentation import SegmentationActions
@@ -48,7 +48,7 @@ class Panel:
         self.results = ResultsView(ui, self.say)
         self.region = RoiView(ui, self.onFitRoi)
         self.actions = SegmentationActions(ui, self.say, self._segmentation)
-        self.batch = BatchView(ui, self._startBatch, self._showCase)
+        self.batch = BatchView(ui, self._start, self._showCase)
         ui.cacheEdit.setCurrentPath(storedSetting("cache"))
         self._connect()
         logic.onChange = self.update
@@ -62,13 +62,8 @@ class Panel:
         ui.logCopyButton.clicked.connect(self.onCopyLogButton)
         ui.modelBox.currentTextChanged.connect(self._onModelChanged)
         ui.cacheEdit.currentPathChanged.connect(self._onCacheChanged)
-        self.modelsMenu = ButtonMenu(
-            ui.modelsButton,
-            [
-                (_("Add a model package…"), self.onAddModel),
-                (_("Take the chosen model off the list"), self.onRemoveModel),
-            ],
-        )
+        add, remove = _("Add a model package…"), _("Take the chosen model off the list")
+        self.modelActions = addMenu(ui.modelsButton, [(add, self.onAddModel), (remove, self.onRemoveModel)])
         self._refresher.timeout.connect(self._refresh)
 
     def enter(self) -> None:
@@ -105,7 +100,7 @@ class Panel:
         """Show a sentence below the Segment button; an error with a warning sign."""
         self.ui.statusText.setText(f"\u26a0 {sentence}" if isError else sentence)
 
-    def onParametersChanged(self) -> None:
+    def onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
         """The user, a script or a loaded scene changed a choice."""
         node = self._parameterNode
         if node is not None and _idOf(node.inputVolume) != self._inputID:
@@ -134,7 +129,8 @@ class Panel:
             self.say(_("Nothing was changed."))
             return
         views.showVolume(volume)
-        self._start([volume], node.show3D, output=output, table=node.resultsTable, replaceEdits=replaceEdits)
+        options = {"outputSegmentation": output, "replaceEdits": replaceEdits, "show3D": node.show3D}
+        self._start([volume], node.resultsTable, **options)
 
     def onInstallButton(self, _checked: bool = False) -> None:
         """Install what is missing and go on."""
@@ -208,10 +204,8 @@ class Panel:
             self._shownJob = last
             self._onJobOver(last)
         if jobs:
-            text = stageText(jobs[0].progress)
-            self.say(
-                text if len(jobs) == 1 else _("{text} ({count} more waiting)").format(text=text, count=len(jobs) - 1)
-            )
+            text, count = stageText(jobs[0].progress), len(jobs) - 1
+            self.say(_("{text} ({count} more waiting)").format(text=text, count=count) if count else text)
         self._updateProgress(jobs)
         self._updateButtons(bool(jobs))
         self._updateTargets()
@@ -242,7 +236,7 @@ class Panel:
     def _updateTargets(self) -> None:
         """What the model cannot do is not offered; its text says so."""
         model = self.models.current
-        self.ui.liverBox.setVisible(model is None or any(label.name == MAIN_ORGAN for label in model.labels))
+        self.ui.liverBox.setVisible(model is None or any(label.name == MAIN_ORGAN for label in model.about.labels))
         self.ui.tumorBox.setVisible(model is None or model.hasLesions)
 
     def _updateInstall(self) -> None:
@@ -252,17 +246,15 @@ class Panel:
         ui.segmentButton.setVisible(not missing)
         if not missing:
             return
+        text, button = _("The first use needs {names}."), _("Install {names}")
         if needsExtension(missing):
-            ui.installText.setText(
-                _(
-                    "The first use needs PyTorch, which the PyTorch extension installs. Install that extension in the "
-                    "Extensions Manager and restart Slicer."
-                )
+            text = _(
+                "The first use needs PyTorch, which the PyTorch extension installs. Install that extension in the "
+                "Extensions Manager and restart Slicer."
             )
-            ui.installButton.setText(_("Open the Extensions Manager"))
-        else:
-            ui.installText.setText(_("The first use needs {names}.").format(names=namesOf(missing)))
-            ui.installButton.setText(_("Install {names}").format(names=namesOf(missing)))
+            button = _("Open the Extensions Manager")
+        ui.installText.setText(text.format(names=namesOf(missing)))
+        ui.installButton.setText(button.format(names=namesOf(missing)))
 
     def _askForEdits(self, output: Any) -> bool | None:
         """Whether edits of our segments are replaced; None to leave all as it is."""
@@ -286,53 +278,50 @@ class Panel:
         self.say("\n".join([job.message, *job.warnings]), isError=job.state == "failed")
         if job.state != "finished":
             return
+        self._showResult(job)
+        if job in self._started:
+            self._started.remove(job)
+            views.showOwnSegmentations()
+            node = self._parameterNode
+            if node is not None and node.show3D and _idOf(views.shownVolume()) == job.volumeID:
+                views.showSurfaces(job.segmentationNode)
+
+    def _showResult(self, job: SegmentationJob) -> None:
+        """Show the numbers of a finished job; its nodes are chosen where its volume is."""
         self.results.show(job)
         self._segmentationID = _idOf(job.segmentationNode)
         node = self._parameterNode
         if node is not None and _idOf(node.inputVolume) == job.volumeID:
-            node.outputSegmentation = job.segmentationNode
-            if job.tableNode is not None:
-                node.resultsTable = job.tableNode
-        if job in self._started:
-            self._started.remove(job)
-            views.showOwnSegmentations()
-            shown = views.shownVolume()
-            if node is not None and node.show3D and shown is not None and shown.GetID() == job.volumeID:
-                views.showSurfaces(job.segmentationNode)
+            node.outputSegmentation, node.resultsTable = job.segmentationNode, job.tableNode or node.resultsTable
 
     def _targets(self) -> list[str]:
         """What the model is to segment: the ticked of the targets that it knows, and all others that it has."""
         node, model = self._parameterNode, self.models.current
-        labels = labels_for({1: MAIN_ORGAN, 2: LESION}) if model is None else model.labels
+        labels = labels_for({1: MAIN_ORGAN, 2: LESION}) if model is None else model.about.labels
         off = {label.name for label in labels if label.is_lesion and not node.segmentTumor}
         if not node.segmentLiver:
             off.add(MAIN_ORGAN)
         return [label.name for label in labels if label.name not in off]
 
-    def _start(
-        self, volumes: list[Any], show3D: bool, output: Any = None, table: Any = None, replaceEdits: bool = False
-    ) -> list[SegmentationJob]:
+    def _start(self, volumes: list[Any], table: Any = None, **options: Any) -> list[SegmentationJob]:
+        """Segment volumes with the choices of the panel; surfaces of a batch are made when a case is looked at."""
         node, model = self._parameterNode, self.models.current
+        if node is None:
+            return []
         jobs = self.logic.startAll(
             volumes,
             model=None if model is None else model.name,
             device=self.devices.current,
             targets=self._targets(),
-            outputSegmentation=output,
             roi=node.roi,
             table=(table or True) if node.makeTable else None,
-            show3D=show3D,
-            replaceEdits=replaceEdits,
+            **options,
         )
         self._started += [job for job in jobs if not job.isOver]
         for job in jobs:
             if job.isOver:
                 self.say(job.message, isError=job.state == "failed")
         return jobs
-
-    def _startBatch(self, volumes: list[Any]) -> list[SegmentationJob]:
-        """Surfaces of a case are made when it is looked at."""
-        return self._start(volumes, False) if self._parameterNode is not None else []
 
     def _showCase(self, volume: Any, job: SegmentationJob | None) -> None:
         """Show a volume of the batch with what came of it, and choose it."""
@@ -346,13 +335,9 @@ class Panel:
         if job.state != "finished":
             self.say(job.message, isError=job.state == "failed")
             return
-        self.results.show(job)
-        segmentation = job.segmentationNode
-        self._segmentationID = _idOf(segmentation)
-        if node is not None:
-            node.outputSegmentation, node.resultsTable = segmentation, job.tableNode
-            if segmentation is not None and node.show3D:
-                views.showSurfaces(segmentation)
+        self._showResult(job)
+        if node is not None and node.show3D and job.segmentationNode is not None:
+            views.showSurfaces(job.segmentationNode)
         self.update()
 
     def _segmentation(self) -> Any:

@@ -13,7 +13,7 @@ from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import write_measurements_csv
 from LiverSegUI.job import SegmentationJob
-from LiverSegUI.texts import lesionText, resultRows, tableRows
+from LiverSegUI.texts import lesionText, resultRows
 
 
 class ResultsView:
@@ -28,8 +28,7 @@ class ResultsView:
         self._ui, self._say = ui, say
         self.job: SegmentationJob | None = None
         self._rows: list[tuple[str, ...]] = []
-        header = ui.resultsTable.horizontalHeader()
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        ui.resultsTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         ui.copyButton.clicked.connect(self.copy)
         ui.csvButton.clicked.connect(self.askAndSave)
         self.clear()
@@ -40,12 +39,13 @@ class ResultsView:
         self.job = job
         lesions = lesionText(job.measurements, job.labels)
         text = f"{job.volumeName}: {lesions}" if lesions else job.volumeName
-        self._fill(resultRows(job.measurements, job.labels), job.measurements.intensity_unit, text)
+        rows, _unit = resultRows(slicer_bridge.measurement_rows(job.measurements, job.labels))
+        self._fill(rows, job.measurements.intensity_unit, text)
         self._ui.resultsText.setToolTip(_("Segmented by {model}.").format(model=job.model))
 
     def showTable(self, tableNode: Any) -> None:
         """Fill the table from a table of the scene, for example one that was loaded; no other table than ours."""
-        rows, unit = tableRows(slicer_bridge.table_texts(tableNode))
+        rows, unit = resultRows(slicer_bridge.table_rows(tableNode))
         if rows:
             self.job = None
             self._fill(rows, unit, _("From the table {name}.").format(name=tableNode.GetName()))
@@ -61,7 +61,7 @@ class ResultsView:
         self._say(_("The table was copied."))
 
     def askAndSave(self, _checked: bool = False) -> None:
-        """Ask for a file name and save; what goes wrong is told in the panel."""
+        """Ask for a file name and save."""
         if self.job is None:
             return
         proposal = str(Path.home() / f"{self.job.volumeName} liver.csv")
@@ -69,22 +69,17 @@ class ResultsView:
         chosen = qt.QFileDialog.getSaveFileName(self._ui.csvButton, title, proposal, "CSV (*.csv)")
         path = chosen[0] if isinstance(chosen, tuple) else chosen
         if path:
-            try:
-                self.save(Path(path))
-            except LiverSegError as error:
-                self._say(str(error), True)
+            self.save(Path(path))
 
     def save(self, path: Path) -> None:
-        """Write volumes and lesions to a CSV file.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        job = self.job
-        if job is None or job.measurements is None:
-            return
-        write_measurements_csv(path, job.measurements)
-        self._say(_("The measurements were saved to {path}.").format(path=path))
+        """Write volumes and lesions to a CSV file; what goes wrong is told in the panel."""
+        assert self.job is not None
+        assert self.job.measurements is not None
+        try:
+            write_measurements_csv(path, self.job.measurements)
+            self._say(_("The measurements were saved to {path}.").format(path=path))
+        except LiverSegError as error:
+            self._say(str(error), True)
 
     def _fill(self, rows: list[tuple[str, ...]], unit: str, text: str) -> None:
         self._rows = rows

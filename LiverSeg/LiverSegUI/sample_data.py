@@ -37,7 +37,7 @@ def registerSampleData() -> None:
         uris=_URI,
         fileNames=_FILE,
         nodeNames=_("Liver phantom CT"),
-        customDownloader=_onClicked,
+        customDownloader=addSampleVolume,
         thumbnailFileName=str(_ICONS / f"{NAME}.png"),
     )
     sources = slicer.modules.sampleDataSources.setdefault(_CATEGORY, [])
@@ -45,7 +45,7 @@ def registerSampleData() -> None:
         sources.append(source)
 
 
-def addSampleVolume() -> Any:
+def addSampleVolume(_source: Any = None) -> Any:
     """Add the phantom to the scene and show it; returns its vtkMRMLScalarVolumeNode."""
     from LiverSegLib.sample import make_sample
 
@@ -62,10 +62,6 @@ def addSampleVolume() -> Any:
     node.GetDisplayNode().SetWindowLevelMinMax(-100, 250)
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     return node
-
-
-def _onClicked(_source: Any = None) -> Any:
-    return addSampleVolume()
 
 
 def _fileUri(uri: str) -> str:

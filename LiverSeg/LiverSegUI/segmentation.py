@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
 from LiverSegUI import views
-from LiverSegUI.menus import ButtonMenu
+from LiverSegUI.menus import addMenu
 
 
 class SegmentationActions:
@@ -35,7 +35,7 @@ class SegmentationActions:
         ui.show3DPlace.layout().insertWidget(0, self.show3DButton)
         ui.editButton.clicked.connect(self.edit)
         kinds = ((_("Label map (NRRD)…"), "NRRD"), (_("Label map (NIfTI)…"), "NIfTI"), (_("Surfaces (STL)…"), "STL"))
-        self.menu = ButtonMenu(ui.exportButton, [(text, partial(self.export, kind)) for text, kind in kinds])
+        self.exports = addMenu(ui.exportButton, [(text, partial(self.export, kind)) for text, kind in kinds])
 
     def update(self) -> None:
         """Follow the choice of segmentation."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from slicer.i18n import tr as _
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.labels import Label, display_name
-from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
+from LiverSegLib.measure import Measurements
 
-# Where each stage lies on the bar, in percent: the network takes nearly all the time.
+# What each stage is called, and where it lies on the bar, in percent: the network takes nearly all the time.
 _STAGES = {
-    "start": (0, 3),
-    "load": (3, 6),
-    "prepare": (6, 10),
-    "network": (10, 90),
-    "restore": (90, 95),
-    "postprocess": (95, 98),
-    "measure": (98, 100),
+    "start": (_("Loading PyTorch"), 0, 3),
+    "load": (_("Loading the model"), 3, 6),
+    "prepare": (_("Preparing the volume"), 6, 10),
+    "network": (_("Segmenting"), 10, 90),
+    "restore": (_("Restoring the grid"), 90, 95),
+    "postprocess": (_("Cleaning up"), 95, 98),
+    "measure": (_("Measuring"), 98, 100),
 }
 
 
@@ -26,7 +27,7 @@ def percent(progress: Progress | None) -> int:
     """How far a job is, 0 to 100."""
     if progress is None:
         return 0
-    first, last = _STAGES.get(progress.stage, (0, 100))
+    _name, first, last = _STAGES.get(progress.stage, ("", 0, 100))
     part = min(1.0, progress.done / progress.total) if progress.total > 0 else 0.0
     return int(first + (last - first) * part)
 
@@ -35,16 +36,7 @@ def stageText(progress: Progress | None) -> str:
     """What a job does and how long its stage will take."""
     if progress is None:
         return _("Starting")
-    names = {
-        "start": _("Loading PyTorch"),
-        "load": _("Loading the model"),
-        "prepare": _("Preparing the volume"),
-        "network": _("Segmenting"),
-        "restore": _("Restoring the grid"),
-        "postprocess": _("Cleaning up"),
-        "measure": _("Measuring"),
-    }
-    text = names.get(progress.stage, progress.stage)
+    text = _STAGES.get(progress.stage, (progress.stage,))[0]
     if progress.unit != "steps":
         units = {"slices": _("slices"), "windows": _("windows")}
         count = _("{done} of {total} {unit}")
@@ -55,28 +47,20 @@ def stageText(progress: Progress | None) -> str:
     return text
 
 
-def resultRows(measurements: Measurements, labels: Sequence[Label]) -> list[tuple[str, ...]]:
-    """Rows (structure, volume in mL, mean and deviation, longest diameter in mm) of the results table."""
-    names = {label.name: label.display_name for label in labels}
-    rows: list[tuple[str, ...]] = [
-        (names[part.name], f"{part.volume_ml:.1f}", _grey(part), "") for part in measurements.segments
-    ]
-    for number, lesion in measurements.numbered_lesions():
-        name = f"{names[lesion.name]} {number}"
-        rows.append((name, f"{lesion.volume_ml:.1f}", _grey(lesion), f"{lesion.longest_diameter_mm:.1f}"))
-    return rows
-
-
-def tableRows(texts: list[dict[str, str]]) -> tuple[list[tuple[str, ...]], str]:
-    """The same rows from a table of the scene, and the unit of the grey values."""
-    titles = list(texts[0]) if texts else []
-    mean = next((title for title in titles if title.split(" [")[0] == "Mean"), "")
+def resultRows(rows: list[dict[str, Any]]) -> tuple[list[tuple[str, ...]], str]:
+    """The panel's results table, from rows of the bridge: structure, mL, mean and deviation, mm; and its unit."""
+    mean = next((title for title in (rows[0] if rows else ()) if title.split(" [")[0] == "Mean"), "")
     deviation = mean.replace("Mean", "Standard deviation")
-    rows: list[tuple[str, ...]] = []
-    for text in texts:
-        grey = f"{_whole(text[mean])} ± {_whole(text[deviation])}" if text.get(mean) else ""
-        rows.append((text["Structure"], text["Volume [mL]"], grey, text.get("Longest diameter [mm]", "")))
-    return rows, mean.removeprefix("Mean [").removesuffix("]") if "[" in mean else ""
+    shown: list[tuple[str, ...]] = []
+    for row in rows:
+        gray = f"{_rounded(row[mean])} ± {_rounded(row[deviation])}" if _rounded(row.get(mean)) else ""
+        volume, diameter = (_rounded(row.get(title), 1) for title in ("Volume [mL]", "Longest diameter [mm]"))
+        shown.append((row["Structure"], volume, gray, diameter))
+    return shown, mean.removeprefix("Mean [").removesuffix("]") if "[" in mean else ""
+
+
+def _rounded(number: str | float | None, digits: int = 0) -> str:
+    return "" if number is None or number == "" else f"{float(number):.{digits}f}"
 
 
 def lesionText(measurements: Measurements, labels: Sequence[Label]) -> str:
@@ -95,16 +79,6 @@ def lesionText(measurements: Measurements, labels: Sequence[Label]) -> str:
             burden = f"{part.burden_percent:.2f}"
             text += ", " + _("{burden} % of the {organ}").format(burden=burden, organ=organs[part.name])
     return text + "."
-
-
-def _grey(part: SegmentMeasurement | Lesion) -> str:
-    if part.mean_intensity is None or part.std_intensity is None:
-        return ""
-    return f"{part.mean_intensity:.0f} ± {part.std_intensity:.0f}"
-
-
-def _whole(number: str) -> str:
-    return f"{float(number):.0f}"
 
 
 def memoryText(free: int | None, total: int | None) -> str:

@@ -19,44 +19,35 @@ def main() -> None:
 
 
 def _work() -> int:
-    from LiverSegLib import log
-    from LiverSegLib.cli import screen
-
-    screen.make_safe()
-    log.start_log()
-    code = _run_command()
-    lost = screen.failure()
-    if lost is not None:
-        reason = lost.strerror or str(lost)
-        screen.show_error(f"The output could not be shown ({reason}); files that were to be written are complete.")
-        return code or 1
-    return code
-
-
-def _run_command() -> int:
-    """The exit status of the command in `sys.argv`."""
+    """Run the command in `sys.argv`; gives its exit status."""
     import logging
 
-    from LiverSegLib.cli.screen import show_error
+    from LiverSegLib.cli import screen
     from LiverSegLib.errors import LiverSegError
-    from LiverSegLib.log import log_file
+    from LiverSegLib.log import log_file, start_log
 
-    log = logging.getLogger("LiverSegLib")
+    screen.make_safe()
+    start_log()
+    log, code = logging.getLogger("LiverSegLib"), 0
     log.info("started, version %s", __version__)
     try:
         from LiverSegLib.cli.commands import app
 
         app()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except LiverSegError as error:
         log.error("%s", error, exc_info=error)
-        show_error(error)
-        return 1
+        screen.show_error(error)
+        code = 1
     except Exception as error:
         if stopping.requested():  # what an interrupted library made of it
             return 1
         log.exception("unexpected error")
-        show_error(f"Something went wrong ({type(error).__name__}); details are in {log_file()}.")
-        return 2
-    return 0
+        screen.show_error(f"Something went wrong ({type(error).__name__}); details are in {log_file()}.")
+        code = 2
+    lost = screen.failure()
+    if lost is not None:
+        reason = lost.strerror or str(lost)
+        screen.show_error(f"The output could not be shown ({reason}); files that were to be written are complete.")
+    return code or int(lost is not None)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,18 +22,13 @@ from LiverSegLib.log import hide
 if TYPE_CHECKING:
     from LiverSegLib.cli.output_plan import Case
     from LiverSegLib.engine.progress import Progress as Step
-    from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.request import SegmentationRequest
     from LiverSegLib.volume import Result, Volume
 
-app = typer.Typer(
-    help="Liver segmentation of CT volumes. Research software, not for clinical use.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 log = logging.getLogger("LiverSegLib")
-_Run = Callable[["Volume", Callable[["Step"], None], Callable[[], bool]], "Result"]
+_Run = Callable[..., "Result"]
+"""Called with a volume, `progress` and `should_stop`."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -91,6 +84,7 @@ def segment(
     margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
 ) -> None:
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
+    from LiverSegLib.cli.batch import run_batch
     from LiverSegLib.cli.outputs import is_single_file
 
     if len(inputs) > 1 and out is not None and is_single_file(out):
@@ -100,17 +94,15 @@ def segment(
     cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
-        run = partial(_run, _segmenter(request), _organ(within, request), margin, request)
-    _segment_all(cases, run, overlay)
-
-
-def _segment_all(cases: list[Case], run: _Run, overlay: bool) -> None:
-    from LiverSegLib.cli.batch import run_batch
-
+        run = _way(request, within, margin)
     failed = 0
     for outcome in run_batch(cases, partial(_segment_one, run=run, overlay=overlay)):
         if outcome.result is not None:
-            _show_result(outcome.case.path.name, outcome.result, outcome.files)
+            screen.console().print(result_table(outcome.case.path.name, outcome.result))
+            for warning in outcome.result.warnings:
+                show_note(warning)
+            for file in outcome.files:
+                screen.console().print(plain(f"  {file}"), soft_wrap=True)
             continue
         if outcome.cause is not None and len(cases) == 1:
             raise outcome.cause
@@ -139,38 +131,24 @@ def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: boo
     return cases
 
 
-def _segmenter(request: SegmentationRequest) -> Segmenter:
+def _way(request: SegmentationRequest, within: str | None, margin: float) -> _Run:
+    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map."""
     from LiverSegLib.engine.segmenter import Segmenter
-
-    return Segmenter(request.model, request.device, request.settings)
-
-
-def _organ(within: str | None, request: SegmentationRequest) -> Segmenter | Path | None:
-    """A segmenter of the organ, or the file of its label map."""
-    if within is None:
-        return None
-    path = at_home(within)
-    is_label_map = path.is_file() and path.suffix.lower() != ".zip"
-    return path if is_label_map else _segmenter(replace(request, model=within))
-
-
-def _run(
-    segmenter: Segmenter,
-    organ: Segmenter | Path | None,
-    margin: float,
-    request: SegmentationRequest,
-    volume: Volume,
-    progress: Callable[[Step], None],
-    stop: Callable[[], bool],
-) -> Result:
-    if organ is None:
-        return segmenter.segment(volume, progress, stop, request=request)
     from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
 
-    how: dict[str, Any] = {"margin_mm": margin, "progress": progress, "should_stop": stop, "request": request}
-    if isinstance(organ, Path):
-        return segment_within_mask(read_mask(organ, volume), segmenter, volume, **how)
-    return segment_within(organ, segmenter, volume, **how)
+    segmenter = Segmenter(request.model, request.device, request.settings)
+    if within is None:
+        return partial(segmenter.segment, request=request)
+    path = at_home(within)
+    if not path.is_file() or path.suffix.lower() == ".zip":
+        organ = Segmenter(within, request.device, request.settings)
+        return partial(segment_within, organ, segmenter, margin_mm=margin, request=request)
+
+    def run(volume: Volume, **how: Any) -> Result:
+        mask = read_mask(path, volume)
+        return segment_within_mask(mask, segmenter, volume, margin_mm=margin, request=request, **how)
+
+    return run
 
 
 def _segment_one(case: Case, run: _Run, overlay: bool) -> tuple[Result, list[Path]]:
@@ -182,36 +160,24 @@ def _segment_one(case: Case, run: _Run, overlay: bool) -> tuple[Result, list[Pat
     with console.status(plain(f"Reading {case.path.name}")):
         volume = read_volume(case.path)
     log.info("segmenting %s %s", case.path.name, volume.array.shape)
-    with _progress_bar() as show:
-        result = run(volume, show, stopping.requested)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Preparing", total=1)
+
+        def show(step: Step) -> None:
+            bar.update(task, description=step.text, completed=step.done, total=step.total)
+
+        result = run(volume, progress=show, should_stop=stopping.requested)
     with console.status(plain("Writing results")):
         return result, write_outputs(case.out, case.name, volume, result, overlay, case.source_id)
-
-
-def _show_result(name: str, result: Result, files: list[Path]) -> None:
-    console = screen.console()
-    console.print(result_table(name, result))
-    for warning in result.warnings:
-        show_note(warning)
-    for file in files:
-        console.print(plain(f"  {file}"), soft_wrap=True)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[Step], None]]:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn())
-    with Progress(*columns, console=screen.console(), transient=True) as bar:
-        task = bar.add_task("Preparing", total=1)
-        yield lambda step: bar.update(task, description=step.text, completed=step.done, total=step.total)
 
 
 def result_table(name: str, result: Result) -> Table:
     """What was found in one input, for people."""
     seconds = sum(result.timings.values())
-    table = Table(title=plain(f"{name}: {result.model} on {result.device}, {seconds:.1f} s", style="table.title"))
-    table.add_column("Segment")
-    table.add_column("Volume (mL)", justify="right")
-    table.add_column("Longest diameter (mm)", justify="right")
+    table = Table("Segment", title=plain(f"{name}: {result.model} on {result.device}, {seconds:.1f} s", "table.title"))
+    for title in ("Volume (mL)", "Longest diameter (mm)"):
+        table.add_column(title, justify="right")
     for found in result.measurements.segments:
         table.add_row(plain(found.name), f"{found.volume_ml:.1f}", "")
     for number, lesion in enumerate(result.measurements.lesions, start=1):
@@ -251,9 +217,8 @@ def metrics_text(found: object) -> str:
     """What a package tells of its evaluation, which may be anything."""
     if not isinstance(found, dict):
         return ""
-    return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in found.items()
-    )
+    texts = {name: f"{value:g}" if isinstance(value, float) else value for name, value in found.items()}
+    return ", ".join(f"{name} {value}" for name, value in texts.items())
 
 
 @app.command()
@@ -261,9 +226,7 @@ def doctor() -> None:
     """Tell versions, devices, memory and arithmetic of this machine, and where models are kept."""
     from LiverSegLib.cli import doctor as checks
 
-    table = Table(title="LiverSeg on this machine")
-    for column in ("What", "Found", "Advice"):
-        table.add_column(column)
+    table = Table("What", "Found", "Advice", title="LiverSeg on this machine")
     for row in checks.report():
         table.add_row(*(plain(cell) for cell in row))
     screen.console().print(table)

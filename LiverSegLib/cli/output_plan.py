@@ -66,7 +66,8 @@ def plan_cases(inputs: Sequence[Path], out: Path | None, *, picture: bool, keep:
     ]
     _check_apart(cases, picture)
     for case in cases:
-        _check_folder(case, paths)
+        if any(given.is_dir() and _is_same(case.out, given) for given in paths):
+            raise OutputError(f"{case.out} is the folder of an input; choose another folder for results with -o.")
         check_inputs_stay(case.files(picture), [*paths, *keep])
         check_replaceable(case.files(picture), case.source_id)
     for place in dict.fromkeys(case.out for case in cases):
@@ -124,11 +125,6 @@ def _check_apart(cases: Sequence[Case], picture: bool) -> None:
                 raise OutputError(
                     f"{other.path} and {case.path} would both write {file}; segment them into different folders."
                 )
-
-
-def _check_folder(case: Case, inputs: Sequence[Path]) -> None:
-    if any(given.is_dir() and _is_same(case.out, given) for given in inputs):
-        raise OutputError(f"{case.out} is the folder of an input; choose another folder for results with -o.")
 
 
 def check_inputs_stay(files: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.labels import Label, by_rank
+from LiverSegLib.labels import Color, Label, by_rank
 
-Color = tuple[int, int, int]
 FAR = 30.0
 """Distance in CIELAB (1976) from which two colors are taken for different at a glance; 2.3 is just noticeable."""
 _HUES = 36
 _SHADES = ((1.0, 1.0), (0.55, 1.0), (1.0, 0.72), (0.6, 0.75))
+_MIXED = [colorsys.hsv_to_rgb(hue / _HUES, *shade) for shade in _SHADES for hue in range(_HUES)]
+_CANDIDATES = [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in _MIXED]
+"""Colors that stand out from gray, of all hues."""
 # sRGB (D65) to XYZ, relative to white.
 _XYZ = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8729]])
 
@@ -32,21 +33,11 @@ def picture_colors(labels: Iterable[Label]) -> dict[str, Color]:
     """
     chosen: dict[str, Color] = {}
     for label in by_rank(labels):
-        apart = _distances([label.color], list(chosen.values()))
-        chosen[label.name] = label.color if apart.min(initial=FAR) >= FAR else _farthest(list(chosen.values()))
+        taken = list(chosen.values())
+        is_apart = _distances([label.color], taken).min(initial=FAR) >= FAR
+        farthest = 0 if is_apart else int(_distances(_CANDIDATES, taken).min(axis=1).argmax())
+        chosen[label.name] = label.color if is_apart else _CANDIDATES[farthest]
     return chosen
-
-
-def _farthest(taken: list[Color]) -> Color:
-    candidates = _candidates()
-    return candidates[int(_distances(candidates, taken).min(axis=1).argmax())]
-
-
-@lru_cache
-def _candidates() -> list[Color]:
-    """Colors that stand out from grey, of all hues."""
-    mixed = [colorsys.hsv_to_rgb(hue / _HUES, *shade) for shade in _SHADES for hue in range(_HUES)]
-    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in mixed]
 
 
 def _distances(some: list[Color], others: list[Color]) -> npt.NDArray[np.float64]:

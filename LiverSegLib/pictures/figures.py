@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.labels import Color
 from LiverSegLib.pictures import panels
-from LiverSegLib.pictures.colors import Color, picture_colors
+from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Plane, Scene
 from LiverSegLib.pictures.surface import render_front
 from LiverSegLib.volume import Result
@@ -96,7 +97,7 @@ def save(figure: Figure, path: Path, *, opener: Opener = atomic_file) -> None:
 
 def panel_grid(*, rows: int, columns: int, side: int, tall: int | None = None) -> tuple[Figure, list[Axes]]:
     """A figure with panels of `side` by `tall` pixels (square by default) and room for the caption; row by row."""
-    tall = side if tall is None else tall
+    tall = tall or side
     width = columns * (side + _GAP) + _GAP
     height = rows * (tall + _GAP) + _GAP + _CAPTION
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)

@@ -4,7 +4,7 @@ Run by ctest, or by hand: `Slicer --no-splash --testing --python-script LiverSeg
 """
 
 # unittest's ways, as Slicer's ctest macro wants them.
-# ruff: noqa: PT009
+# ruff: noqa: PT009, PT027
 
 import time
 import unittest
@@ -23,6 +23,40 @@ class LiverSegEndToEndTest(unittest.TestCase):
     def test_module_is_there(self) -> None:
         self.assertTrue(hasattr(slicer.modules, "liverseg"))
         self.assertIsNotNone(slicer.util.getModuleLogic("LiverSeg"))
+
+    def test_panel_follows_the_parameter_node(self) -> None:
+        from LiverSegUI.sample_data import addSampleVolume
+
+        widget = slicer.util.getModuleWidget("LiverSeg")
+        node = addSampleVolume()
+        slicer.util.selectModule("LiverSeg")
+        choices = widget.logic.getParameterNode()
+        choices.inputVolume = node
+        self.assertEqual(widget.ui.inputSelector.currentNode(), node)
+        choices.segmentTumor = False
+        self.assertFalse(widget.ui.tumorBox.isChecked())
+        choices.segmentTumor = True
+
+    def test_what_cannot_be_segmented_is_refused_in_a_sentence(self) -> None:
+        from LiverSegLib.errors import LiverSegError
+
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+        with self.assertRaises(LiverSegError) as caught:
+            slicer.util.getModuleLogic("LiverSeg").start(empty)
+        self.assertIn("Empty holds no voxels", str(caught.exception))
+
+    def test_a_stopped_job_leaves_the_scene_as_it_was(self) -> None:
+        from LiverSegUI.install import missingPackages
+        from LiverSegUI.sample_data import addSampleVolume
+
+        if missingPackages():
+            self.skipTest(f"not installed: {missingPackages()}")
+        logic = slicer.util.getModuleLogic("LiverSeg")
+        job = logic.start(addSampleVolume(), device="cpu")
+        job.cancel()
+        logic.wait([job])
+        self.assertEqual(job.state, "cancelled")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
 
     def test_click_segment(self) -> None:
         from LiverSegUI.install import missingPackages
@@ -53,7 +87,7 @@ class LiverSegEndToEndTest(unittest.TestCase):
         loop, timer = qt.QEventLoop(), qt.QTimer()
         timer.timeout.connect(lambda: loop.quit() if condition() or time.monotonic() > end else None)
         timer.start(20)
-        loop.exec_()
+        loop.exec()
         timer.stop()
         self.assertTrue(condition(), "it took too long")
 

@@ -161,7 +161,7 @@ class TestVolumeNode:
         ("class_name", "said"),
         [
             ("vtkMRMLLabelMapVolumeNode", "label map"),
-            ("vtkMRMLVectorVolumeNode", "colour or vector"),
+            ("vtkMRMLVectorVolumeNode", "color or vector"),
             ("vtkMRMLDiffusionTensorVolumeNode", "tensor"),
             ("vtkMRMLSequenceNode", "time series"),
             ("vtkMRMLScalarVolumeNode", "no voxels"),
@@ -534,14 +534,14 @@ def test_table_has_a_row_for_each_structure() -> None:
     measurements = measure(a_labelmap(), affine, labels_for({1: "liver", 2: "tumor"}), image, "HU")
     table = bridge.write_table(measurements, volume_node=volume)
     assert bridge.measured_volume(table) is volume
-    rows = bridge.table_texts(table)
+    rows = bridge.table_rows(table)
     assert [row["Structure"] for row in rows] == ["Liver", "Liver tumor", "Liver tumor 1"]
     volumes = slicer.util.arrayFromTableColumn(table, "Volume [mL]")
     assert volumes[0] == measurements.volume_ml("liver")
     means = slicer.util.arrayFromTableColumn(table, "Mean [HU]")
     assert means[0] == pytest.approx(image[a_labelmap() > 0].mean())
     assert (rows[0]["Longest diameter [mm]"], rows[2]["Longest diameter [mm]"]) == ("", "17.5")
-    assert not any("nan" in text.lower() for row in rows for text in row.values())
+    assert not any("nan" in str(value).lower() for row in rows for value in row.values())
     assert bridge.write_table(measurements, table) is table
     assert table.GetNumberOfRows() == 3
 
@@ -549,7 +549,7 @@ def test_table_has_a_row_for_each_structure() -> None:
 def test_a_table_without_lesions_or_grey_values_leaves_their_columns_out(scene: Any) -> None:
     volume = a_volume()
     liver = measure(np.minimum(a_labelmap(), 1), bridge.ijk_to_ras(volume), labels_for({1: "liver"}))
-    assert [list(row) for row in bridge.table_texts(bridge.write_table(liver))] == [["Structure", "Volume [mL]"]]
+    assert [list(row) for row in bridge.table_rows(bridge.write_table(liver))] == [["Structure", "Volume [mL]"]]
     nothing = measure(np.zeros(SHAPE, np.uint8), AFFINE, labels_for({1: "liver", 2: "tumor"}), np.zeros(SHAPE), "HU")
-    assert bridge.table_texts(bridge.write_table(nothing))[0]["Volume [mL]"] == "0.0"
-    assert bridge.table_texts(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []
+    assert bridge.table_rows(bridge.write_table(nothing))[0]["Volume [mL]"] == 0.0
+    assert bridge.table_rows(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []

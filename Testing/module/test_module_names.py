@@ -24,7 +24,7 @@ WIDGETS = {widget.get("name"): widget.get("class") for widget in UI.iter("widget
 PLAIN = {
     "QTableWidgetItem": {"setFlags", "setCheckState", "checkState", "setText", "text", "setToolTip"},
     "QHeaderView": {"Stretch"},
-    "QEventLoop": {"exec_", "quit"},
+    "QEventLoop": {"exec", "quit"},
     "Qt": set(),
 }
 

@@ -131,7 +131,7 @@ class TestModels:
         assert len(set(titles)) == len(titles)
         assert titles[-2].endswith("(two)")
         assert "b/two" in ui.modelText.toolTip()
-        _add, remove = panel.modelsMenu.actions
+        _add, remove = panel.modelActions
         remove.trigger()
         assert "off the list" in ui.statusText.text()
         assert ui.modelBox.count() == len(titles) - 1
@@ -388,7 +388,7 @@ class TestOutputs:
         monkeypatch.setattr(
             qt, "QFileDialog", SimpleNamespace(getExistingDirectory=lambda *_: chosen[0]), raising=False
         )
-        nrrd, nifti, stl = ready.widget.panel.actions.menu.actions
+        nrrd, nifti, stl = ready.widget.panel.actions.exports
         for action in (nrrd, nifti, stl):
             action.trigger()
             assert "were exported to" in ready.widget.ui.statusText.text()
