@@ -144,6 +144,17 @@ def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     return _built(canonical_name(name), arguments)
 
 
+def final_logits(outputs: Any, ndim: int) -> Any:
+    """The full-size logits of what a network gives: of several heads (a list, or DynUNet's stack) the first.
+
+    Args:
+        outputs: logits [N, C, ...], a list of them, or a stack [N, heads, C, ...].
+        ndim: how many axes the logits have.
+    """
+    first = outputs[0] if isinstance(outputs, list | tuple) else outputs
+    return first[:, 0] if getattr(first, "ndim", ndim) == ndim + 1 else first
+
+
 def network_outline(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     """The network without its numbers: names and shapes only, on torch's meta device, which needs no memory.
 
