@@ -13,7 +13,7 @@ from LiverSegLib.engine.sliding_window import window_starts
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.models.spec import ModelPackage
 from LiverSegLib.models.text import one_line
-from LiverSegLib.networks import network_outline
+from LiverSegLib.networks import final_logits, network_outline
 from LiverSegLib.system import available_bytes
 from LiverSegLib.volume import Volume
 
@@ -118,8 +118,7 @@ def _trial(package: ModelPackage, shape: tuple[int, ...]) -> int | None:
         if "meta" in str(error):
             return None
         raise ModelError(_misfit(package, shape, one_line(error, 200).rstrip("."))) from error
-    first = out[0] if isinstance(out, list | tuple) else out
-    check_output(package, shape, first)
+    check_output(package, shape, final_logits(out, len(shape)))
     return largest
 
 
@@ -131,8 +130,6 @@ def check_output(package: ModelPackage, shape: tuple[int, ...], out: Any) -> Non
     """
     wanted = (shape[0], package.channels, *shape[2:])
     found = tuple(out.shape) if isinstance(out, torch.Tensor) else None
-    if found is not None and len(found) == len(wanted) + 1:  # several heads, the final one first
-        found = (found[0], *found[2:])
     if found != wanted:
         raise ModelError(_misfit(package, shape, f"it gives {_text((found or ())[1:]) or 'nothing'} values"))
 

@@ -30,6 +30,7 @@ from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, read_package
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.weights import loaded_network
+from LiverSegLib.networks import final_logits
 from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
 
@@ -192,11 +193,9 @@ class Segmenter:
         def run(x: torch.Tensor) -> torch.Tensor:
             x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
             with chosen.autocast(), self._blamed(x.shape):
-                out: Any = network(x)
-            # Deep supervision may give several heads, the full-size one first.
-            first = out[0] if isinstance(out, list | tuple) else out
-            plan.check_output(self.package, tuple(x.shape), first)
-            return first[:, 0] if first.ndim == x.ndim + 1 else first
+                logits: torch.Tensor = final_logits(network(x), x.ndim)
+            plan.check_output(self.package, tuple(x.shape), logits)
+            return logits
 
         return run
 

@@ -10,12 +10,12 @@ import torch
 from LiverSegLib.errors import ModelError
 from LiverSegLib.networks.double_conv_unet import DoubleConvUNet
 from LiverSegLib.networks.vgg_unet import VGG16UNet
-from Training.fit.imagenet import load_imagenet_vgg16
+from Training.fit.initial import load_imagenet_vgg16
 
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    """A file like torchvision's: three colours, with a classifier."""
+    """A file like torchvision's: three colors, with a classifier."""
     torch.manual_seed(1)
     state = {f"features.{k}": v for k, v in VGG16UNet(in_channels=3).features.state_dict().items()}
     state["classifier.0.weight"] = torch.rand(4, 4)
@@ -23,13 +23,13 @@ def imagenet(tmp_path: Path) -> Path:
     return tmp_path / "vgg16.pth"
 
 
-def test_one_grey_channel_sees_what_three_equal_colours_would(imagenet: Path) -> None:
-    grey, colour = VGG16UNet(in_channels=1), VGG16UNet(in_channels=3)
-    load_imagenet_vgg16(grey, imagenet)
-    load_imagenet_vgg16(colour, imagenet)
+def test_one_gray_channel_sees_what_three_equal_colors_would(imagenet: Path) -> None:
+    gray, color = VGG16UNet(in_channels=1), VGG16UNet(in_channels=3)
+    load_imagenet_vgg16(gray, imagenet)
+    load_imagenet_vgg16(color, imagenet)
     x = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(grey.features(x), colour.features(x.repeat(1, 3, 1, 1)))
+        torch.testing.assert_close(gray.features(x), color.features(x.repeat(1, 3, 1, 1)))
 
 
 def test_other_files_and_networks_are_refused_in_a_sentence(imagenet: Path, tmp_path: Path) -> None:

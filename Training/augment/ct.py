@@ -17,7 +17,7 @@ from scipy import ndimage
 Array = npt.NDArray[np.float32]
 Case = dict[str, Any]
 Box = tuple[slice, ...]
-FAT, FLUID, MUSCLE, BONE, AIR = -100.0, 10.0, 55.0, 500.0, -1000.0
+MUSCLE, AIR = 55.0, -1000.0
 
 
 def body_mask(image: Array) -> npt.NDArray[np.bool_]:
@@ -37,8 +37,7 @@ class _RandHU(Randomizable, Transform):
     """
 
     def __init__(self, prob: float, aspect: float = 1.0) -> None:
-        self.prob = prob
-        self.aspect = aspect
+        self.prob, self.aspect = prob, aspect
 
     def __call__(self, case: Case) -> Case:
         if self.R.random() >= self.prob:
@@ -151,7 +150,7 @@ class RandLesiond(_RandHU):
         if kind < 0.15:
             return self.uniform(0, 20), True
         if kind < 0.22:
-            return self.uniform(150, 350), False  # calcified or iodised oil
+            return self.uniform(150, 350), False  # calcified or iodized oil
         return level + (self.uniform(-70, -10) if kind < 0.8 else self.uniform(10, 60)), False
 
 
@@ -162,8 +161,7 @@ class RandMassd(_RandHU):
         liver = label > 0
         if liver.sum() < 60:
             return image, label
-        edge = liver & ~ndimage.binary_erosion(liver)
-        points = np.argwhere(edge)
+        points = np.argwhere(liver & ~ndimage.binary_erosion(liver))
         anchor = points[self.R.randint(len(points))].astype(np.float32)
         out = anchor - np.argwhere(liver).mean(0)
         out /= max(float(np.linalg.norm(out)), 1e-6)
@@ -239,10 +237,9 @@ class RandCropFieldd(_RandHU):
                 box.append(slice(start, start + length))
             keep[tuple(box)] = True
         else:
-            grid = np.indices(shape[:2], dtype=np.float32)
-            middle = [n / 2 + self.uniform(-0.1, 0.1) * n for n in shape[:2]]
-            radius = self.uniform(0.3, 0.48) * min(shape[:2])
-            circle = np.hypot(grid[0] - middle[0], grid[1] - middle[1]) < radius
+            across, down = np.indices(shape[:2], dtype=np.float32)
+            x, y = (n / 2 + self.uniform(-0.1, 0.1) * n for n in shape[:2])
+            circle = np.hypot(across - x, down - y) < self.uniform(0.3, 0.48) * min(shape[:2])
             keep = np.broadcast_to(circle.reshape(circle.shape + (1,) * (len(shape) - 2)), shape)
         return np.where(keep, image, AIR), np.where(keep, label, 0)
 

@@ -38,43 +38,27 @@ def margin(recipe: Recipe) -> tuple[int, ...]:
 
 
 def augmentation(recipe: Recipe) -> mt.Compose:
-    """Patch with its margin -> augmented patch, normalised.
+    """Patch with its margin -> augmented patch, normalized.
 
     Takes and gives `image` float32 [1, ...] and `label` uint8 [1, ...]. CT transforms, noise and resolution work in
-    the values of prepared images (HU, or normalised), gamma and brightness in those that the network sees.
+    the values of prepared images (HU, or normalized), gamma and brightness in those that the network sees.
     """
     a, unit, aspect = recipe.augment, _unit(recipe), _aspect(recipe)
     steps = _organ_transforms(recipe) + _spatial_transforms(recipe) + _flips(recipe)
     if a.crop > 0:
         steps.append(RandZoomCropd(a.crop))
-    steps += [
-        our.RandBlurd(a.blur, aspect),
-        our.RandLowResolutiond(a.low_resolution),
-        our.RandNoised(a.noise, aspect, unit),
-    ]
-    grey = [
-        mt.RandAdjustContrastd(["image"], a.gamma, GAMMA),
-        mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness),
-    ]
-    window = normalization(recipe)
-    clip = [mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0)] if a.brightness and window else []
-    return mt.Compose([*steps, *window, *grey, *clip, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
+    steps += [our.RandBlurd(a.blur, aspect), our.RandLowResolutiond(a.low_resolution)]
+    steps += [our.RandNoised(a.noise, aspect, unit), *normalization(recipe)]
+    steps.append(mt.RandAdjustContrastd(["image"], a.gamma, GAMMA))
+    steps.append(mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness))
+    if a.brightness and normalization(recipe):
+        steps.append(mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0))
+    return mt.Compose([*steps, typed()])
 
 
-class Typed(mt.Transform):
-    """The last step: every sample leaves as float32 image and uint8 label, or it would not fit into one batch with
-    the others."""
-
-    def __call__(self, case: dict[str, Any]) -> dict[str, Any]:
-        """The case as it is.
-
-        Raises:
-            TypeError: a transform changed a type.
-        """
-        found = tuple(case[key].dtype for key in KEYS)
-        if found != (torch.float32, torch.uint8):
-            raise TypeError(f"the augmentation made image and label {found}; a transform does not keep their types")
-        return case
+def typed() -> mt.Transform:
+    """The last step: every sample leaves as float32 image and uint8 label, so that they fit into one batch."""
+    return mt.EnsureTyped(KEYS, dtype=(torch.float32, torch.uint8), track_meta=False)
 
 
 def normalization(recipe: Recipe) -> list[mt.Transform]:
@@ -154,12 +138,10 @@ def _elastic(prob: float, dims: int, moved: dict[str, Any]) -> Any:
 
 def _flips(recipe: Recipe) -> list[Any]:
     axes = [AXIS_OF[letter] for letter in recipe.preprocess.axcodes][: recipe.spatial_dims]
-    steps = []
-    for name, prob in recipe.augment.flip.items():
-        if name not in axes:
-            raise RecipeError(f"augment.flip names the axis {name}, which a 2D recipe of these axcodes does not have.")
-        steps.append(mt.RandFlipd(KEYS, prob, spatial_axis=axes.index(name)))
-    return steps
+    flips = recipe.augment.flip
+    if lost := next((name for name in flips if name not in axes), None):
+        raise RecipeError(f"augment.flip names the axis {lost}, which a 2D recipe of these axcodes does not have.")
+    return [mt.RandFlipd(KEYS, prob, spatial_axis=axes.index(name)) for name, prob in flips.items()]
 
 
 class RandZoomCropd(mt.RandomizableTransform):

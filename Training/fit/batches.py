@@ -7,18 +7,20 @@ the same however many loader processes or training processes there are, and afte
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from monai import transforms as mt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from Training.augment.pipeline import KEYS, Typed, air, augmentation, margin, normalization
+from Training.augment.pipeline import KEYS, air, augmentation, margin, normalization, typed
 from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCases, cut, draw_center, read_ahead, read_case
 from Training.data.readers import Case, load_index
@@ -40,7 +42,7 @@ def epoch_draws(cases: list[Case], recipe: Recipe, epoch: int) -> list[Draw]:
     if count is None:
         chosen = rng.permutation(len(cases))
     else:
-        chosen = rng.choice(len(cases), count, p=sampling_weights(cases, recipe).numpy())
+        chosen = rng.choice(len(cases), count, p=sampling_weights(cases, recipe))
     seeds = rng.integers(2**32, size=len(chosen), dtype=np.uint64)
     return [(int(index), int(seed)) for index, seed in zip(chosen, seeds, strict=True)]
 
@@ -120,9 +122,8 @@ class ValidationImages(Dataset[Sample]):
 
     def __init__(self, recipe: Recipe, folder: Path, images: list[list[Case]]) -> None:
         self.folder, self.images, self.undivided = PreparedFolder(folder), images, undivided_labels(recipe)
-        ready = normalization(recipe)
         pad = mt.DivisiblePadd(["image"], recipe.divisible()[: recipe.spatial_dims])
-        self.transform = mt.Compose([*ready, pad, mt.EnsureTyped(KEYS, track_meta=False), Typed()])
+        self.transform = mt.Compose([*normalization(recipe), pad, typed()])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -175,10 +176,8 @@ class CaseData(pl.LightningDataModule):
         rank, world = self._rank()
         images = validation_images(self.val_cases)
         # Every process takes as many steps as the others, or they would wait for it.
-        mine = [
-            images[n] if n < len(images) else [] for n in range(rank, math.ceil(len(images) / world) * world, world)
-        ]
-        return DataLoader(ValidationImages(self.recipe, self.folder, mine), batch_size=None)
+        images += [[] for _ in range(-len(images) % world)]
+        return DataLoader(ValidationImages(self.recipe, self.folder, images[rank::world]), batch_size=None)
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -214,14 +213,12 @@ def validation_images(cases: list[Case]) -> list[list[Case]]:
     return list(images.values())
 
 
-def sampling_weights(cases: list[Case], recipe: Recipe) -> torch.Tensor:
+def sampling_weights(cases: list[Case], recipe: Recipe) -> npt.NDArray[np.float64]:
     """Probability of each case: its source's weight, spread by the root of each patient's case count."""
-    patients: dict[str, int] = {}
-    for case in cases:
-        patients[case.patient] = patients.get(case.patient, 0) + 1
-    raw = torch.tensor([patients[case.patient] ** -0.5 for case in cases], dtype=torch.float64)
+    patients = Counter(case.patient for case in cases)
+    raw = np.array([patients[case.patient] ** -0.5 for case in cases])
     for source in recipe.sources:
-        mine = torch.tensor([case.source == source.name for case in cases])
+        mine = np.array([case.source == source.name for case in cases])
         if mine.any():
             raw[mine] *= source.weight / raw[mine].sum()
     return raw / raw.sum()

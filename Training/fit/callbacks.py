@@ -50,17 +50,14 @@ class StopOnSignal(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        # At the start of a batch, when the one before is wholly counted, and between optimiser steps.
-        if batch_idx % trainer.accumulate_grad_batches == 0 and self._any_caught(trainer):
+        # At the start of a batch, when the one before is wholly counted, and between optimizer steps.
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        if trainer.strategy.reduce_boolean_decision(self.caught, all=False):  # by the signal of any process
             trainer.save_checkpoint(self.last)
             raise StoppedError(
                 f"Stopped in epoch {trainer.current_epoch}; the same command with --resume goes on from there."
             )
-
-    def _any_caught(self, trainer: pl.Trainer) -> bool:
-        if trainer.world_size == 1:
-            return self.caught
-        return bool(trainer.strategy.reduce_boolean_decision(self.caught, all=False))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._restore()
@@ -111,8 +108,7 @@ class Extras(Callback):
         """Draw a batch in the proportions of the recipe's grid."""
         from Training.fit.preview import patch_spacing, save_preview
 
-        here = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-        save_preview(here, self.run.first_batch, self.recipe.labels, patch_spacing(self.recipe))
+        save_preview(batch, self.run.first_batch, self.recipe.labels, patch_spacing(self.recipe))
 
 
 def layer_summary(module: pl.LightningModule, recipe: Recipe) -> str:
@@ -138,7 +134,8 @@ class ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
-        done, total = trainer.fit_loop.epoch_loop.total_batch_idx + 1, self._total(trainer)
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        total = trainer.num_training_batches * (trainer.max_epochs or 1)
         if self._begun is None:
             self._begun = time.monotonic(), done
         since, first = self._begun
@@ -146,10 +143,6 @@ class ProgressBar(RichProgressBar):
             left = (time.monotonic() - since) / (done - first) * (total - done)
             items["left"] = str(timedelta(seconds=round(left)))
         return items
-
-    @staticmethod
-    def _total(trainer: pl.Trainer) -> int:
-        return int(trainer.num_training_batches * (trainer.max_epochs or 1))
 
 
 def moving_average(decay: float) -> WeightAveraging:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -18,31 +19,25 @@ _SMOOTH = 1e-5  # MONAI's, in numerator and denominator
 
 def slabs(shape: tuple[int, ...], most: int = SLAB_VOXELS) -> Iterator[slice]:
     """Ranges along the first of the axes `shape` that hold about `most` voxels each."""
-    rest = max(1, int(torch.Size(shape[1:]).numel()))
-    step = max(1, most // rest)
+    step = max(1, most // math.prod(shape[1:]))
     for first in range(0, shape[0], step):
         yield slice(first, min(first + step, shape[0]))
 
 
 class CaseLoss:
-    """Adds up what the loss of an image is made of; equals `SegmentationLoss` of the whole image.
-
-    Args:
-        loss: the loss that is computed.
-    """
+    """Adds up what the loss of an image is made of; equals `SegmentationLoss` of the whole image."""
 
     def __init__(self, loss: SegmentationLoss) -> None:
         self.parts = loss.single
         self.weights = self.parts.voxel.weights if isinstance(self.parts.voxel, CrossEntropy) else None
-        self._region: Tensor | None = None
+        self._region = torch.zeros(3, 1, dtype=torch.float64)
         self._voxel = torch.zeros(2, dtype=torch.float64)
 
     def add(self, logits: Tensor, label: Tensor) -> None:
         """Take in a slab: logits [1, C, ...] and classes [1, 1, ...]."""
         logits = logits.float()
         if self.parts.region is not None:
-            found = self._sums(logits.softmax(1), label)
-            self._region = found if self._region is None else self._region + found
+            self._region = self._region + self._sums(logits.softmax(1), label)
         if self.parts.voxel is not None:
             # Class weights make torch's cross-entropy a weighted mean, all others are plain means.
             share = label.numel() if self.weights is None else float(self.weights.to(label.device)[label.long()].sum())
@@ -61,9 +56,8 @@ class CaseLoss:
     def value(self) -> float:
         """The loss of all that was taken in."""
         total, dice_weight, voxel_weight = 0.0, *self.parts.weights
-        if self._region is not None:
-            first = 0 if self.parts.background else 1
-            right, truth, found = self._region[:, first:]
+        if self.parts.region is not None:
+            right, truth, found = self._region[:, 0 if self.parts.background else 1 :]
             if self.parts.tversky is None:
                 score = (2 * right + _SMOOTH) / (truth + found + _SMOOTH)
             else:

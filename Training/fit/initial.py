@@ -1,4 +1,4 @@
-"""Weights that a run starts from."""
+"""Weights that a run starts from: those of another run or package, or of ImageNet for an encoder that is VGG16."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 
+from LiverSegLib.errors import ModelError
+from LiverSegLib.models import read_package
+from LiverSegLib.models.weights import load_weights, read_weights
+from LiverSegLib.networks.vgg_unet import VGG16UNet
 from Training.errors import RunError
 from Training.fit.module import SegmentationModule
 
@@ -64,9 +68,6 @@ def load_initial(module: SegmentationModule, source: Path) -> None:
         RunError: the file is missing, or holds another network or weights that are not numbers.
         ModelError: the package cannot be read, or holds another network.
     """
-    from LiverSegLib.models import read_package
-    from LiverSegLib.models.weights import load_weights, read_weights
-
     if source.is_dir():
         load_weights(read_package(source), module.network)
         checked(module.network.state_dict(), source)
@@ -81,3 +82,34 @@ def load_initial(module: SegmentationModule, source: Path) -> None:
         module.network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise RunError(f"The weights of {source} do not fit this recipe's network.") from error
+
+
+def load_imagenet_vgg16(network: torch.nn.Module, path: Path) -> None:
+    """Fill the encoder of a `VGG16UNet` from a local file of torchvision's vgg16 (vgg16_bn) weights.
+
+    ImageNet has three colors: for one channel the first kernels are summed over them, which is what a gray
+    picture repeated in all three gives. The classifier is left out.
+
+    Args:
+        network: a `VGG16UNet` of one or three input channels; changed in place.
+        path: state dict as torchvision distributes it (.pth), or the same as .safetensors.
+
+    Raises:
+        ModelError: another network, or a file that is no such state dict.
+    """
+    if not isinstance(network, VGG16UNet):
+        raise ModelError(f"{path} holds VGG16 weights, which only VGG16UNet takes; remove `pretrained`.")
+    if not path.is_file():
+        raise ModelError(f"There is no file {path}; download torchvision's vgg16 weights and name their path.")
+    found = read_weights(path)
+    wanted = network.features.state_dict()
+    state = {key.removeprefix("features."): value for key, value in found.items() if key.startswith("features.")}
+    first = state.get("0.weight")
+    if first is not None and first.ndim == 4 and first.shape[1] == 3 and wanted["0.weight"].shape[1] == 1:
+        state["0.weight"] = first.sum(1, keepdim=True)
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    fits = wanted.keys() - counters <= state.keys() <= wanted.keys()
+    if not fits or any(value.shape != wanted[key].shape for key, value in state.items()):
+        kind = "vgg16_bn" if counters else "vgg16"
+        raise ModelError(f"{path} does not hold the weights of torchvision's {kind}; name a file that does.")
+    network.features.load_state_dict(state, strict=False)

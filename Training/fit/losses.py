@@ -1,8 +1,8 @@
-"""What training minimises: MONAI's losses put together as a recipe says."""
+"""What training minimizes: MONAI's losses put together as a recipe says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,8 @@ from torch.nn.modules.loss import _Loss
 from Training.recipe import RecipeError
 from Training.recipe.options import Loss
 
-REGION = {"dice_ce": "dice", "dice": "dice", "bce_dice": "dice", "dice_focal": "dice", "tversky": "tversky"}
 # A logit whose softmax is 0.
 _NEVER = -1e4
-VOXEL = {"dice_ce": "ce", "cross_entropy": "ce", "bce_dice": "bce", "focal": "focal", "dice_focal": "focal"}
 
 
 class SegmentationLoss(nn.Module):
@@ -89,26 +87,21 @@ class _Sum(_Loss):
     def __init__(self, o: Loss) -> None:
         super().__init__()
         weights = None if o.class_weights is None else torch.tensor(o.class_weights)
-        shared: dict[str, Any] = {
-            "to_onehot_y": True,
-            "softmax": True,
-            "include_background": o.include_background,
-            "batch": o.batch,
-        }
-        regions: dict[str, Callable[[], nn.Module]] = {
-            "dice": lambda: DiceLoss(squared_pred=o.squared, **shared),
-            "tversky": lambda: TverskyLoss(alpha=o.alpha, beta=o.beta, **shared),
-        }
-        voxels: dict[str, Callable[[], nn.Module]] = {
-            "ce": lambda: CrossEntropy(weights),
-            "bce": lambda: BinaryCrossEntropy(weights),
-            "focal": lambda: FocalLoss(to_onehot_y=True, use_softmax=True, gamma=o.gamma, weight=weights),
-        }
-        self.region = regions[REGION[o.kind]]() if o.kind in REGION else None
-        self.voxel = voxels[VOXEL[o.kind]]() if o.kind in VOXEL else None
+        shared: dict[str, Any] = {"to_onehot_y": True, "include_background": o.include_background, "batch": o.batch}
+        self.region: nn.Module | None = None
+        if o.kind == "tversky":
+            self.region = TverskyLoss(softmax=True, alpha=o.alpha, beta=o.beta, **shared)
+        elif "dice" in o.kind:
+            self.region = DiceLoss(softmax=True, squared_pred=o.squared, **shared)
+        self.voxel: nn.Module | None = None
+        if o.kind in ("dice_ce", "cross_entropy"):
+            self.voxel = CrossEntropy(weights)
+        elif o.kind == "bce_dice":
+            self.voxel = BinaryCrossEntropy(weights)
+        elif "focal" in o.kind:
+            self.voxel = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=o.gamma, weight=weights)
         self.weights = o.dice_weight, o.ce_weight
         # What `case_loss` needs to know of them.
-        self.kind = VOXEL.get(o.kind, "")
         self.background, self.squared = o.include_background, o.squared and o.kind != "tversky"
         self.tversky = (o.alpha, o.beta) if o.kind == "tversky" else None
 
@@ -124,10 +117,9 @@ class _Sum(_Loss):
 class _Weighted(nn.Module):
     """A loss with a weight for each class, or none; not part of checkpoints."""
 
-    weights: Tensor | None
-
-    def __init__(self, weights: Tensor | None = None) -> None:
+    def __init__(self, weights: Tensor | None) -> None:
         super().__init__()
+        self.weights: Tensor | None
         self.register_buffer("weights", weights, persistent=False)
 
 

@@ -1,7 +1,8 @@
-"""What Lightning runs: loss, optimiser, training and validation scores."""
+"""What Lightning runs: loss, optimizer, training and validation scores."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 from monai.inferers import SlidingWindowInferer
 
-from LiverSegLib.networks import build_network
+from LiverSegLib.networks import build_network, final_logits
 from Training.errors import RunError
 from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
 from Training.fit.losses import SegmentationLoss, joined_logits
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 class SegmentationModule(pl.LightningModule):
-    """A network of the registry under a recipe's loss, optimiser and schedule.
+    """A network of the registry under a recipe's loss, optimizer and schedule.
 
     Labels have the names and the meaning that users get: cancer is tumor, and the liver holds its tumors.
 
@@ -58,7 +59,7 @@ class SegmentationModule(pl.LightningModule):
         self._val_loss = torch.zeros(2, dtype=torch.float64)
 
     def forward(self, x: torch.Tensor) -> Any:
-        """Logits [N, labels + 1, ...] of normalised images [N, 1, ...]; while training perhaps several."""
+        """Logits [N, labels + 1, ...] of normalized images [N, 1, ...]; while training perhaps several."""
         return self.network(x)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:  # noqa: ARG002
@@ -67,11 +68,10 @@ class SegmentationModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
         image, label, undivided = batch["image"], batch["label"], batch.get("undivided")
-        image = image.contiguous(memory_format=self.layout)
-        outputs = self(image)
+        outputs = self(image.contiguous(memory_format=self.layout))
         loss: torch.Tensor = self.loss(outputs, label, undivided)
         value = float(loss.detach())
-        if value != value or abs(value) == float("inf"):
+        if not math.isfinite(value):
             raise RunError(
                 f"The loss became {value} in epoch {self.current_epoch}; lower optimization.learning_rate, or set "
                 "optimization.gradient_clip or another optimization.precision, and train again."
@@ -81,22 +81,18 @@ class SegmentationModule(pl.LightningModule):
             self._counts = torch.zeros_like(self._counts)
         self._losses["sum"] += value
         self._losses["count"] += 1
-        logits = finest(outputs, label).detach()
+        logits = final_logits(outputs, label.ndim).detach()
         if undivided is not None:
             logits = joined_logits(logits.float(), label, undivided)
-        self._counts = self._counts.to(label.device) + self._overlaps(logits, label)
+        rows = self._overlaps(logits.argmax(1, keepdim=True), label)
+        self._counts = self._counts.to(label.device) + torch.stack([torch.stack(row) for row in rows])
         self.log("train_loss", loss, prog_bar=True, batch_size=len(image))
         return loss
 
-    @torch.no_grad()
-    def _overlaps(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Of each label, voxels that are right, and found and true ones together [labels, 2]; nothing is waited for."""
-        labels = logits.argmax(1, keepdim=True)
-        rows = []
-        for name in self.values:
-            found, true = (region(part, name, self.values) for part in (labels, label))
-            rows.append(torch.stack([(found & true).sum(), found.sum() + true.sum()]))
-        return torch.stack(rows)
+    def _overlaps(self, found: Any, truth: Any) -> list[tuple[Any, Any]]:
+        """Of each label, voxels that are right, and found and true ones together; a device is not waited for."""
+        masks = [(region(found, name, self.values), region(truth, name, self.values)) for name in self.values]
+        return [((mine & true).sum(), mine.sum() + true.sum()) for mine, true in masks]
 
     def _everyone(self, mine: T) -> list[T]:
         """This value of every process, in their order; every process has to ask."""
@@ -177,12 +173,8 @@ class SegmentationModule(pl.LightningModule):
         found = found.reshape(found.shape[:3])  # slices are stacked along z, a volume is one
         clean(found, self.values)
         truth = truth.reshape(found.shape)
-        rows = []
-        for name in self.values:
-            mine, true = (region(part, name, self.values) for part in (found, truth))
-            rows.append([2 * int((mine & true).sum()), int(mine.sum()) + int(true.sum())])
-        rows.append([int((found == truth).sum()), int(found.size)])
-        return torch.tensor(rows, dtype=torch.float64)
+        rows = [(2 * right, both) for right, both in self._overlaps(found, truth)]
+        return torch.tensor([*rows, ((found == truth).sum(), found.size)], dtype=torch.float64)
 
     def on_validation_epoch_end(self) -> None:
         parts = self._everyone((self._images, self._val_loss))
@@ -204,12 +196,6 @@ class SegmentationModule(pl.LightningModule):
         factor = learning_rate_factor(o, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def finest(outputs: Any, label: torch.Tensor) -> torch.Tensor:
-    """The full-size logits [N, C, ...] of a network that may give several outputs, as a list or DynUNet's stack."""
-    first: torch.Tensor = outputs[0] if isinstance(outputs, list | tuple) else outputs
-    return first[:, 0] if first.ndim == label.ndim + 1 else first
 
 
 def _unpadded(logits: torch.Tensor, shape: torch.Size) -> torch.Tensor:

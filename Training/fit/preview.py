@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -31,7 +31,7 @@ def save_preview(
 
     A 3D sample is shown in three slices across its axes z, y and x, through the middle of its labels, or of the
     patch where it has none. The first axis runs to the right and the second downwards, which is the usual view for
-    the axis order LPS; z runs upwards. Grey values are stretched from the 1st to the 99th percentile of each sample.
+    the axis order LPS; z runs upwards. Gray values are stretched from the 1st to the 99th percentile of each sample.
 
     Args:
         batch: "image" [batch, 1, x, y(, z)] and "label" of the same shape, tensors or arrays.
@@ -42,28 +42,24 @@ def save_preview(
     Raises:
         OutputError: the picture cannot be written.
     """
-    images, masks = (_array(batch[key])[:MAX_SAMPLES, 0] for key in ("image", "label"))
+    images, masks = (torch.as_tensor(batch[key])[:MAX_SAMPLES, 0].float().cpu().numpy() for key in ("image", "label"))
     steps = tuple(spacing or (1.0,) * (images.ndim - 1))
-    samples = [
-        (f"sample {number + 1}", views(image, mask, steps))
-        for number, (image, mask) in enumerate(zip(images, masks, strict=True))
-    ]
-    beside = 2 * len(samples[0][1])
+    samples = [views(image, mask, steps) for image, mask in zip(images, masks, strict=True)]
+    beside = 2 * len(samples[0])
     # Two-dimensional samples are two by two panels wide, else the picture would be a tall ribbon.
     across = 2 if beside == 2 and len(samples) > 1 else 1
     rows = -(-len(samples) // across)
-    widths = [_width(view) for view in samples[0][1] for _ in range(2)] * across
+    widths = [_width(view) for view in samples[0] for _ in range(2)] * across
     size = (_PANEL * sum(widths), _PANEL * rows * 1.12 + 0.4)
     figure = Figure(figsize=size, dpi=100, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(widths), squeeze=False, width_ratios=widths)
     for panel in axes.flat:
         panel.set_axis_off()
-    for number, (name, shown) in enumerate(samples):
-        row, first = number // across, number % across * beside
-        _draw_sample(axes[row, first : first + beside], name, shown, labels)
     colors = _colors(labels)
-    handles = [Patch(color=colors[name], label=name) for _, name in sorted(labels.items())]
+    # As many rows as samples, of `beside` panels each; the last may be left over.
+    for number, (panels, shown) in enumerate(zip(axes.reshape(-1, beside), samples, strict=False), 1):
+        _draw_sample(panels, f"sample {number}", shown, colors)
+    handles = [Patch(color=colors[value], label=name) for value, name in sorted(labels.items())]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
     figures.save(figure, path)
 
@@ -79,18 +75,18 @@ View = tuple[str, Array, Array, float]
 
 
 def views(image: Array, mask: Array, spacing: tuple[float, ...]) -> list[View]:
-    """The slices of one sample: title, grey 0 to 1 and label map [rows, columns], and height by width of a pixel."""
+    """The slices of one sample: title, gray 0 to 1 and label map [rows, columns], and height by width of a pixel."""
     finite = image[np.isfinite(image)]
     low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0)
-    grey = np.clip((np.nan_to_num(image, nan=low) - low) / max(high - low, 1e-6), 0, 1)
+    gray = np.clip((np.nan_to_num(image, nan=low) - low) / max(high - low, 1e-6), 0, 1)
     if image.ndim == 2:
-        return [("", grey.T, mask.T, spacing[1] / spacing[0])]
+        return [("", gray.T, mask.T, spacing[1] / spacing[0])]
     center = np.argwhere(mask > 0).mean(axis=0) if (mask > 0).any() else (np.array(image.shape) - 1) / 2
     shown = []
     for name, axis in _PLANES:
         at = round(float(center[axis]))
         across, down = (a for a in range(3) if a != axis)
-        cuts = [np.take(array, at, axis=axis).T for array in (grey, mask)]
+        cuts = [np.take(array, at, axis=axis).T for array in (gray, mask)]
         if axis != 2:  # the head is up
             cuts = [cut[::-1] for cut in cuts]
         shown.append((f"{name} {at + 1} of {image.shape[axis]}", *cuts, spacing[down] / spacing[across]))
@@ -103,17 +99,14 @@ def _width(view: View) -> float:
     return min(3.0, max(0.4, columns / (rows * view[3])))
 
 
-def _draw_sample(axes: Array, name: str, shown: list[View], labels: Mapping[int, str]) -> None:
-    colors = _colors(labels)
-    for number, (title, grey, mask, aspect) in enumerate(shown):
-        plain, outlined = axes[2 * number], axes[2 * number + 1]
+def _draw_sample(axes: Array, name: str, shown: list[View], colors: Mapping[int, Color]) -> None:
+    for (plain, outlined), (title, gray, mask, aspect) in zip(axes.reshape(-1, 2), shown, strict=True):
+        heading = ", ".join(text for text in (name, title) if text)
         for panel in (plain, outlined):
-            panel.imshow(grey, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="nearest")
-        for value, label in labels.items():
-            _outline(outlined, mask == value, colors[label])
-        plain.set_title(
-            ", ".join(text for text in (name if number == 0 else "", title) if text), fontsize=9, loc="left"
-        )
+            panel.imshow(gray, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="nearest")
+        for value, color in colors.items():
+            _outline(outlined, mask == value, color)
+        plain.set_title(heading if plain is axes[0] else title, fontsize=9, loc="left")
 
 
 def _outline(axes: Axes, mask: Array, color: Color) -> None:
@@ -125,14 +118,9 @@ def _outline(axes: Axes, mask: Array, color: Color) -> None:
         axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
-def _colors(labels: Mapping[int, str]) -> dict[str, Color]:
-    """Red, green and blue, 0 to 1, by the name that the recipe gives a label."""
-    known = {name: label_for(value, name) for value, name in labels.items()}
+def _colors(labels: Mapping[int, str]) -> dict[int, Color]:
+    """Red, green and blue, 0 to 1, of each label value."""
+    known = {value: label_for(value, name) for value, name in labels.items()}
     chosen = picture_colors(known.values())
-    colors = {name: chosen[label.name] for name, label in known.items()}
-    return {name: (red / 255, green / 255, blue / 255) for name, (red, green, blue) in colors.items()}
-
-
-def _array(values: Any) -> Array:
-    """A tensor on any device, or an array, as an array."""
-    return np.asarray(values.detach().cpu().float() if hasattr(values, "detach") else values)
+    colors = {value: chosen[label.name] for value, label in known.items()}
+    return {value: (red / 255, green / 255, blue / 255) for value, (red, green, blue) in colors.items()}

@@ -1,9 +1,10 @@
-"""Optimisers and learning rates as a recipe names them."""
+"""Optimizers and learning rates as a recipe names them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -15,21 +16,18 @@ START, END = 1 / 25, 1 / 250_000
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], o: Optimization) -> torch.optim.Optimizer:
     """AdamW, Adam, or SGD with Nesterov's momentum."""
-    if o.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, o.learning_rate, weight_decay=o.weight_decay)
-    if o.optimizer == "adam":
-        return torch.optim.Adam(parameters, o.learning_rate, weight_decay=o.weight_decay)
-    return torch.optim.SGD(
-        parameters, o.learning_rate, momentum=o.momentum, nesterov=o.momentum > 0, weight_decay=o.weight_decay
-    )
+    shared: dict[str, Any] = {"lr": o.learning_rate, "weight_decay": o.weight_decay}
+    if o.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=o.momentum, nesterov=o.momentum > 0, **shared)
+    return (torch.optim.AdamW if o.optimizer == "adamw" else torch.optim.Adam)(parameters, **shared)
 
 
 def learning_rate_factor(o: Optimization, steps: int) -> Callable[[int], float]:
-    """What the learning rate is multiplied by at each optimiser step.
+    """What the learning rate is multiplied by at each optimizer step.
 
     Args:
         o: schedule, gamma, power, warm-up and epochs.
-        steps: optimiser steps of the whole run.
+        steps: optimizer steps of the whole run.
 
     Returns:
         Function of the step, counted from 0. one_cycle: Smith and Topin 2017, from 1/25 up over a tenth of the

@@ -9,6 +9,7 @@ import torch
 
 from LiverSegLib.system import allowed_cpus, cpu_name, find_gpus, main_memory, package_version
 
+_UNKNOWN = "not told"
 _PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "SimpleITK", "nibabel")
 
 
@@ -20,6 +21,10 @@ def system_report() -> dict[str, Any]:
         (a list of name, memory_gb and memory_free_gb), cuda and packages (name to version).
     """
     memory = main_memory()
+    gpus = [
+        {"name": gpu.title, "memory_gb": _gigabytes(gpu.total_bytes), "memory_free_gb": _gigabytes(gpu.free_bytes)}
+        for gpu in find_gpus()
+    ]
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -27,10 +32,7 @@ def system_report() -> dict[str, Any]:
         "cores": allowed_cpus(),
         "memory_gb": _gigabytes(memory.total),
         "memory_free_gb": _gigabytes(memory.available),
-        "gpus": [
-            {"name": gpu.title, "memory_gb": _gigabytes(gpu.total_bytes), "memory_free_gb": _gigabytes(gpu.free_bytes)}
-            for gpu in find_gpus()
-        ],
+        "gpus": gpus,
         "cuda": torch.version.cuda,
         "packages": {name: version for name in _PACKAGES if (version := package_version(name))},
     }
@@ -38,24 +40,22 @@ def system_report() -> dict[str, Any]:
 
 def system_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """The report of `system_report` as rows of name and text, for a table."""
-    unknown = "not told"
-    free = report.get("memory_free_gb")
-    memory = f"{report['memory_gb']} GB" + (f", {free} GB free" if free else "") if report.get("memory_gb") else unknown
-    rows = [
-        ("System", str(report.get("system") or unknown)),
-        ("CPU", str(report.get("cpu") or unknown)),
-        ("Cores", str(report.get("cores") or unknown)),
-        ("Memory", memory),
-    ]
-    for number, gpu in enumerate(report.get("gpus") or []):
-        parts = [f"{gpu['memory_gb']} GB"] if gpu.get("memory_gb") else []
-        parts += [f"{gpu['memory_free_gb']} GB free"] if gpu.get("memory_free_gb") else []
-        rows.append((f"GPU {number}", ", ".join([str(gpu.get("name") or unknown), *parts])))
-    if not report.get("gpus"):
+    facts = {key: str(value) for key, value in report.items() if value}
+    gpus = report.get("gpus") or []
+    rows = [(title, facts.get(title.lower(), _UNKNOWN)) for title in ("System", "CPU", "Cores")]
+    rows.append(("Memory", ", ".join(_memory(report)) or _UNKNOWN))
+    for number, gpu in enumerate(gpus):
+        rows.append((f"GPU {number}", ", ".join([str(gpu.get("name") or _UNKNOWN), *_memory(gpu)])))
+    if not gpus:
         rows.append(("GPU", "none"))
-    rows.append(("CUDA of torch", str(report.get("cuda") or "none")))
-    rows.append(("Python", str(report.get("python") or unknown)))
+    rows += [("CUDA of torch", facts.get("cuda", "none")), ("Python", facts.get("python", _UNKNOWN))]
     return rows + [(name, str(version)) for name, version in (report.get("packages") or {}).items()]
+
+
+def _memory(facts: dict[str, Any]) -> list[str]:
+    """["80.0 GB", "79.5 GB free"], as far as they are known."""
+    units = {"memory_gb": "GB", "memory_free_gb": "GB free"}
+    return [f"{facts[key]} {unit}" for key, unit in units.items() if facts.get(key)]
 
 
 def _gigabytes(size: int | None) -> float | None:

@@ -22,12 +22,17 @@ from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.history import History
-from Training.fit.imagenet import load_imagenet_vgg16
-from Training.fit.initial import load_initial, read_checkpoint
+from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
 from Training.fit.module import SegmentationModule
 from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
 from Training.recipe.yaml_text import keep_recipe
+
+# Advice that does not fit: our loader goes on in the middle of an epoch, and all processes have the same scores.
+_ADVICE = (
+    "does not have many workers|ended before the epoch ended|logging interval|sync_dist|persistent_workers|"
+    "exists and is not empty|is an instance of `nn.Module`|barrier|TreeSpec|lr_scheduler.step"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +54,7 @@ class Hardware:
     strategy: str = "auto"
 
     def __str__(self) -> str:
-        return (
-            f"--accelerator {self.accelerator} --devices {self.devices} --nodes {self.nodes} --strategy {self.strategy}"
-        )
+        return " ".join(f"--{name} {value}" for name, value in vars(self).items())
 
 
 def train(
@@ -129,7 +132,7 @@ def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> Segmentat
 
 def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
     o = recipe.optimization
-    with _fitting(hardware):
+    try:
         return pl.Trainer(
             max_epochs=o.max_epochs,
             precision=o.precision,
@@ -149,6 +152,12 @@ def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
             num_nodes=hardware.nodes,
             strategy=hardware.strategy,
         )
+    # What Lightning says to devices that are not there.
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise RunError(
+            f"This machine cannot train with {hardware}: {why}; leave them out to take what is there."
+        ) from error
 
 
 def _callbacks(recipe: Recipe, run: RunFolder) -> list[Callback]:
@@ -191,33 +200,8 @@ def _quiet() -> Iterator[None]:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Ours: the loader goes on in the middle of an epoch, and validation scores are the same in all processes.
-        for words in (
-            "does not have many workers",
-            "ended before the epoch ended",
-            "logging interval",
-            "sync_dist",
-            "persistent_workers",
-            "exists and is not empty",
-            "is an instance of `nn.Module`",
-            "barrier",
-            "TreeSpec",
-            "lr_scheduler.step",
-        ):
-            warnings.filterwarnings("ignore", message=f"(?s).*{words}.*")
+        warnings.filterwarnings("ignore", message=f"(?s).*({_ADVICE})")
         yield
-
-
-@contextmanager
-def _fitting(hardware: Hardware) -> Iterator[None]:
-    """What Lightning says to devices that are not there, as one sentence."""
-    try:
-        yield
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise RunError(
-            f"This machine cannot train with {hardware}: {why}; leave them out to take what is there."
-        ) from error
 
 
 @contextmanager

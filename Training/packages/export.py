@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,10 +16,11 @@ from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.package import write_package
 from LiverSegLib.models.weights import loaded_network
-from LiverSegLib.networks import build_network, reduction
+from LiverSegLib.networks import build_network, final_logits, reduction
 from Training.errors import RunError
 from Training.fit.initial import network_weights
 from Training.fit.run_folder import RunFolder
+from Training.markdown import table
 from Training.recipe import Recipe
 
 # Kernels stored as float16 move logits by a thousandth of their range; more means that something else is wrong.
@@ -124,14 +124,8 @@ def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) 
     steps = reduction(recipe.network.name, recipe.network_arguments())
     noise = torch.rand(1, 1, *(n * max(2, -(-16 // n)) for n in steps), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected, found = (_first(network(noise)) for network in (trained, network))
+        expected, found = (final_logits(each(noise), noise.ndim) for each in (trained, network))
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-6))
-
-
-def _first(out: Any) -> torch.Tensor:
-    """The final logits, also of a network that lists several heads."""
-    logits: torch.Tensor = out[0] if isinstance(out, list | tuple) else out
-    return logits
 
 
 def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
@@ -153,20 +147,21 @@ def model_card(recipe: Recipe, spec: ModelSpec, results: str) -> str:
     card = recipe.card
     intensity = intensity_text(spec.intensity, spec.modality)
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
+    rows = [
+        ("Segments", ", ".join(recipe.labels.values())),
+        ("Network", f"{recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments}"),
+        ("Input", f"one channel ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity}"),
+        ("Training data", card.data_source),
+        ("License of the weights", card.license),
+        ("Intended use", card.intended_use),
+        ("Limits", card.limits),
+        ("How it was made", card.history or "The recipe of this name, in one run."),
+    ]
     return f"""# {card.title}
 
 Version {card.version}. **Not for clinical use.**
 
-| | |
-|---|---|
-| Segments | {", ".join(recipe.labels.values())} |
-| Network | {recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments} |
-| Input | one channel ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity} |
-| Training data | {card.data_source} |
-| License of the weights | {card.license} |
-| Intended use | {card.intended_use} |
-| Limits | {card.limits} |
-| How it was made | {card.history or "The recipe of this name, in one run."} |
+{table(("", ""), rows, text_columns=2)}
 
 ## Results
 

@@ -17,7 +17,6 @@ import torch
 from LiverSegLib.errors import OutputError
 from LiverSegLib.labels import LESION, MAIN_ORGAN
 from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.models.safetensors_file import write_safetensors
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import build_network, reduction
@@ -86,15 +85,12 @@ def inflated_arguments(package: ModelPackage) -> dict[str, Any]:
             f"{package.name} has {kind} normalization, which looks at whole volumes in 3D; only batch can be inflated."
         )
     inflated = dict(arguments, spatial_dims=3)
-    inflated["strides"] = [[*_pair(stride), 1] for stride in arguments["strides"]]
+    pairs = (stride if isinstance(stride, list | tuple) else [stride, stride] for stride in arguments["strides"])
+    inflated["strides"] = [[*pair, 1] for pair in pairs]
     for key in ("kernel_size", "up_kernel_size"):
         if isinstance(arguments.get(key), list | tuple):
             inflated[key] = [*arguments[key], 3]
     return inflated
-
-
-def _pair(stride: Any) -> list[int]:
-    return [int(n) for n in stride] if isinstance(stride, list | tuple) else [int(stride)] * 2
 
 
 def inflated_state(flat: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -126,7 +122,8 @@ def _recipe_data(package: ModelPackage, arguments: dict[str, Any]) -> dict[str, 
     patch = [max(_PATCH // n, 1) * n for n in step[:2]] + [_SLICES]
     values = {label.name: label.value for label in package.labels}
     liver = values.get(MAIN_ORGAN, 1)
-    is_ct_window = package.modality == "CT" and any(isinstance(step, ScaleRange) for step in package.intensity)
+    preprocess = _preprocess(package)
+    is_ct_window = package.modality == "CT" and preprocess["normalize"] == "window"
     fixed = {"spatial_dims", "in_channels", "out_channels"}
     return {
         "name": f"{package.path.name}_3d",
@@ -134,7 +131,7 @@ def _recipe_data(package: ModelPackage, arguments: dict[str, Any]) -> dict[str, 
         "modality": package.modality,
         "labels": {label.value: label.name for label in package.labels},
         "sources": [{"kind": "phantom", "count": 12, "labels": {1: liver, 2: values.get(LESION, liver)}}],
-        "preprocess": _preprocess(package),
+        "preprocess": preprocess,
         "network": {"name": "UNet", "arguments": {k: v for k, v in arguments.items() if k not in fixed}},
         "patch_size": patch,
         "augment": {} if is_ct_window else dict.fromkeys(CT_ONLY, 0),

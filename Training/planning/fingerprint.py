@@ -42,14 +42,9 @@ class Fingerprint:
     low: float
     high: float
 
-    def largest(self, spacing: list[float]) -> int:
-        """Voxels of the largest case after resampling to `spacing`."""
-        return round(float((self.shapes * self.spacings / np.array(spacing)).prod(axis=1).max()))
-
-    @property
-    def cases(self) -> int:
-        """How many cases were looked at."""
-        return len(self.spacings)
+    def resampled(self, spacing: list[float]) -> npt.NDArray[np.float64]:
+        """Voxels of each case at another voxel size, [case, axis], not rounded."""
+        return self.shapes * self.spacings / np.array(spacing)
 
 
 def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> Iterator[RawCase]:
@@ -63,16 +58,13 @@ def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> I
     if prepared.complete:
         cases = load_index(data, prepared.recipe())
         total = len({case.volume or case.id for case in cases if case.split == "train"})
-        yield from _counted(prepared_cases(data, "train"), total, progress)
-        return
-    entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
-    yield from _counted((entry.load() for entry in entries), len(entries), progress)
-
-
-def _counted(cases: Iterator[RawCase], total: int, progress: Progress | None) -> Iterator[RawCase]:
+        found = prepared_cases(data, "train")
+    else:
+        entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
+        total, found = len(entries), (entry.load() for entry in entries)
     report = progress or (lambda _done, _total: None)
     report(0, total)
-    for done, case in enumerate(cases, start=1):
+    for done, case in enumerate(found, start=1):
         yield case
         report(done, total)
 
@@ -117,5 +109,4 @@ def target_spacing(found: Fingerprint) -> list[float]:
 
 def median_shape(found: Fingerprint, spacing: list[float]) -> list[int]:
     """Voxels of the median case after resampling to `spacing`."""
-    resampled = found.shapes * found.spacings / np.array(spacing)
-    return [max(1, round(float(n))) for n in np.median(resampled, axis=0)]
+    return [max(1, round(float(n))) for n in np.median(found.resampled(spacing), axis=0)]

@@ -24,7 +24,7 @@ def training_memory(
     """Bytes that a training step takes at its peak, within a factor of two.
 
     The network runs on PyTorch's "meta" device, which knows the sizes of tensors and has no values, and the tensors
-    that are kept for the backward pass are added up. Optimiser, loss and the two largest gradients come on top.
+    that are kept for the backward pass are added up. Optimizer, loss and the two largest gradients come on top.
 
     Args:
         name: of the network registry.

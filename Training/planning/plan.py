@@ -8,7 +8,7 @@ recipe's own, and what a patch costs is counted from that network instead of a r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ _FILL = 0.85
 _LARGEST_AXIS = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A planned recipe and why it is so.
 
@@ -46,8 +46,8 @@ class Plan:
     """
 
     recipe: dict[str, Any]
-    reasons: dict[str, str] = field(default_factory=dict)
-    memory_gb: float = 0.0
+    reasons: dict[str, str]
+    memory_gb: float
 
 
 def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precision: str | None = None) -> Plan:
@@ -73,16 +73,17 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
     planner = _Planner(recipe=recipe, found=found, memory_gb=memory_gb, mixed=precision != "32-true")
     size = planner.fit_patch()
     batch = planner.fit_batch(size)
-    needed, whole = planner.memory(size, batch) / GIB, planner.check_validation(size)
+    needed, whole = planner.memory(size, batch) / GIB, planner.validation(size)
     data = recipe_data(recipe)
-    data["network"] = {**data["network"], "arguments": size.arguments}
+    data["network"]["arguments"] = size.arguments
     data["preprocess"]["pixdim"] = planner.spacing
     if recipe.in_hounsfield:
         data["preprocess"]["window"] = [round(found.low), max(round(found.high), round(found.low) + 1)]
     data["patch_size"] = list(size.patch)
     data["inference"].update(roi_size=list(size.patch), overlap=0.5)
     data["optimization"].update(batch_size=batch, precision=precision)
-    return Plan(data, planner.reasons(size, batch, needed, whole), max(needed, whole))
+    reasons = planner.reasons(size, batch, needed, whole)
+    return Plan(recipe=data, reasons=reasons, memory_gb=max(needed, whole))
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,8 @@ class _Planner:
 
     def memory(self, size: _Size, batch: int) -> int:
         """Bytes of a training step."""
-        return training_memory(
-            self.recipe.network.name, self._complete(size.arguments), size.patch, batch, mixed=self.mixed
-        )
+        name, arguments = self.recipe.network.name, self._complete(size.arguments)
+        return training_memory(name, arguments, size.patch, batch, mixed=self.mixed)
 
     def _fits(self, size: _Size, batch: int) -> bool:
         return self.memory(size, batch) <= self.memory_gb * _FILL * GIB
@@ -158,22 +158,26 @@ class _Planner:
 
     def fit_batch(self, size: _Size) -> int:
         """At least 2; more where memory is left, but not more than a small part of the data a step."""
-        voxels = float(np.prod(self.median)) * self.found.cases
+        voxels = float(np.prod(self.median)) * len(self.found.spacings)
         most = int(np.clip(_PART_OF_DATA * voxels / np.prod(size.patch), _SMALLEST_BATCH, _LARGEST_BATCH))
         batch = _SMALLEST_BATCH
         while batch < most and self._fits(size, batch + 1):
             batch += 1
         return batch
 
-    def check_validation(self, size: _Size) -> float:
+    @cached_property
+    def largest(self) -> int:
+        """Voxels of the largest case at that size."""
+        return round(float(self.found.resampled(self.spacing).prod(axis=1).max()))
+
+    def validation(self, size: _Size) -> float:
         """GiB that validating the largest case takes.
 
         Raises:
             RunError: more than there is.
         """
-        largest = self.found.largest(self.spacing)
-        name, arguments = self.recipe.network.name, self._complete(size.arguments)
-        whole = validation_memory(name, arguments, largest) / GIB
+        arguments = self._complete(size.arguments)
+        whole = validation_memory(self.recipe.network.name, arguments, self.largest) / GIB
         if whole > self.memory_gb:
             raise RunError(
                 f"{self._validating(whole)}; give --memory-gb more, exclude the case, or let "
@@ -182,7 +186,7 @@ class _Planner:
         return whole
 
     def _validating(self, whole: float) -> str:
-        million = self.found.largest(self.spacing) / 1e6
+        million = self.largest / 1e6
         return f"Validating the largest case, {million:.0f} million voxels, takes about {whole:.1f} GB"
 
     def reasons(self, size: _Size, batch: int, needed: float, whole: float) -> dict[str, str]:
@@ -193,8 +197,8 @@ class _Planner:
         shown = " then ".join("x".join(str(n) for n in stride) for stride in strides)
         median = " x ".join(str(n) for n in self.median)
         return {
-            "preprocess": f"{found.cases} cases, median voxel {voxel} mm; percentiles 0.5 and 99.5 inside the labels "
-            f"are {found.low:.0f} and {found.high:.0f}.",
+            "preprocess": f"{len(found.spacings)} cases, median voxel {voxel} mm; percentiles 0.5 and 99.5 inside the "
+            f"labels are {found.low:.0f} and {found.high:.0f}.",
             "network": f"{len(strides) + 1} levels, strides {shown or 'none'}: halved until 4 voxels are left.",
             "patch_size": f"The median case has {median} voxels; the patch covers {share}.",
             "optimization": f"{batch} patches a step take about {needed:.1f} of {self.memory_gb:g} GB.",

@@ -14,7 +14,7 @@ import yaml
 
 from Training.errors import RunError
 from Training.files import write_csv, write_json
-from Training.fit.run_folder import RunFolder, Series, best_epoch, columns
+from Training.fit.run_folder import RunFolder, best_epoch, columns
 from Training.recipe import Recipe, RecipeError, load_recipe
 from Training.recipe.safe_yaml import YamlError, parse_yaml
 
@@ -73,16 +73,13 @@ def trials(recipe: str, varied: list[str], runs: Path, overrides: list[str] | No
     Raises:
         RecipeError: a varied key is not of that form, or a value is impossible.
     """
-    choices = [_values(text) for text in varied]
-    found = []
-    for combination in itertools.product(*choices):
-        loaded = load_recipe(recipe, [*(overrides or []), *combination])
-        found.append(Trial(combination, loaded, runs / _folder_name(combination)))
-    names = [trial.run.name for trial in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RecipeError(f"Two values of the sweep are both called {twice}; leave one out.")
-    return found
+    found: dict[Path, Trial] = {}
+    for combination in itertools.product(*(_values(text) for text in varied)):
+        run = runs / _UNSAFE.sub("_", "+".join(combination)).strip("_.")[:_LONGEST_NAME]
+        if run in found:
+            raise RecipeError(f"Two values of the sweep are both called {run.name}; leave one out.")
+        found[run] = Trial(combination, load_recipe(recipe, [*(overrides or []), *combination]), run)
+    return list(found.values())
 
 
 def _values(text: str) -> list[str]:
@@ -93,17 +90,9 @@ def _values(text: str) -> list[str]:
         raise RecipeError(f"--vary {text!r}: {values!r} are not YAML values separated by commas.") from error
     if not equals or not key or not parsed:
         raise RecipeError(f"--vary {text!r} is not of the form key=value,value.")
-    return [f"{key}={_flow(value)}" for value in parsed]
-
-
-def _flow(value: Any) -> str:
-    """A value on one line, as YAML reads it back."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
-    return text.removesuffix("...\n").strip()
-
-
-def _folder_name(changes: tuple[str, ...]) -> str:
-    return _UNSAFE.sub("_", "+".join(changes)).strip("_.")[:_LONGEST_NAME]
+    # On one line, as YAML reads it back.
+    texts = [yaml.safe_dump(value, default_flow_style=True, width=math.inf) for value in parsed]
+    return [f"{key}=" + text.removesuffix("...\n").strip() for text in texts]
 
 
 def run_sweep(planned: list[Trial], runs: Path, start: Start) -> list[Outcome]:
@@ -122,9 +111,7 @@ def run_sweep(planned: list[Trial], runs: Path, start: Start) -> list[Outcome]:
             raise RunError(f"{folder} holds a run of another recipe; give --run another folder.")
         if not (started and is_finished(trial)):
             start(trial, started)
-    outcomes = [outcome(trial) for trial in planned]
-    write_sweep(outcomes, planned, runs)
-    return outcomes
+    return write_sweep(planned, runs)
 
 
 def is_finished(trial: Trial) -> bool:
@@ -137,56 +124,36 @@ def outcome(trial: Trial) -> Outcome:
     """Best validation Dice and last losses, from the run's history."""
     rows = RunFolder(trial.run).rows()
     history = columns(rows)
-    best = best_epoch(history) or (None, None)
-    return Outcome(
-        label=trial.label,
-        run=trial.run.name,
-        epochs=len(rows),
-        best_val_dice=best[1],
-        best_epoch=best[0],
-        train_loss=_last(history, "train_loss"),
-        val_loss=_last(history, "val_loss"),
-    )
+    best, dice = best_epoch(history) or (None, None)
+    last = {name: history[name][1][-1] if name in history else None for name in ("train_loss", "val_loss")}
+    return Outcome(label=trial.label, run=trial.run.name, epochs=len(rows), best_val_dice=dice, best_epoch=best, **last)
 
 
-def _last(history: dict[str, Series], name: str) -> float | None:
-    return history[name][1][-1] if name in history else None
-
-
-def write_sweep(outcomes: list[Outcome], planned: list[Trial], runs: Path) -> None:
-    """The table as sweep.csv and sweep.json, the curves as sweep.png."""
+def write_sweep(planned: list[Trial], runs: Path) -> list[Outcome]:
+    """What the trials reached: the table as sweep.csv and sweep.json, the curves as sweep.png."""
+    outcomes = [outcome(trial) for trial in planned]
     rows = [vars(one) for one in outcomes]
-    write_csv(runs / "sweep.csv", list(Outcome.__dataclass_fields__), rows)
+    write_csv(runs / "sweep.csv", list(rows[0]), rows)
     write_json(runs / "sweep.json", rows)
     _plot(outcomes, planned, runs / "sweep.png")
+    return outcomes
 
 
 def _plot(outcomes: list[Outcome], planned: list[Trial], path: Path) -> None:
     """Left each run's validation Dice over the epochs, right its best."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     from LiverSegLib.pictures import figures
 
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     curves, best = figure.subplots(1, 2)
     for number, trial in enumerate(planned):
         epochs, values = columns(RunFolder(trial.run).rows()).get("val_dice", ([], []))
         # Styles and signs differ too, and later curves are thinner: runs that reach the same stay apart.
-        style, sign = _STYLES[number % len(_STYLES)], _SIGNS[number % len(_SIGNS)]
-        curves.plot(
-            epochs,
-            values,
-            label=trial.label,
-            linestyle=style,
-            marker=sign,
-            color=f"C{number % 10}",
-            linewidth=max(1.2, 3 - 0.5 * number),
-            markersize=max(4, 9 - number),
-            alpha=0.85,
-        )
+        line: dict[str, Any] = {"linestyle": _STYLES[number % len(_STYLES)], "linewidth": max(1.2, 3 - 0.5 * number)}
+        sign: dict[str, Any] = {"marker": _SIGNS[number % len(_SIGNS)], "markersize": max(4, 9 - number)}
+        curves.plot(epochs, values, label=trial.label, color=f"C{number % 10}", alpha=0.85, **line, **sign)
     curves.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
     curves.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     curves.legend(fontsize="small")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from Training.evaluation.metrics import METRICS
+from Training.evaluation.metrics import METRICS, LabelScore
 from Training.evaluation.scores import Scores
 from Training.fit.curves import COLORS
 
@@ -19,16 +19,14 @@ _MOST_LABELS = 6
 
 def agreement_chart(scores: Scores) -> bytes | None:
     """Dice and normalized surface Dice of every case, a column a label; None without a reference."""
-    columns = {key: _by_label(scores, key) for key in ("dice", "nsd")}
-    labels = [label for label in scores.labels if columns["dice"].get(label)]
+    labels = [label for label in scores.labels if _values(scores, label, "dice")]
     if not labels:
         return None
-    figure, axes = _figure(2, max(3.2, 1.1 * len(labels) + 1.8), 3.6)
-    for place, (key, values) in zip(axes, columns.items(), strict=True):
-        boxes(place, {label: values.get(label, []) for label in labels})
-        title = METRICS[key].title + (f" at {scores.tolerance_mm:g} mm" if key == "nsd" else "")
-        place.set_title(title)
-        place.set_ylim(-0.03, 1.03)
+    figure, axes = _figure(2, max(3.2, 1.1 * len(labels) + 1.8))
+    titles = {"dice": METRICS["dice"].title, "nsd": f"{METRICS['nsd'].title} at {scores.tolerance_mm:g} mm"}
+    for place, (key, title) in zip(axes, titles.items(), strict=True):
+        boxes(place, {label: _values(scores, label, key) for label in labels})
+        place.set(title=title, ylim=(-0.03, 1.03))
     return _png(figure)
 
 
@@ -60,7 +58,7 @@ def comparison_chart(values: Mapping[str, Mapping[str, Sequence[float]]]) -> byt
         values: {metric's title: {model: one value a case}}, a panel a metric.
     """
     models = max(len(per_model) for per_model in values.values())
-    figure, axes = _figure(len(values), max(2.9, 0.9 * models + 1.2), 3.6)
+    figure, axes = _figure(len(values), max(2.9, 0.9 * models + 1.2))
     for place, (title, per_model) in zip(axes, values.items(), strict=True):
         boxes(place, per_model)
         place.set_title(title)
@@ -71,25 +69,12 @@ def comparison_chart(values: Mapping[str, Mapping[str, Sequence[float]]]) -> byt
 def boxes(place: Axes, values: Mapping[str, Sequence[float]]) -> None:
     """A box and every single value, by name; the line is the median, the diamond the mean."""
     rng = np.random.default_rng(0)
+    diamond = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": "black", "zorder": 4}
+    box: dict[str, Any] = {"widths": 0.5, "showfliers": False, "medianprops": {"color": "black"}}
     for at, numbers in enumerate(values.values()):
         color = COLORS[at % len(COLORS)]
         if len(numbers):
-            diamond = {
-                "marker": "D",
-                "markersize": 5,
-                "markerfacecolor": "white",
-                "markeredgecolor": "black",
-                "zorder": 4,
-            }
-            place.boxplot(
-                [numbers],
-                positions=[at],
-                widths=0.5,
-                showfliers=False,
-                showmeans=True,
-                medianprops={"color": "black"},
-                meanprops=diamond,
-            )
+            place.boxplot([numbers], positions=[at], showmeans=True, meanprops=diamond, **box)
             place.scatter(at + rng.uniform(-0.16, 0.16, len(numbers)), numbers, s=14, color=color, alpha=0.6, zorder=3)
     place.set_xticks(range(len(values)), list(values))
     place.set_xlim(-0.6, len(values) - 0.4)
@@ -106,32 +91,26 @@ def _limits_of_agreement(place: Axes, differences: np.ndarray) -> None:
     place.axhline(0, color="0.6", linewidth=1)
 
 
-def _by_label(scores: Scores, key: str) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for case in scores.cases:
-        for row in case.labels:
-            value = getattr(row, key)
-            if value is not None:
-                found.setdefault(row.label, []).append(value)
-    return found
+def _rows(scores: Scores, label: str) -> list[LabelScore]:
+    return [row for case in scores.cases for row in case.labels if row.label == label]
+
+
+def _values(scores: Scores, label: str, key: str) -> list[float]:
+    """The metric `key` of every case that has one."""
+    return [value for row in _rows(scores, label) if (value := getattr(row, key)) is not None]
 
 
 def _volumes(scores: Scores, label: str) -> np.ndarray:
     """Found and drawn volume in mL, [cases, 2]."""
-    pairs = [
-        (row.volume_ml, row.reference_ml)
-        for case in scores.cases
-        for row in case.labels
-        if row.label == label and row.reference_ml is not None
-    ]
-    return np.array(pairs, dtype=np.float64)
+    rows = _rows(scores, label)
+    return np.array([(r.volume_ml, r.reference_ml) for r in rows if r.reference_ml is not None], np.float64)
 
 
-def _figure(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of up to three panels a row, each `width` by `height` inches."""
+def _figure(panels: int, width: float) -> tuple[Figure, list[Axes]]:
+    """A figure of up to three panels a row, each `width` inches wide."""
     columns = min(panels, 3)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, 3.6 * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for unused in axes[panels:]:
         unused.set_visible(False)
@@ -140,5 +119,5 @@ def _figure(panels: int, width: float, height: float) -> tuple[Figure, list[Axes
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -16,14 +16,7 @@ from Training.reports.charts import comparison_chart
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> Path:
-    """Write the comparison as data, Markdown, chart and page.
-
-    Args:
-        folder: made where it is missing.
-        comparison: of `compare`.
-
-    Returns:
-        The page.
+    """Write the comparison as data, Markdown, chart and page into `folder`, made where it is missing; gives the page.
 
     Raises:
         OutputError: a file cannot be written.
@@ -80,41 +73,28 @@ def cases(values: Distribution | PairedDifference) -> str:
 def _tests(comparison: Comparison) -> str:
     """Table of each difference with its interval and p-values."""
     header = ["label", "metric", "pair", "difference [95 % CI]", "p", "p (Holm)", "n", "missing", "patients"]
-    rows = [
-        [
-            one.label,
-            SHOWN[one.metric].title,
-            f"{one.second} - {one.first}",
-            *difference_cells(one),
-            str(one.result.patients),
-        ]
-        for one in comparison.differences
-    ]
+    rows = []
+    for one in comparison.differences:
+        pair = f"{one.second} - {one.first}"
+        rows.append([one.label, SHOWN[one.metric].title, pair, *difference_cells(one), one.result.patients])
     return table(header, rows, text_columns=3)
 
 
 def difference_cells(one: Difference) -> list[str]:
-    """The difference with its interval, p, p after Holm, cases with and without a value in both runs."""
-    result = one.result
-    numbers = (p_value(result), p_value(result, holm=True), str(result.n), str(result.missing))
-    return [difference_with_interval(one), *numbers]
+    """The difference with its interval, p, p after Holm, cases with and without a value in both runs.
+
+    The first is as "+0.021 [+0.010, +0.032]", and "-" where no case has a value in both runs.
+    """
+    result, digits = one.result, SHOWN[one.metric].digits
+    shown_mean = "-" if result.mean is None else f"{result.mean:+.{digits}f}"
+    if result.ci_low is not None:
+        shown_mean += f" [{result.ci_low:+.{digits}f}, {result.ci_high:+.{digits}f}]"
+    return [shown_mean, _p_value(result.p), _p_value(result.p_holm), str(result.n), str(result.missing)]
 
 
-def difference_with_interval(difference: Difference) -> str:
-    """ "+0.021 [+0.010, +0.032]"; "-" where no case has a value in both runs."""
-    result, digits = difference.result, SHOWN[difference.metric].digits
-    if result.mean is None:
-        return "-"
-    ends = "" if result.ci_low is None else f" [{result.ci_low:+.{digits}f}, {result.ci_high:+.{digits}f}]"
-    return f"{result.mean:+.{digits}f}{ends}"
-
-
-def p_value(result: PairedDifference, *, holm: bool = False) -> str:
+def _p_value(p: float | None) -> str:
     """As tables show it; "-" where there are too few patients for the test."""
-    value = result.p_holm if holm else result.p
-    if value is None:
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -132,7 +112,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def charted(comparison: Comparison) -> dict[str, dict[str, list[float]]]:
-    """What the chart shows: Dice and normalised surface Dice of up to three labels, mIoU and mPA."""
+    """What the chart shows: Dice and normalized surface Dice of up to three labels, mIoU and mPA."""
     labels = list(dict.fromkeys(row.label for row in comparison.rows if row.metric == "dice"))[:3]
     found: dict[str, dict[str, list[float]]] = {}
     for row in comparison.rows:

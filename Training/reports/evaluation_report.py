@@ -18,11 +18,7 @@ _SUMMARY = ("label", "metric", "mean [95 % CI]", "median", "SD", "5th pct.", "mi
 
 
 def write_report(folder: Path, scores: Scores) -> None:
-    """Write the page beside the pictures that `scores` names.
-
-    Args:
-        folder: the evaluation's folder.
-        scores: what it found.
+    """Write the page into the evaluation's folder, beside the pictures that `scores` names.
 
     Raises:
         OutputError: the page cannot be written.
@@ -49,11 +45,10 @@ def _failed(scores: Scores) -> list[str]:
 def _summary(scores: Scores) -> list[str]:
     if not scores.statistics:
         return []
-    rows = [
-        [row.label, *summary_cells(row, v.median, v.sd, v.p5, v.minimum, v.p95, v.maximum)]
-        for row in scores.statistics
-        for v in (row.values,)
-    ]
+    rows = []
+    for row in scores.statistics:
+        v = row.values
+        rows.append([row.label, *summary_cells(row, v.median, v.sd, v.p5, v.minimum, v.p95, v.maximum)])
     pooled = [f"{SHOWN[key].title} {shown(scores.summary[key], key)}" for key in _POOLED if key in scores.summary]
     note = (
         f"> {MISSING} NSD: normalized surface Dice at {scores.tolerance_mm:g} mm. False lesions: how many in a scan. "

@@ -21,6 +21,11 @@ from Training.reports import html
 from Training.reports.evaluation_report import REPORT
 from Training.reports.score_tables import markdown
 
+_NO_EPOCH = "> No epoch has ended yet."
+
+
+_NO_EPOCH = "> No epoch has ended yet."
+
 
 def report(run: Path, out: Path, *, results: Sequence[Path] = (), data: Path | None = None) -> Path:
     """Write the page of a run, complete in one file: pictures are embedded, nothing is loaded from elsewhere.
@@ -47,10 +52,10 @@ def report(run: Path, out: Path, *, results: Sequence[Path] = (), data: Path | N
         raise RunError(f"{folder} holds no {folder.recipe_file.name}; it is not a run, train first.")
     path = out if out.suffix.lower() in (".html", ".htm") else out / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
-    recipe = _mapping(text)
+    recipe, history = _mapping(text), _history(folder)
     parts = [
-        *_overview(folder, recipe),
-        *_curves(folder),
+        _overview(folder, recipe, history),
+        *(_picture("Curves", plot_history(folder)) if history else [html.markdown("## Curves", _NO_EPOCH)]),
         *(part for scores in results for part in _results(scores, path.parent)),
         *_picture("First training batch, as augmented", folder.first_batch),
         *([] if data is None else _data(PreparedFolder(data))),
@@ -63,9 +68,8 @@ def report(run: Path, out: Path, *, results: Sequence[Path] = (), data: Path | N
     return path
 
 
-def _overview(run: RunFolder, recipe: dict[str, Any]) -> list[str]:
+def _overview(run: RunFolder, recipe: dict[str, Any], history: dict[str, Series]) -> str:
     """What was trained, for how long, and how good it became."""
-    history = _history(run)
     labels = recipe.get("labels") or {}
     epochs = max((int(series[0][-1]) for series in history.values()), default=-1) + 1
     rows = [
@@ -85,7 +89,7 @@ def _overview(run: RunFolder, recipe: dict[str, Any]) -> list[str]:
                 rows.append((f"Dice of {name.removeprefix('val_dice_')}", f"{values[at.index(best[0])]:.4f}"))
     rows.append(("Checkpoints", ", ".join(run.kept) or "none"))
     note = "> Research software, not for clinical use. Epochs count from 0."
-    return [html.markdown(table(("", ""), rows, text_columns=2), note)]
+    return html.markdown(table(("", ""), rows, text_columns=2), note)
 
 
 def _history(run: RunFolder) -> dict[str, Series]:
@@ -93,12 +97,6 @@ def _history(run: RunFolder) -> dict[str, Series]:
         return run.history()
     except RunError:
         return {}
-
-
-def _curves(run: RunFolder) -> list[str]:
-    if not _history(run):
-        return [html.markdown("## Curves", "> No epoch has ended yet.")]
-    return _picture("Curves", plot_history(run))
 
 
 def _picture(title: str, path: Path) -> list[str]:

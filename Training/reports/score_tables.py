@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from Training.evaluation.lesions import SIZES, LesionScore
@@ -40,14 +41,14 @@ def _counted(number: int, what: str) -> str:
 def _presence(cases: Sequence[CaseScore], label: str) -> str:
     """In how many cases a label is; nothing where both sides have it in all of them."""
     rows = [row for case in cases for row in case.labels if row.label == label and row.reference_ml is not None]
-    drawn, marked = [bool(row.reference_ml) for row in rows], [row.volume_ml > 0 for row in rows]
-    if all(drawn) and all(marked):
+    # How often it is drawn or not, and marked or not.
+    times = Counter((bool(row.reference_ml), row.volume_ml > 0) for row in rows)
+    both, neither = times[True, True], times[False, False]
+    if both == len(rows):
         return ""
-    true = sum(d and m for d, m in zip(drawn, marked, strict=True))
-    neither = sum(not d and not m for d, m in zip(drawn, marked, strict=True))
     text = (
-        f"{label}: drawn in {sum(drawn)} of {_counted(len(rows), 'case')}, marked in {true} of these and in "
-        f"{sum(marked) - true} others"
+        f"{label}: drawn in {both + times[True, False]} of {_counted(len(rows), 'case')}, marked in {both} of these "
+        f"and in {times[False, True]} others"
     )
     return f"{text}; nothing on either side in {neither}, left out of the means." if neither else f"{text}."
 
@@ -66,19 +67,12 @@ def lesion_rows(scores: Scores) -> list[Row]:
     pooled = pooled_lesions(scores.cases)
     if pooled is None:
         return []
-    parts = [*((size.title, pooled.of_size(size)) for size in SIZES), ("all", pooled)]
-    return [
-        [
-            title,
-            str(len(part.reference)),
-            str(part.found),
-            shown(part.sensitivity, "lesion_sensitivity"),
-            str(len(part.marked)),
-            str(part.false),
-            shown(part.precision, "lesion_precision"),
-        ]
-        for title, part in parts
-    ]
+    rows = []
+    for title, part in [*((size.title, pooled.of_size(size)) for size in SIZES), ("all", pooled)]:
+        drawn = (str(len(part.reference)), str(part.found), shown(part.sensitivity, "lesion_sensitivity"))
+        marked = (str(len(part.marked)), str(part.false), shown(part.precision, "lesion_precision"))
+        rows.append([title, *drawn, *marked])
+    return rows
 
 
 def worst(row: Statistic) -> float | None:
