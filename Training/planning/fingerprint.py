@@ -63,7 +63,7 @@ def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> I
     if prepared.complete:
         cases = load_index(data, prepared.recipe())
         total = len({case.volume or case.id for case in cases if case.split == "train"})
-        yield from _counted(prepared_cases(data, "train"), total, progress)
+        yield from _counted((raw for _, raw in prepared_cases(data, "train")), total, progress)
         return
     entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
     yield from _counted((entry.load() for entry in entries), len(entries), progress)
