@@ -150,7 +150,7 @@ def test_cases_are_mapped_and_their_positions_remembered_within_a_budget(prepare
     read = [stored(found) for found in cases]
     assert all(isinstance(found.image, np.memmap) for found in read)
     assert stored(cases[7]).positions(1) is stored(cases[7]).positions(1)  # found once
-    assert list(stored._positions) == [cases[6].id, cases[7].id]
+    assert list(stored._kept) == [cases[6].id, cases[7].id]
     forgotten = read[0].positions(1)
     assert np.array_equal(stored(cases[0]).positions(1), forgotten)
 
