@@ -89,6 +89,7 @@ def write_prepared(folder: Path, size: int = 32) -> Path:
         np.save(folder / "cases" / f"{name}_image.npy", image.astype(np.int16))
         np.save(folder / "cases" / f"{name}_label.npy", label)
         voxels = [int(v) for v in np.bincount(label.ravel(), minlength=3)]
-        cases.append(Case(name, name, "phantom", "val" if n in (2, 5) else "train", voxels))
+        split = "val" if n in (2, 5) else "train"
+        cases.append(Case(id=name, patient=name, source="phantom", split=split, voxels=voxels))
     write_index(folder, tiny_recipe(), folder, cases)
     return folder

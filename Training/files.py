@@ -1,4 +1,4 @@
-"""Small files of results, complete or not at all."""
+"""Folders and small files of results; a file is written complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import atomic_file
+
+
+def new_folder(folder: Path) -> Path:
+    """Make `folder` where it is missing.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made ({error.strerror}); choose another.") from error
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,14 @@ from Training.fit.batches import EpochSampler, TrainingSamples, epoch_draws, val
 from Training.recipe import RecipeError
 from Training.recipe.options import Sampling
 
-CASES = [Case(f"case{n}", f"patient{n // 2}", "phantom", "train", [900, 100, 24]) for n in range(10)]
+CASES = [
+    Case(id=f"case{n}", patient=f"patient{n // 2}", source="phantom", split="train", voxels=[900, 100, 24])
+    for n in range(10)
+]
+
+
+def one_voxel(name: str, patient: str, source: str, split: str, volume: str = "") -> Case:
+    return Case(id=name, patient=patient, source=source, split=split, voxels=[1], volume=volume)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +129,8 @@ def test_sources_are_drawn_by_weight_and_patients_evenly() -> None:
         ],
         optimization={"samples_per_epoch": 8000},
     )
-    cases = [Case(f"a{n}", "one", "much", "train", [1]) for n in range(16)]
-    cases += [Case("b", "two", "much", "train", [1]), Case("c", "three", "little", "train", [1])]
+    cases = [one_voxel(f"a{n}", "one", "much", "train") for n in range(16)]
+    cases += [one_voxel("b", "two", "much", "train"), one_voxel("c", "three", "little", "train")]
     drawn = [index for index, _ in epoch_draws(cases, recipe, 0)]
     assert drawn.count(17) / 8000 == pytest.approx(0.25, abs=0.02)
     # Sixteen slices of one patient weigh as much as four single ones.
@@ -131,7 +138,7 @@ def test_sources_are_drawn_by_weight_and_patients_evenly() -> None:
 
 
 def test_validation_takes_at_most_24_slices_of_a_patient() -> None:
-    cases = [Case(str(n), "one", "s", "val", [1]) for n in range(100)] + [Case("x", "two", "s", "val", [1])]
+    cases = [one_voxel(str(n), "one", "s", "val") for n in range(100)] + [one_voxel("x", "two", "s", "val")]
     chosen = validation_cases(cases)
     assert len(chosen) == 25
     assert (chosen[0].id, chosen[23].id) == ("0", "99")
@@ -143,14 +150,14 @@ def test_cases_are_mapped_and_their_positions_remembered_within_a_budget(prepare
     read = [stored(found) for found in cases]
     assert all(isinstance(found.image, np.memmap) for found in read)
     assert stored(cases[7]).positions(1) is stored(cases[7]).positions(1)  # found once
-    assert list(stored._positions) == [cases[6].id, cases[7].id]
+    assert list(stored._kept) == [cases[6].id, cases[7].id]
     forgotten = read[0].positions(1)
     assert np.array_equal(stored(cases[0]).positions(1), forgotten)
 
 
 def test_slices_of_a_volume_validate_together() -> None:
-    cases = [Case(f"a_{n:03d}", "one", "s", "val", [1], "a") for n in range(3)]
-    cases += [Case("x", "two", "s", "val", [1]), Case("y", "two", "s", "val", [1])]
+    cases = [one_voxel(f"a_{n:03d}", "one", "s", "val", "a") for n in range(3)]
+    cases += [one_voxel("x", "two", "s", "val"), one_voxel("y", "two", "s", "val")]
     assert [[case.id for case in image] for image in validation_images(cases)] == [
         ["a_000", "a_001", "a_002"],
         ["x"],

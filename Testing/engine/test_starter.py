@@ -10,7 +10,7 @@ import pytest
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models.store import DEFAULT, built_in_names
 from LiverSegLib.phantom import make_phantom
-from Training.evaluation.cases import LabelledVolume, load_cases
+from Training.evaluation.cases import LabeledVolume, load_cases
 from Training.evaluation.metrics import dice
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -52,7 +52,7 @@ REAL = {"ircad01": 0.95, "ircad17": 0.95, "slab3mm": 0.92, "ct20": 0.92}
 def test_real_livers_reach_the_bar(starter: Segmenter) -> None:
     found = {}
     for case in load_cases(CASES, DATA):
-        assert isinstance(case, LabelledVolume)
+        assert isinstance(case, LabeledVolume)
         result = starter.segment(case.volume)
         if case.reference is not None:
             found[case.name] = dice(result.mask("liver"), case.reference > 0)

@@ -17,13 +17,14 @@ import yaml
 from typer.testing import CliRunner
 
 from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.errors import OutputError
 from LiverSegLib.measure import Measurements
 from LiverSegLib.phantom import make_phantom
 from LiverSegLib.volume import Result, Volume, label_for
 from Training.__main__ import app
 from Training.data.phantoms import write_dataset
 from Training.errors import DataError
-from Training.evaluation.cases import LabelledVolume, Unreadable, load_cases
+from Training.evaluation.cases import LabeledVolume, Unreadable, load_cases
 from Training.evaluation.evaluate import evaluate, score
 from Training.evaluation.robustness import ALTERATIONS, altered
 from Training.evaluation.scores import read_scores
@@ -34,14 +35,20 @@ Array = npt.NDArray[Any]
 COARSE = {"pixdim": (8.0, 8.0, 8.0), "overlap": 0.0}
 
 
+def labeled(
+    name: str, volume: Volume, reference: Array | None, names: tuple[str, ...] = ("liver",), patient: str = ""
+) -> LabeledVolume:
+    return LabeledVolume(name=name, volume=volume, reference=reference, names=names, patient=patient or name)
+
+
 @pytest.fixture(scope="module")
-def case() -> LabelledVolume:
+def case() -> LabeledVolume:
     phantom = make_phantom(12, spacing=(5, 5, 5), phase="portal", lesions=2)
-    return LabelledVolume("phantom", phantom.volume, phantom.labelmap, ("liver", "tumor"), "p1")
+    return labeled("phantom", phantom.volume, phantom.labelmap, ("liver", "tumor"), "p1")
 
 
 @pytest.fixture(scope="module")
-def alterations(case: LabelledVolume) -> list[LabelledVolume]:
+def alterations(case: LabeledVolume) -> list[LabeledVolume]:
     return list(altered(case))
 
 
@@ -56,8 +63,8 @@ def result_of(labelmap: Array, *names: str) -> Result:
     return Result(labelmap=labelmap.astype(np.uint8), affine=np.eye(4), labels=labels, measurements=Measurements())
 
 
-def drawn(array: Array, *names: str) -> LabelledVolume:
-    return LabelledVolume("drawn", Volume(np.zeros(array.shape), np.eye(4), "drawn"), array.astype(np.uint8), names)
+def drawn(array: Array, *names: str) -> LabeledVolume:
+    return labeled("drawn", Volume(np.zeros(array.shape), np.eye(4), "drawn"), array.astype(np.uint8), names)
 
 
 def save(array: Array, affine: npt.NDArray[np.float64], path: Path) -> None:
@@ -113,8 +120,8 @@ def test_no_common_label_is_one_sentence() -> None:
         score(drawn(strips() > 0, "lung"), result_of(strips() > 0, "liver"))
 
 
-def test_scores_survive_the_files(case: LabelledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
-    unlabelled = LabelledVolume("no reference", case.volume, None)
+def test_scores_survive_the_files(case: LabeledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
+    unlabelled = labeled("no reference", case.volume, None)
     scores = evaluate([case, unlabelled], segmenter, tmp_path, title="title", command="command")
     assert read_scores(tmp_path) == scores
     dice = scores.cases[0].labels[0].dice
@@ -139,11 +146,11 @@ def test_scores_survive_the_files(case: LabelledVolume, segmenter: Segmenter, tm
 
 
 def test_a_case_that_fails_is_named_and_the_others_go_on(
-    case: LabelledVolume, segmenter: Segmenter, tmp_path: Path
+    case: LabeledVolume, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    blank = LabelledVolume("blank", Volume(np.zeros((8, 8, 8)), np.eye(4), "blank"), np.zeros((8, 8, 8), np.uint8))
+    blank = labeled("blank", Volume(np.zeros((8, 8, 8)), np.eye(4), "blank"), np.zeros((8, 8, 8), np.uint8))
     lung = replace(case, name="lung", names=("lung",))
-    cases: list[LabelledVolume | Unreadable] = [Unreadable("gone", "gone.nii.gz does not exist."), blank, lung, case]
+    cases: list[LabeledVolume | Unreadable] = [Unreadable("gone", "gone.nii.gz does not exist."), blank, lung, case]
     scores = evaluate(cases, segmenter, tmp_path, report=write_report)
     errors = {one.case: one.error for one in scores.cases}
     assert errors["gone"] == "gone.nii.gz does not exist."
@@ -156,7 +163,7 @@ def test_a_case_that_fails_is_named_and_the_others_go_on(
 
 
 def test_the_report_escapes_names_and_needs_nothing_from_the_net(
-    case: LabelledVolume, segmenter: Segmenter, tmp_path: Path
+    case: LabeledVolume, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     strange = replace(case, name="../<script>alert(1)</script> & co", patient='"p"')
     scores = evaluate([strange], segmenter, tmp_path, title="<b>title</b>", report=write_report)
@@ -172,7 +179,7 @@ def test_the_report_escapes_names_and_needs_nothing_from_the_net(
     assert (tmp_path / picture).resolve().parent == tmp_path.resolve() / "pictures"
 
 
-def test_the_worst_case_comes_first(case: LabelledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
+def test_the_worst_case_comes_first(case: LabeledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
     assert case.reference is not None
     wrong = replace(case, name="moved", reference=np.roll(case.reference, 8, axis=0))
     evaluate([case, wrong], segmenter, tmp_path, pictures_below=-0.1, report=write_report)
@@ -182,7 +189,7 @@ def test_the_worst_case_comes_first(case: LabelledVolume, segmenter: Segmenter, 
     assert not list((tmp_path / "pictures").iterdir())
 
 
-def test_statistics_are_over_patients(case: LabelledVolume, segmenter: Segmenter) -> None:
+def test_statistics_are_over_patients(case: LabeledVolume, segmenter: Segmenter) -> None:
     assert case.reference is not None
     several = [replace(case, name=f"c{n}", reference=np.roll(case.reference, n, axis=0), patient="p") for n in range(3)]
     scores = evaluate(several, segmenter)
@@ -207,11 +214,11 @@ def test_damaged_or_missing_scores_are_one_sentence(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(segmenter: Segmenter, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be made"):
         evaluate([], segmenter, tmp_path / "file" / "out")
 
 
-def test_many_cases_give_a_short_table(case: LabelledVolume, segmenter: Segmenter) -> None:
+def test_many_cases_give_a_short_table(case: LabeledVolume, segmenter: Segmenter) -> None:
     one = evaluate([case], segmenter)
     cases = [one.cases[0].model_copy(update={"case": str(n)}) for n in range(60)]
     many = one.model_copy(update={"cases": cases})
@@ -220,7 +227,7 @@ def test_many_cases_give_a_short_table(case: LabelledVolume, segmenter: Segmente
     assert text.count("| liver |") < 30
 
 
-def test_cases_come_from_a_yaml_list(case: LabelledVolume, tmp_path: Path) -> None:
+def test_cases_come_from_a_yaml_list(case: LabeledVolume, tmp_path: Path) -> None:
     assert case.reference is not None
     save(case.volume.array, case.volume.affine, tmp_path / "a.nii.gz")
     save(case.reference * 5, case.volume.affine, tmp_path / "b.nii.gz")
@@ -228,7 +235,7 @@ def test_cases_come_from_a_yaml_list(case: LabelledVolume, tmp_path: Path) -> No
     entry = {"name": "one", "image": "a.nii.gz", "label": "b.nii.gz"}
     listing.write_text(yaml.safe_dump([{**entry, "values": [5, 10]}, {**entry, "name": "two", "image": "gone.nii.gz"}]))
     loaded, gone = load_cases(listing, tmp_path)
-    assert isinstance(loaded, LabelledVolume)
+    assert isinstance(loaded, LabeledVolume)
     assert loaded.names == ("liver",)
     assert loaded.reference is not None
     assert np.array_equal(loaded.reference, case.reference > 0)
@@ -236,7 +243,7 @@ def test_cases_come_from_a_yaml_list(case: LabelledVolume, tmp_path: Path) -> No
     assert "gone.nii.gz" in gone.reason
     listing.write_text(yaml.safe_dump([{**entry, "labels": {5: "Liver", 10: "cancer"}}]))
     (loaded,) = load_cases(listing, tmp_path)
-    assert isinstance(loaded, LabelledVolume)
+    assert isinstance(loaded, LabeledVolume)
     assert loaded.names == ("liver", "tumor")
     assert np.array_equal(loaded.reference, case.reference)  # type: ignore[arg-type]
 
@@ -265,7 +272,7 @@ def test_a_missing_list_and_a_folder_without_a_listing_are_one_sentence(tmp_path
         next(load_cases(tmp_path))
 
 
-def test_an_msd_folder_tells_its_labels(case: LabelledVolume, tmp_path: Path) -> None:
+def test_an_msd_folder_tells_its_labels(case: LabeledVolume, tmp_path: Path) -> None:
     assert case.reference is not None
     save(case.volume.array, case.volume.affine, tmp_path / "image.nii.gz")
     save(case.reference, case.volume.affine, tmp_path / "label.nii.gz")
@@ -275,7 +282,7 @@ def test_an_msd_folder_tells_its_labels(case: LabelledVolume, tmp_path: Path) ->
     }
     (tmp_path / "dataset.json").write_text(json.dumps(listing))
     (loaded,) = load_cases(tmp_path)
-    assert isinstance(loaded, LabelledVolume)
+    assert isinstance(loaded, LabeledVolume)
     assert loaded.names == ("spleen", "tumor")
     assert np.array_equal(loaded.reference, case.reference)  # type: ignore[arg-type]
 
@@ -296,7 +303,7 @@ def test_a_bad_msd_listing_is_refused_as_prepare_refuses_it(change: dict[str, An
 
 
 def test_the_command_ends_with_1_if_a_case_failed(
-    case: LabelledVolume, threshold_package: Callable[..., Path], tmp_path: Path
+    case: LabeledVolume, threshold_package: Callable[..., Path], tmp_path: Path
 ) -> None:
     assert case.reference is not None
     save(case.volume.array, case.volume.affine, tmp_path / "a.nii.gz")
@@ -339,7 +346,7 @@ def test_a_prepared_folder_is_evaluated_by_split(tmp_path: Path, segmenter: Segm
     everything = list(load_cases(tmp_path / "prepared", split="all"))
     assert 0 < len(held_out) < len(everything) == 4
     first = held_out[0]
-    assert isinstance(first, LabelledVolume)
+    assert isinstance(first, LabeledVolume)
     assert first.reference is not None
     assert first.names == tuple(recipe.labels.values())
     assert first.reference.shape == first.volume.array.shape
@@ -349,7 +356,7 @@ def test_a_prepared_folder_is_evaluated_by_split(tmp_path: Path, segmenter: Segm
         next(load_cases(tmp_path / "prepared", split="nothing"))
 
 
-def test_every_alteration_keeps_image_and_reference_together(alterations: list[LabelledVolume]) -> None:
+def test_every_alteration_keeps_image_and_reference_together(alterations: list[LabeledVolume]) -> None:
     found = {other.name: other for other in alterations}
     assert len(found) == len(ALTERATIONS)
     plain = found["phantom, as it is"]
@@ -359,12 +366,12 @@ def test_every_alteration_keeps_image_and_reference_together(alterations: list[L
         assert other.volume.array.shape == other.reference.shape
         assert other.reference.any(), name
         assert other.reference.max() == 1, name
-        assert (other.names, other.owner) == (("liver",), "p1")
+        assert (other.names, other.patient) == (("liver",), "p1")
         if not name.endswith("as it is"):
             same = other.volume.array.shape == plain.volume.array.shape
             assert not same or not np.array_equal(other.volume.array, plain.volume.array), name
 
 
-def test_alterations_are_the_same_twice(case: LabelledVolume, alterations: list[LabelledVolume]) -> None:
+def test_alterations_are_the_same_twice(case: LabeledVolume, alterations: list[LabeledVolume]) -> None:
     for one, two in zip(alterations, altered(case), strict=True):
         assert np.array_equal(one.volume.array, two.volume.array), one.name

@@ -47,7 +47,7 @@ def box_case(
     values = np.linspace(*levels, int(label.sum())).round().astype(np.int16)
     array[middle] = np.random.default_rng(seed).permutation(values).reshape(array[middle].shape)
     volume = Volume(array, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]), f"box {seed}", "CT")
-    return RawCase(f"box{seed}", f"box{seed}", volume, label)
+    return RawCase(volume, label)
 
 
 def recipe_with(network: str, changes: Sequence[str] = ()) -> Recipe:
@@ -82,7 +82,7 @@ def test_the_median_shape_is_counted_after_resampling() -> None:
 def test_axes_are_those_of_the_recipe() -> None:
     turned = box_case((20, 30, 40), (1.0, 2.0, 3.0))
     affine = turned.volume.affine[:, [2, 0, 1, 3]]  # the first index now runs along the body
-    case = RawCase("a", "a", Volume(turned.volume.array.transpose(2, 0, 1), affine), turned.label.transpose(2, 0, 1))
+    case = RawCase(Volume(turned.volume.array.transpose(2, 0, 1), affine), turned.label.transpose(2, 0, 1))
     found = fingerprint([case], recipe_with("UNet"))
     assert found.spacings.tolist() == [[1.0, 2.0, 3.0]]
     assert found.shapes.tolist() == [[20, 30, 40]]
@@ -91,7 +91,7 @@ def test_axes_are_those_of_the_recipe() -> None:
 def test_air_around_the_body_does_not_count_where_the_recipe_crops_it() -> None:
     inner = box_case((20, 20, 20), (2, 2, 2))
     array = np.pad(inner.volume.array, 6, constant_values=-1000)
-    case = RawCase("a", "a", Volume(array, inner.volume.affine), np.pad(inner.label, 6))
+    case = RawCase(Volume(array, inner.volume.affine), np.pad(inner.label, 6))
     assert fingerprint([case], recipe_with("UNet")).shapes.tolist() == [[20, 20, 20]]
     whole = recipe_with("UNet", ["preprocess.crop_foreground=false"])
     assert fingerprint([case], whole).shapes.tolist() == [[32, 32, 32]]

@@ -27,9 +27,10 @@ from LiverSegLib.volume import Volume
 from Training.__main__ import app
 from Training.data.prepare import prepare
 from Training.data.preprocess import convert
-from Training.data.readers import DataError, Entry, RawCase, list_cases, load_index, prepared_cases
+from Training.data.readers import Entry, RawCase, list_cases, load_index, prepared_cases
 from Training.data.readers.templates import case_name, find
-from Training.data.split import divide
+from Training.data.split import Division, divide
+from Training.errors import DataError
 from Training.recipe import Recipe, load_recipe
 from Training.recipe.options import Split
 from Training.recipe.sources import FilesSource, PhantomSource
@@ -143,7 +144,7 @@ def test_a_picture_lies_left_and_posterior_and_masks_beside_images_are_no_images
     picture(tmp_path / "1-mask.png", np.where(grey > 5, 255, 0).astype(np.uint8))
     (entry,) = list_cases(files(image="{name}.png", masks=[{"path": "{name}-mask.png", "above": 127}]), tmp_path)
     case = entry.load()
-    assert (entry.name, entry.patient, case.spacing_told) == ("1", "1", False)
+    assert (entry.name, entry.patient, case.spacing_told) == ("1", "source_1", False)
     assert np.array_equal(case.volume.array[..., 0], grey.T)
     assert np.array_equal(case.volume.affine, np.diag([-1, -1, 1, 1]))
     assert np.array_equal(case.label[..., 0], (grey.T > 5).astype(np.uint8))
@@ -164,7 +165,7 @@ def test_turned_slices_are_turned_back_and_grey_stands_for_the_window(tmp_path: 
     )
     for entry in list_cases(source, tmp_path):
         case = entry.load()
-        assert entry.patient == "7"
+        assert entry.patient == "source_7"
         assert np.allclose(case.volume.array[..., 0], [[-100, 50], [100, 250], [50, -100]])
         assert np.array_equal(case.label[..., 0], [[0, 0], [1, 1], [0, 0]])
 
@@ -395,7 +396,7 @@ def test_a_phantom_of_a_source_is_the_one_of_its_seed_with_the_recipes_labels(mo
 
 
 def case_of(image: npt.NDArray[Any], label: npt.NDArray[np.uint8], told: bool = True) -> RawCase:
-    return RawCase("case", "patient", Volume(image, LPS), label, told)
+    return RawCase(Volume(image, LPS), label, told)
 
 
 def test_the_image_is_what_inference_sees() -> None:
@@ -462,7 +463,7 @@ def test_a_picture_that_tells_no_size_is_not_resampled() -> None:
 
 def test_the_prepared_folder_holds_everything(data: Path, tmp_path: Path) -> None:
     recipe = recipe_of()
-    cases = prepare(recipe, data, tmp_path / "out")
+    cases = prepare(recipe, data, tmp_path / "out").cases
     out = tmp_path / "out"
     names = {"recipe.yaml", "index.json", "split.json", "report.json", "report.md", "cases"}
     assert {path.name for path in out.iterdir()} == names
@@ -484,10 +485,10 @@ def test_the_prepared_folder_holds_everything(data: Path, tmp_path: Path) -> Non
 
 def test_a_single_value_may_mean_background(data: Path, tmp_path: Path) -> None:
     source = {**VOLUMES, "masks": [{"path": "{name}_label.nii.gz", "values": {1: 1, 2: 0}}]}
-    cases = prepare(recipe_of("labels={1: liver}", source=source), data, tmp_path / "out")
+    cases = prepare(recipe_of("labels={1: liver}", source=source), data, tmp_path / "out").cases
     _, label = volume()
     assert cases[0].voxels[1:] == [int(np.count_nonzero(np.load(tmp_path / "out/cases/ct_p0_label.npy") == 1))]
-    raw = next(prepared_cases(tmp_path / "out", "all"))
+    _, raw = next(prepared_cases(tmp_path / "out", "all"))
     assert np.array_equal(raw.label, label == 1)
 
 
@@ -497,7 +498,7 @@ def test_slices_without_the_organ_are_a_source(data: Path, tmp_path: Path) -> No
     empty = {"kind": "empty", "name": "none", "image": "trunk.nii.gz", "slices": [2, 5]}
     sources = f"sources={json.dumps([VOLUMES, empty])}"
     flat = ["spatial_dims=2", "patch_size=[8, 8]", "inference.roi_size=[-1, -1]", "preprocess.pixdim=[2, 2, -1]"]
-    cases = [c for c in prepare(recipe_of(*flat, sources), data, tmp_path / "out") if c.source == "none"]
+    cases = [c for c in prepare(recipe_of(*flat, sources), data, tmp_path / "out").cases if c.source == "none"]
     assert [case.id for case in cases] == ["none_none_000", "none_none_001", "none_none_002"]
     assert all(case.foreground == 0 and case.split == "train" for case in cases)
     assert np.array_equal(np.load(tmp_path / "out/cases/none_none_000_image.npy"), image[..., 2])
@@ -507,7 +508,7 @@ def test_slices_without_the_organ_are_a_source(data: Path, tmp_path: Path) -> No
 
 
 def test_a_2d_recipe_gets_the_slices_of_volumes(data: Path, tmp_path: Path) -> None:
-    cases = prepare(recipe_of(*FLAT), data, tmp_path / "out")
+    cases = prepare(recipe_of(*FLAT), data, tmp_path / "out").cases
     assert len(cases) == 5 * 14
     assert {case.volume for case in cases} == {f"ct_p{n}" for n in range(5)}
     assert cases[3].id == "ct_p0_003"
@@ -518,11 +519,11 @@ def test_a_2d_recipe_gets_the_slices_of_volumes(data: Path, tmp_path: Path) -> N
 
 def test_raw_cases_of_a_split_are_found_again(data: Path, tmp_path: Path) -> None:
     recipe = recipe_of()
-    cases = prepare(recipe, data, tmp_path / "out")
+    cases = prepare(recipe, data, tmp_path / "out").cases
     for split in ("train", "val"):
         found = list(prepared_cases(tmp_path / "out", split))
-        assert [raw.patient for raw in found] == [case.patient for case in cases if case.split == split]
-        assert all(raw.volume.array.shape == raw.label.shape == (24, 20, 14) for raw in found)
+        assert [entry.patient for entry, _ in found] == [case.patient for case in cases if case.split == split]
+        assert all(raw.volume.array.shape == raw.label.shape == (24, 20, 14) for _, raw in found)
     with pytest.raises(DataError, match="test"):
         next(prepared_cases(tmp_path / "out", "test"))
 
@@ -536,7 +537,7 @@ def test_raw_pictures_lie_on_the_grid_that_the_model_expects(tmp_path: Path) -> 
         "labels={1: liver}", "spatial_dims=2", "patch_size=[8, 8]", "inference.roi_size=[-1, -1]", source=source
     )
     prepare(recipe, tmp_path, tmp_path / "out")
-    raw = next(prepared_cases(tmp_path / "out", "all"))
+    _, raw = next(prepared_cases(tmp_path / "out", "all"))
     assert raw.volume.spacing == (4, 4, 6)
     assert np.array_equal(raw.label[..., 0], np.eye(9))
 
@@ -565,7 +566,7 @@ def test_one_bad_case_costs_one_case(data: Path, tmp_path: Path) -> None:
     (kept / "ct_gone_image.npy").touch()
     (data / "p1_label.nii.gz").write_bytes(good)
     os.utime(data / "p2_label.nii.gz")
-    cases = prepare(recipe_of(), data, out)
+    cases = prepare(recipe_of(), data, out).cases
     assert load_index(out, recipe_of()) == cases
     again = {path.name: path.stat().st_mtime_ns for path in (out / "cases").iterdir()}
     assert len(again) == 10
@@ -573,7 +574,7 @@ def test_one_bad_case_costs_one_case(data: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
     assert not (out / "done").exists()
     fresh = tmp_path / "fresh"
-    assert prepare(recipe_of(), data, fresh) == cases
+    assert prepare(recipe_of(), data, fresh).cases == cases
     for name in ("report.json", "index.json", "split.json", *(f"cases/{name}" for name in again)):
         assert (fresh / name).read_bytes() == (out / name).read_bytes(), name
 
@@ -599,7 +600,7 @@ def test_a_check_tells_what_preparing_tells_without_resampling(
     from Training.data import preprocess as conversion
 
     recipe = recipe_of(*changes)
-    prepared = module.prepare_and_report(recipe, data, tmp_path / "out")
+    prepared = prepare(recipe, data, tmp_path / "out")
 
     def never(*_: Any) -> None:
         raise AssertionError("a check resampled an image")
@@ -623,7 +624,7 @@ def test_ctrl_c_leaves_no_half_folder(data: Path, tmp_path: Path) -> None:
     # The three that were converted wait for the next try.
     assert {path.name for path in tmp_path.iterdir()} == {"data", ".out-partial"}
     assert len(list((tmp_path / ".out-partial" / "cases").iterdir())) == 6
-    assert len(prepare(recipe_of(), data, tmp_path / "out")) == 5
+    assert len(prepare(recipe_of(), data, tmp_path / "out").cases) == 5
     assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
 
 
@@ -670,7 +671,7 @@ def test_the_next_fold_needs_no_new_preparation(data: Path, tmp_path: Path) -> N
         cases = load_index(tmp_path / "out", recipe)
         assert [case.split for case in cases].count("val") == 1
         held_out += [case.patient for case in cases if case.split == "val"]
-        assert [raw.patient for raw in prepared_cases(tmp_path / "out", "val", recipe)] == held_out[-1:]
+        assert [entry.patient for entry, _ in prepared_cases(tmp_path / "out", "val", recipe)] == held_out[-1:]
     assert sorted(held_out) == [f"ct_p{n}" for n in range(5)]
     assert json.loads((tmp_path / "out/split.json").read_text())["folds"] == [[name] for name in held_out]
 
@@ -682,10 +683,14 @@ def patients(**counts: int) -> dict[str, list[str]]:
     return {source: [f"{source}_{n}" for n in range(count)] for source, count in counts.items()}
 
 
+def in_part(division: Division, part: str) -> list[str]:
+    return sorted(patient for patient, its in division.of.items() if its == part)
+
+
 def sizes(split: Split, **counts: int) -> tuple[int, int, int]:
     division = divide(patients(**counts), split, 3, Path())
     assert sorted(division.of) == sorted(name for mine in patients(**counts).values() for name in mine)
-    train, val, test = (len(division.part(name)) for name in ("train", "val", "test"))
+    train, val, test = (len(in_part(division, name)) for name in ("train", "val", "test"))
     return train, val, test
 
 
@@ -699,7 +704,7 @@ def test_the_split_of_the_starter_stays() -> None:
     names = sorted(f"msd_slices_{n}" for n in range(96))
     expected = np.random.default_rng([7, 96]).permutation(names)[:12]
     split = load_recipe("liver2d_starter").split
-    assert divide({"msd_slices": names}, split, 7, Path()).part("val") == sorted(expected)
+    assert in_part(divide({"msd_slices": names}, split, 7, Path()), "val") == sorted(expected)
 
 
 def test_counts_are_of_all_patients_and_the_rest_tests() -> None:
@@ -712,9 +717,9 @@ def test_folds_take_turns_over_all_patients_and_leave_the_test_alone() -> None:
     seen: list[str] = []
     for fold in range(4):
         division = divide(patients(a=9, b=3), Split(folds=4, fold=fold, test_fraction=0.1), 0, Path())
-        assert len(division.part("test")) == 2
-        seen += division.part("val")
-        assert division.folds[fold] == division.part("val")
+        assert len(in_part(division, "test")) == 2
+        seen += in_part(division, "val")
+        assert division.folds[fold] == in_part(division, "val")
     assert len(seen) == len(set(seen)) == 10
 
 
@@ -807,5 +812,5 @@ def test_real_dicom_slices_are_read(shared_data: Path) -> None:
     name = "{patient}_slice{slice}.dcm"
     masks = [{"path": f"slices-dicom/masks/{name}", "values": {6: 1}, "others": "background"}]
     entries, cases = load_all(files(image=f"slices-dicom/images/{name}", masks=masks), shared_data)
-    assert {entry.patient for entry in entries} == {"amos_0001", "amos_0013"}
+    assert {entry.patient for entry in entries} == {"source_amos_0001", "source_amos_0013"}
     assert sum(case.label.any() for case in cases) == 21

@@ -155,7 +155,8 @@ def write_noise(folder: Path, recipe: Recipe, size: tuple[int, ...]) -> list[Cas
         np.save(folder / "cases" / f"{case}_image.npy", image.astype(np.int16))
         np.save(folder / "cases" / f"{case}_label.npy", label)
         voxels = np.bincount(label.ravel(), minlength=len(recipe.labels) + 1).tolist()
-        cases.append(Case(case, case, source, "train" if number else "val", voxels))
+        split = "train" if number else "val"
+        cases.append(Case(id=case, patient=case, source=source, split=split, voxels=voxels))
     write_index(folder, recipe, folder, cases)
     return cases
 
@@ -308,9 +309,10 @@ def test_the_pyramid_recipe_reads_labels_of_every_format(
     mask = f"{{path: 'slices-dicom/masks/{{patient}}_slice{{slice}}.{kind}', {values}, others: background}}"
     recipe = load_recipe("pyramid2d_multi", [AMOS % mask])
     data = write_dicom_slices(tmp_path, kind)  # type: ignore[arg-type]
-    cases = [entry.load() for entry in list_cases(recipe.sources[0], data)]
+    entries = list_cases(recipe.sources[0], data)
+    assert {entry.patient.removeprefix(f"{entry.source}_") for entry in entries} == {"amos_0001", "amos_0002"}
+    cases = [entry.load() for entry in entries]
     assert len(cases) == 4
-    assert {case.patient for case in cases} == {"amos_0001", "amos_0002"}
     _, drawn = draw_slice(100)
     wanted = np.select([drawn == 6, drawn == 1, (drawn == 2) | (drawn == 3), drawn == 7], [1, 2, 3, 4])
     assert cases[0].volume.spacing[:2] == (5.0, 5.0)

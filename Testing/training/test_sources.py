@@ -14,7 +14,8 @@ from PIL import Image
 
 from Training.augment.ct import RandLesiond
 from Training.data.prepare import prepare
-from Training.data.readers import DataError, load_index, prepared_cases, survey
+from Training.data.readers import load_index, prepared_cases, survey
+from Training.errors import DataError
 from Training.fit.batches import TrainingSamples, undivided_labels
 from Training.fit.losses import SegmentationLoss, joined_logits
 from Training.recipe import Recipe, RecipeError, load_recipe
@@ -87,9 +88,9 @@ def test_one_patient_of_two_sources_stays_on_one_side_of_every_fold(data: Path, 
 
 def test_named_patients_validate_and_all_others_train(data: Path, tmp_path: Path) -> None:
     recipe = recipe_of(VOLUMES, PICTURES, changes=("split={validate_on: [clinic_1]}",))
-    cases = prepare(recipe, data, tmp_path / "prepared")
+    cases = prepare(recipe, data, tmp_path / "prepared").cases
     assert {case.id for case in cases if case.split == "val"} == {"ct_1", "slices_101_7"}
-    assert [raw.name for raw in prepared_cases(tmp_path / "prepared", "val")] == ["ct_1", "slices_101_7"]
+    assert [entry.id for entry, _ in prepared_cases(tmp_path / "prepared", "val")] == ["ct_1", "slices_101_7"]
     with pytest.raises(DataError, match=r"validate_on names clinic_9, who is not in the data"):
         prepare(recipe_of(VOLUMES, changes=("split={validate_on: [clinic_9]}",)), data, tmp_path / "other")
 
@@ -154,7 +155,7 @@ def test_the_loss_does_not_push_liver_and_tumor_apart_where_they_are_not_drawn()
 
 def test_samples_say_what_their_source_does_not_draw(data: Path, tmp_path: Path) -> None:
     recipe = recipe_of(VOLUMES, PICTURES, changes=("split={validate_on: [clinic_4]}",))
-    cases = prepare(recipe, data, tmp_path / "prepared")
+    cases = prepare(recipe, data, tmp_path / "prepared").cases
     samples = TrainingSamples(recipe, tmp_path / "prepared", cases)
     found = {case.source: samples[(n, 3)]["undivided"].tolist() for n, case in enumerate(cases)}
     assert found == {"ct": [0, 1, 2], "slices": [0, 1, 1]}

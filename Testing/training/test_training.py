@@ -168,7 +168,9 @@ def test_a_recipe_that_is_no_mapping_is_refused() -> None:
 
 def test_prepare_is_the_same_twice(tmp_path: Path) -> None:
     recipe = small("liver3d_phantom", SMALL["liver3d_phantom"])
-    once, again = (prepare(recipe, write_msd(tmp_path / name), tmp_path / name / "prepared") for name in ("a", "b"))
+    once, again = (
+        prepare(recipe, write_msd(tmp_path / name), tmp_path / name / "prepared").cases for name in ("a", "b")
+    )
     assert once == again
     for part in ("image", "label"):
         stored = [np.load(tmp_path / name / "prepared" / "cases" / f"{once[0].id}_{part}.npy") for name in ("a", "b")]

@@ -178,7 +178,8 @@ def test_loader_processes_share_the_memory_of_the_data(tmp_path: Path) -> None:
         label[:, :, :40] = 2
         np.save(tmp_path / "cases" / f"c{n}_image.npy", image)
         np.save(tmp_path / "cases" / f"c{n}_label.npy", label)
-        cases.append(Case(f"c{n}", f"p{n}", "phantom", "train", np.bincount(label.ravel(), minlength=3).tolist()))
+        voxels = np.bincount(label.ravel(), minlength=3).tolist()
+        cases.append(Case(id=f"c{n}", patient=f"p{n}", source="phantom", split="train", voxels=voxels))
     recipe = tiny_recipe(
         spatial_dims=3,
         patch_size=[16] * 3,

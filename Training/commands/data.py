@@ -42,7 +42,7 @@ def prepare(
     """Check raw data, bring it onto the model's grid, split it by patient."""
     from Training.data.partial import partial_folder
     from Training.data.prepare import BadDataError, check
-    from Training.data.prepare import prepare_and_report as run
+    from Training.data.prepare import prepare as run
     from Training.recipe import load_recipe
 
     if out is None and not check_only:
@@ -74,16 +74,12 @@ def _show(report: Report) -> None:
         table.add_row(*(escape(str(cell)) for cell in row.values()))
     if report.cases:
         console.print(table)
-    for level, color in {"error": "red", "warning": "yellow", "note": "blue"}.items():
+    for level, color in {"error": "red", "warning": "yellow"}.items():
         found = [finding for finding in report.findings if finding.level == level]
-        for finding in found[:_SHOWN]:
-            where = finding.file or finding.case
-            place = f"{escape(where)}: " if where and where not in finding.message else ""
-            console.print(
-                f"[{color}]{level}[/{color}] {place}{escape(finding.message)}", highlight=False, soft_wrap=True
-            )
-        if len(found) > _SHOWN:
-            console.print(f"[{color}]{level}[/{color}] and {len(found) - _SHOWN} more", highlight=False)
+        lines = [finding.sentence for finding in found[:_SHOWN]]
+        lines += [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        for line in lines:
+            console.print(f"[{color}]{level}[/{color}] {escape(line)}", highlight=False, soft_wrap=True)
     for source, names in report.excluded.items():
         console.print(f"Left out of {source} by the recipe: {', '.join(names)}", markup=False, highlight=False)
 

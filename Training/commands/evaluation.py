@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from Training.commands.score_screen import show_comparison, show_scores
 from Training.commands.shared import Changes, bar, console
 
 if TYPE_CHECKING:
-    from Training.evaluation.cases import LabelledVolume, Unreadable
+    from Training.evaluation.cases import LabeledVolume, Unreadable
 
 
 def evaluate(
@@ -24,18 +23,19 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for scores, report and pictures.")] = None,
     alter: Annotated[bool, typer.Option(help="Also every alteration of the tail test.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    tolerance: Annotated[float, typer.Option(min=0, help="Of the normalised surface Dice, in mm.")] = 2.0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Of the normalized surface Dice, in mm.")] = 2.0,
     pictures_below: Annotated[float, typer.Option(help="Pictures only of cases with a Dice up to this.")] = 1.0,
     set_: Changes = None,
 ) -> None:
-    """Segment labelled images with the engine that users run, and score them."""
+    """Segment labeled images with the engine that users run, and score them."""
     from LiverSegLib.engine.segmenter import Segmenter
+    from Training.commands.score_screen import show_scores
     from Training.evaluation.cases import count_cases, load_cases
     from Training.evaluation.evaluate import evaluate as run
     from Training.reports.evaluation_report import REPORT, write_report
 
     segmenter = Segmenter(model, device)
-    listed: Iterable[LabelledVolume | Unreadable] = load_cases(cases, data, split, set_)
+    listed: Iterable[LabeledVolume | Unreadable] = load_cases(cases, data, split, set_)
     total = count_cases(cases, split, set_)
     if alter:
         from Training.evaluation.robustness import ALTERATIONS, altered_cases
@@ -57,7 +57,7 @@ def evaluate(
         console.print(f"Report: {escape(str(out / REPORT))}", soft_wrap=True)
     failed = [case for case in scores.cases if case.error]
     for case in failed:
-        console.print(f"[red]Failed:[/red] {escape(case.case)}: {escape(case.error)}", soft_wrap=True, highlight=False)
+        console.print(f"[red]Failed:[/red] {escape(f'{case.case}: {case.error}')}", soft_wrap=True, highlight=False)
     if failed:
         raise typer.Exit(1)
 
@@ -74,7 +74,7 @@ def _described(cases: Path, split: str, model: str | None, changes: list[str], *
     return title, f"{command}{f' --model {model}' if model else ''}{' --alter' if alter else ''}"
 
 
-def _tracked(cases: Iterable[LabelledVolume | Unreadable], total: int | None) -> Iterator[LabelledVolume | Unreadable]:
+def _tracked(cases: Iterable[LabeledVolume | Unreadable], total: int | None) -> Iterator[LabeledVolume | Unreadable]:
     """The cases behind a bar with their number and the time left."""
     with bar("Evaluating") as show:
         show(0, total, "")
@@ -88,6 +88,7 @@ def compare(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for table, plot and page.")] = None,
 ) -> None:
     """Put several evaluations side by side, with confidence intervals and paired tests."""
+    from Training.commands.score_screen import show_comparison
     from Training.evaluation.compare import compare as run
     from Training.reports.comparison_report import write_comparison
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from LiverSegLib.errors import LiverSegError
-from Training.commands.shared import console
+from Training.commands.shared import bar, console
 
 
 def predict(
@@ -19,13 +19,11 @@ def predict(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for label maps, pictures and summary.csv.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     within: Annotated[str | None, typer.Option(help="Package of an organ; what lies outside it is removed.")] = None,
-    margin: Annotated[float, typer.Option(min=0, help="Millimetres around the organ that still count.")] = 0.0,
+    margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
     slices: Annotated[bool, typer.Option("--slices", help="Each DICOM file is a picture of its own.")] = False,
     animate: Annotated[bool, typer.Option("--animate", help="Also a GIF through each volume.")] = False,
 ) -> None:
-    """Segment images of any kind; single slices become pictures with their segments in colour."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
+    """Segment images of any kind; single slices become pictures with their segments in color."""
     from LiverSegLib.engine.segmenter import Segmenter
     from Training.evaluation.predict import SUMMARY
     from Training.evaluation.predict import predict as run
@@ -33,21 +31,14 @@ def predict(
     with console.status("Loading the model"):
         segmenter = Segmenter(model, device)
         organ = None if within is None else Segmenter(within, device)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Reading", total=None)
-
-        def show(done: float, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=escape(name))
-
+    with bar("Segmenting") as show:
         done = run(
             segmenter, inputs, out, within=organ, margin_mm=margin, slices=slices, animate=animate, progress=show
         )
     failed = [one for one in done if one.result is None]
     for one in failed:
-        console.print(
-            f"[red]failed[/red] {escape(one.case.name)}: {escape(one.error)}", highlight=False, soft_wrap=True
-        )
+        reason = f"{one.case.name}: {one.error}"
+        console.print(f"[red]failed[/red] {escape(reason)}", highlight=False, soft_wrap=True)
     console.print(f"{len(done) - len(failed)} of {len(done)} segmented: {out / SUMMARY}", highlight=False)
     if failed:
         raise LiverSegError(f"{len(failed)} of {len(done)} inputs could not be segmented; see the messages above.")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from Training.evaluation.compare import Comparison
-    from Training.evaluation.scores import Scores
+from Training.evaluation.compare import Comparison
+from Training.evaluation.scores import SHOWN, Scores, with_interval
+from Training.reports import comparison_report, score_tables
 
 _MOST_ROWS = 40
 _COLUMNS = {
@@ -27,50 +26,41 @@ _COLUMNS = {
 
 def show_scores(console: Console, scores: Scores) -> None:
     """What `evaluate` found: cases, summary, lesions, and in words what the means do not tell."""
-    from Training.reports.score_tables import LESION_HEADER, MISSING, lesion_rows, sentences
-
     _cases(console, scores)
     if scores.statistics:
         _summary(console, scores)
-    if lesions := lesion_rows(scores):
-        _print(console, "Lesions", LESION_HEADER, lesions)
-    for text in [*sentences(scores), *([MISSING] if scores.statistics else [])]:
+    if lesions := score_tables.lesion_rows(scores):
+        _print(console, "Lesions", score_tables.LESION_HEADER, lesions)
+    for text in [*score_tables.sentences(scores), *([score_tables.MISSING] if scores.statistics else [])]:
         console.print(escape(text), highlight=False)
 
 
 def _cases(console: Console, scores: Scores) -> None:
-    from Training.reports.score_tables import case_rows
-
-    rows = case_rows(scores.worst_first, _COLUMNS)
+    rows = score_tables.case_rows(scores.worst_first, _COLUMNS)
     some = f" ({_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else ""
     header = ["case", "label", *_COLUMNS.values(), "s"]
     _print(console, f"Cases, worst first{some}; HD95 and ASSD in mm", header, rows[:_MOST_ROWS], text_columns=2)
 
 
 def _summary(console: Console, scores: Scores) -> None:
-    from Training.reports.score_tables import summary_cells, worst
-
     rows: list[list[str]] = []
     label = ""
     for one in scores.statistics:
         if one.label != label:
             rows.append([label := one.label])
-        title, *cells = summary_cells(one, one.values.median, worst(one))
+        title, *cells = score_tables.summary_cells(one, one.values.median, score_tables.worst(one))
         rows.append([f"  {title}", *cells])
     _print(console, "Summary", ["", "mean [95 % CI]", "median", "worst", "n", "missing"], rows)
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """What `compare` found: means of each run, differences of each pair, and how they were made."""
-    from Training.evaluation.scores import SHOWN, with_interval
-    from Training.reports.comparison_report import cases, difference_cells, notes, pooled_rows
-
     rows: list[list[str]] = []
     for row in comparison.rows:
         rows.append([f"{row.label}: {SHOWN[row.metric].title}"])
         for name, run in zip(comparison.runs, row.runs, strict=True):
-            rows.append([f"  {name}", with_interval(run, row.metric), cases(run)])
-    for label, title, *cells in pooled_rows(comparison):
+            rows.append([f"  {name}", with_interval(run, row.metric), comparison_report.cases(run)])
+    for label, title, *cells in comparison_report.pooled_rows(comparison):
         rows.append([f"{label}: {title}"])
         rows += [[f"  {name}", cell, ""] for name, cell in zip(comparison.runs, cells, strict=True)]
     _print(console, "Means", ["", "mean [95 % CI]", "cases"], rows)
@@ -79,9 +69,9 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         rows.append([" - ".join(pair)])
         for one in comparison.differences:
             if (one.second, one.first) == pair:
-                rows.append([f"  {one.label}: {SHOWN[one.metric].title}", *difference_cells(one)])
+                rows.append([f"  {one.label}: {SHOWN[one.metric].title}", *comparison_report.difference_cells(one)])
     _print(console, "Differences", ["", "difference [95 % CI]", "p", "p (Holm)", "n", "miss."], rows)
-    for note in notes(comparison):
+    for note in comparison_report.notes(comparison):
         console.print(escape(note), highlight=False)
 
 

@@ -16,7 +16,7 @@ RecipeArg = Annotated[str, typer.Argument(help="Recipe: a YAML file or a name in
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, for example optimization.max_epochs=3; repeatable.")
 ]
-Show = Callable[[int, int | None, str], None]
+Show = Callable[[float, int | None, str], None]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def check_image(raw: RawCase, entry: Entry, file: str, recipe: Recipe, shown_win
         raw, entry: the case.
         file: how to name it.
         recipe: its modality decides what is strange.
-        shown_window: the source's grey values stand for a window, so they tell nothing about HU.
+        shown_window: the source's gray values stand for a window, so they tell nothing about HU.
     """
     array = raw.volume.array
     bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0

@@ -15,7 +15,7 @@ from LiverSegLib.engine.geometry import axis_order
 from Training.data.readers import Entry, RawCase
 from Training.errors import DataError
 
-Level = Literal["error", "warning", "note"]
+Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Finding:
     """One thing about the data.
 
     Args:
-        level: "error" stops preparation, "warning" wants a look, "note" is for the record.
+        level: "error" stops preparation, "warning" wants a look.
         case: `<source>_<case>`, or the source, or "" for all.
         file: path below the data folder, or "".
         message: one sentence.
@@ -33,6 +33,12 @@ class Finding:
     case: str
     file: str
     message: str
+
+    @property
+    def sentence(self) -> str:
+        """The message after its place, unless it names that itself."""
+        where = self.file or self.case
+        return self.message if where in self.message else f"{where}: {self.message}"
 
 
 def error(message: str, case: str = "", file: str = "") -> Finding:
@@ -78,10 +84,7 @@ def relative(path: Path | None, data: Path) -> str:
     """The path below the data folder, for messages."""
     if path is None:
         return ""
-    try:
-        return path.relative_to(data).as_posix()
-    except ValueError:
-        return str(path)
+    return path.relative_to(data).as_posix() if path.is_relative_to(data) else str(path)
 
 
 def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[int, ...]) -> Facts:
@@ -90,7 +93,7 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
     voxels = np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()
     return Facts(
         case=entry.id,
-        patient=entry.person,
+        patient=entry.patient,
         source=entry.source,
         file=file,
         shape=volume.array.shape,

@@ -77,8 +77,7 @@ class StoredCases:
     def __init__(self, folder: PreparedFolder, positions_mb: float = POSITIONS_MB) -> None:
         self.folder = folder
         self.left = positions_mb * 2**20
-        self._sizes: dict[str, int] = {}
-        self._positions: dict[str, dict[int, Positions]] = {}
+        self._kept: dict[str, tuple[int, dict[int, Positions]]] = {}
 
     def __call__(self, case: Case) -> StoredCase:
         """The arrays of a case; mapped anew each time, as they hold a file open."""
@@ -86,16 +85,14 @@ class StoredCases:
         return StoredCase(image=image, label=label, voxels=case.voxels, _positions=self._remembered(case))
 
     def _remembered(self, case: Case) -> dict[int, Positions]:
-        if case.id not in self._positions:
+        if case.id not in self._kept:
             most = sum(min(n, POSITIONS) for n in case.voxels) * np.dtype(np.int32).itemsize
             self.left -= most
-            while self.left < 0 and self._positions:
-                oldest = next(iter(self._positions))
-                del self._positions[oldest]
-                self.left += self._sizes.pop(oldest)
-            self._positions[case.id] = {}
-            self._sizes[case.id] = most
-        return self._positions[case.id]
+            while self.left < 0 and self._kept:
+                oldest = next(iter(self._kept))
+                self.left += self._kept.pop(oldest)[0]
+            self._kept[case.id] = most, {}
+        return self._kept[case.id][1]
 
 
 def read_ahead(folder: PreparedFolder, cases: Iterable[Case], budget_mb: float) -> None:

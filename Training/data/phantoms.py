@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from LiverSegLib.phantom import Phantom, make_phantom
+from LiverSegLib.phantom import make_phantom
 
 Progress = Callable[[int, int], None]
 
@@ -18,16 +19,9 @@ _ORIENTATIONS = {"LPS": 0.4, "RAS": 0.2, "LAS": 0.2, "RPI": 0.1, "LIP": 0.05, "A
 
 
 def write_dataset(
-    folder: Path,
-    count: int,
-    seed: int = 0,
-    *,
-    easy: bool = False,
-    test_count: int = 0,
-    progress: Progress | None = None,
-    **options: Any,
+    folder: Path, count: int, seed: int = 0, *, easy: bool = False, progress: Progress | None = None, **options: Any
 ) -> Path:
-    """Write `count` labelled phantoms in the MSD layout: imagesTr, labelsTr, imagesTs and dataset.json.
+    """Write `count` labeled phantoms in the MSD layout: imagesTr, labelsTr and dataset.json.
 
     Every case differs in anatomy, spacing, orientation, contrast phase and noise. The same arguments write
     the same voxels.
@@ -38,7 +32,6 @@ def write_dataset(
         seed: the whole data set's.
         easy: plain scans around the liver with up to four lesions of 20 to 60 mm, which a small network learns in
             minutes; without it there are trunks, masses, ascites, arms and lesions from 6 mm on.
-        test_count: additional images without labels, in imagesTs.
         progress: called with (cases done, cases in all) after every case.
         **options: passed to `make_phantom`, for all cases alike.
 
@@ -46,29 +39,25 @@ def write_dataset(
         The path of dataset.json.
 
     Raises:
-        ValueError: a count is negative, or an option is refused by `make_phantom`.
+        ValueError: the count is negative, or an option is refused by `make_phantom`.
     """
-    if count < 0 or test_count < 0:
-        raise ValueError(f"count is {count} and test_count is {test_count}; both must be 0 or more.")
-    folder = Path(folder)
-    for name in ("imagesTr", "labelsTr", "imagesTs"):
+    if count < 0:
+        raise ValueError(f"count is {count}; it must be 0 or more.")
+    for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    total = count + test_count
-    for index in range(total):
+    for index in range(count):
         drawn = _case_options(seed, index) | (_easy_options(seed, index) if easy else {}) | options
         phantom = make_phantom(_case_seed(seed, index), **drawn)
         name = f"liver_{index:03d}.nii.gz"
-        training = index < count
-        _save(phantom, folder / ("imagesTr" if training else "imagesTs") / name, labels=False)
-        if training:
-            _save(phantom, folder / "labelsTr" / name, labels=True)
+        _save(folder / "imagesTr" / name, phantom.volume.array, phantom.volume.affine)
+        _save(folder / "labelsTr" / name, phantom.labelmap, phantom.volume.affine)
         if progress is not None:
-            progress(index + 1, total)
-    return _describe(folder, count, test_count)
+            progress(index + 1, count)
+    return _describe(folder, count)
 
 
 def _case_seed(seed: int, index: int) -> int:
-    """Far-apart seeds, so that data sets with neighbouring seeds share no patient."""
+    """Far-apart seeds, so that data sets with neighboring seeds share no patient."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
@@ -91,35 +80,27 @@ def _case_options(seed: int, index: int) -> dict[str, Any]:
 def _easy_options(seed: int, index: int) -> dict[str, Any]:
     """What the easy kind has instead: few and large lesions, and nothing beside the liver that looks like it."""
     rng = np.random.default_rng([seed, index, 2])
-    return {
-        "coverage": "liver",
-        "oblique_degrees": 0.0,
-        "mass": False,
-        "ascites": False,
-        "arms": False,
-        "lesions": int(rng.integers(0, 5)),
-        "lesion_mm": (20.0, 60.0),
-        "noise": float(rng.uniform(5, 15)),
-    }
+    lesions, noise = int(rng.integers(0, 5)), float(rng.uniform(5, 15))
+    alone = {"coverage": "liver", "oblique_degrees": 0.0, "mass": False, "ascites": False, "arms": False}
+    return {**alone, "lesions": lesions, "lesion_mm": (20.0, 60.0), "noise": noise}
 
 
-def _save(phantom: Phantom, path: Path, *, labels: bool) -> None:
+def _save(path: Path, array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
     import nibabel as nib
 
-    array = phantom.labelmap if labels else phantom.volume.array
-    image = nib.Nifti1Image(array, phantom.volume.affine)
+    image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(phantom.volume.affine, 1)
-    image.set_qform(phantom.volume.affine, 1)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
     nib.save(image, path)
 
 
-def _describe(folder: Path, count: int, test_count: int) -> Path:
+def _describe(folder: Path, count: int) -> Path:
     """dataset.json as the Medical Segmentation Decathlon writes it."""
-    names = [f"liver_{index:03d}.nii.gz" for index in range(count + test_count)]
+    names = [f"liver_{index:03d}.nii.gz" for index in range(count)]
     description = {
         "name": "Liver phantoms",
-        "description": "Procedural abdomen CTs with liver and tumour labels; no patient data",
+        "description": "Procedural abdomen CTs with liver and tumor labels; no patient data",
         "reference": "LiverSeg",
         "licence": "CC0-1.0",
         "release": "1.0",
@@ -127,9 +108,9 @@ def _describe(folder: Path, count: int, test_count: int) -> Path:
         "modality": {"0": "CT"},
         "labels": {"0": "background", "1": "liver", "2": "cancer"},
         "numTraining": count,
-        "numTest": test_count,
-        "training": [{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names[:count]],
-        "test": [f"./imagesTs/{n}" for n in names[count:]],
+        "numTest": 0,
+        "training": [{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names],
+        "test": [],
     }
     path = folder / "dataset.json"
     path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

@@ -47,15 +47,11 @@ class BadDataError(DataError):
 
 def listed_findings(findings: list[Finding], most: int = 5) -> str:
     """The first findings on one line, each with its file."""
-    texts = []
-    for finding in findings[:most]:
-        where = finding.file or finding.case
-        texts.append(finding.message if not where or where in finding.message else f"{where}: {finding.message}")
     more = f" And {len(findings) - most} more." if len(findings) > most else ""
-    return " ".join(texts) + more
+    return " ".join(finding.sentence for finding in findings[:most]) + more
 
 
-def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> list[Case]:
+def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> Report:
     """Check and convert every case of `recipe` below `data` and write the prepared folder `out`.
 
     Args:
@@ -65,15 +61,13 @@ def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = N
             interrupted, the cases converted so far wait beside it (`partial_folder`) for the next try.
         progress: called before each case.
 
+    Returns:
+        The report that is also written.
+
     Raises:
         BadDataError: what is wrong with the data, all of it.
         DataError: `out` cannot be written.
     """
-    return prepare_and_report(recipe, data, out, progress).cases
-
-
-def prepare_and_report(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> Report:
-    """As `prepare`, with the report that is also written."""
     with _new_folder(out) as folder:
         partial = Partial(folder, recipe)
         try:
@@ -107,45 +101,36 @@ class _Pass:
 
     def __init__(self, recipe: Recipe, data: Path, partial: Partial | None) -> None:
         self.recipe, self.data, self.partial = recipe, data, partial
-        self.findings: list[Finding] = []
-        self.facts: list[Facts] = []
-        self.cases: list[Case] = []
+        self.report = Report(recipe=recipe.name, data=str(data), labels=recipe.labels)
 
     def run(self, progress: Progress | None) -> Report:
         """Look at everything."""
         tell = progress or (lambda _done, _total, _name: None)
-        listings = {source.name: self._list(source) for source in self.recipe.sources}
-        pairs = [(source, entry) for source in self.recipe.sources for entry in listings[source.name].entries]
+        pairs = [(source, entry) for source in self.recipe.sources for entry in self._list(source)]
         for done, (source, entry) in enumerate(pairs):
             tell(done, len(pairs), entry.id)
             kept = self.partial.get(entry) if self.partial is not None else None
             found, facts, cases = kept or self._take(source, entry)
-            self.findings += found
-            self.facts += [facts] if facts is not None else []
-            self.cases += cases
+            self.report.findings += found
+            self.report.facts += [facts] if facts is not None else []
+            self.report.cases += cases
         tell(len(pairs), len(pairs), "")
         self._look_at_all(pairs)
-        return Report(
-            recipe=self.recipe.name,
-            data=str(self.data),
-            labels=dict(self.recipe.labels),
-            findings=self.findings,
-            facts=self.facts,
-            cases=self.cases,
-            excluded={name: listing.excluded for name, listing in listings.items() if listing.excluded},
-        )
+        return self.report
 
-    def _list(self, source: Source) -> Listing:
-        """What a source holds; what is wrong with it is found."""
+    def _list(self, source: Source) -> list[Entry]:
+        """The cases of a source; what is wrong with it is found."""
         try:
             found = survey(source, self.data)
         except DataError as error:
-            found = Listing([], problems=[error])
+            found = Listing(problems=[error])
         except OSError as error:
-            found = Listing([], problems=[DataError(f"The source {source.name} cannot be listed: {error}.", self.data)])
-        self.findings += [finding_of(error, source.name, self.data) for error in found.problems]
-        self.findings += [finding_of(error, source.name, self.data, "warning") for error in found.remarks]
-        return found
+            found = Listing(problems=[DataError(f"The source {source.name} cannot be listed: {error}.", self.data)])
+        self.report.findings += [finding_of(error, source.name, self.data) for error in found.problems]
+        self.report.findings += [finding_of(error, source.name, self.data, "warning") for error in found.remarks]
+        if found.excluded:
+            self.report.excluded[source.name] = found.excluded
+        return found.entries
 
     def _take(self, source: Source, entry: Entry) -> tuple[list[Finding], Facts | None, list[Case]]:
         """Check one case, and convert it where there is a place for it; no facts where it has an error."""
@@ -160,14 +145,13 @@ class _Pass:
             return found, None, []
         if self.partial is None:
             grid, voxels = outline(raw, self.recipe)
-            return found, self._facts(raw, entry, grid), self._cases(raw, entry, grid, voxels)
-        cases, grid = self._convert(raw, entry, self.partial.folder)
-        converted = found, self._facts(raw, entry, grid), cases
-        self.partial.put(entry, converted)
-        return converted
-
-    def _facts(self, raw: RawCase, entry: Entry, grid: tuple[int, ...]) -> Facts:
-        return facts_of(raw, entry, relative(entry.image, self.data), len(self.recipe.labels) + 1, grid)
+            cases = self._cases(raw, entry, grid, voxels)
+        else:
+            cases, grid = self._convert(raw, entry, self.partial.folder)
+        taken = found, facts_of(raw, entry, file, len(self.recipe.labels) + 1, grid), cases
+        if self.partial is not None:
+            self.partial.put(entry, taken)
+        return taken
 
     def _cases(self, raw: RawCase, entry: Entry, grid: tuple[int, ...], voxels: list[list[int]]) -> list[Case]:
         """The cases that an image becomes: one, or one a slice for 2D recipes.
@@ -181,8 +165,10 @@ class _Pass:
         whole = self.recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
         names = [entry.id] if whole else [f"{entry.id}_{k:03d}" for k in range(grid[2])]
         volume = "" if whole else entry.id
-        pairs = zip(names, voxels, strict=True)
-        return [Case(name, entry.person, entry.source, "train", found, volume) for name, found in pairs]
+        return [
+            Case(id=name, patient=entry.patient, source=entry.source, split="train", voxels=found, volume=volume)
+            for name, found in zip(names, voxels, strict=True)
+        ]
 
     def _convert(self, raw: RawCase, entry: Entry, out: PreparedFolder) -> tuple[list[Case], tuple[int, ...]]:
         """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
@@ -199,23 +185,21 @@ class _Pass:
 
     def _look_at_all(self, pairs: list[tuple[Source, Entry]]) -> None:
         """What shows only when all cases are seen together; decides who trains."""
-        self.findings += check_set(self.facts, self.recipe) if self.facts else []
+        self.report.findings += check_set(self.report.facts, self.recipe) if self.report.facts else []
         part = self._divide(pairs)
         if part:
-            self.findings += check_split(part, self.facts)
-            self.cases = [replace(case, split=part[case.patient]) for case in self.cases]
-            if len(self.facts) == len(pairs):  # a case that could not be read may have had the label
-                self.findings += check_labels(part, self.facts, self.recipe)
+            self.report.findings += check_split(part, self.report.facts)
+            self.report.cases = [replace(case, split=part[case.patient]) for case in self.report.cases]
+            if len(self.report.facts) == len(pairs):  # a case that could not be read may have had the label
+                self.report.findings += check_labels(part, self.report.facts, self.recipe)
 
     def _divide(self, pairs: list[tuple[Source, Entry]]) -> dict[str, str]:
         """Patient -> part, over all that are there whether they can be read or not; empty where that fails."""
-        patients: dict[str, list[str]] = {source.cohort or source.name: [] for source in self.recipe.sources}
-        for source, entry in pairs:
-            patients[source.cohort or source.name].append(entry.person)
+        patients = patients_of([entry for _, entry in pairs], self.recipe)
         try:
             return divide(patients, self.recipe.split, self.recipe.seed, self.data).of
         except DataError as error:
-            self.findings.append(finding_of(error, "", self.data))
+            self.report.findings.append(finding_of(error, "", self.data))
             return {}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from LiverSegLib.boxes import Box, bounding_box, whole_of
 from LiverSegLib.engine.geometry import ModelGrid, model_grid, to_model_grid
 from LiverSegLib.models.intensity import ScaleRange
 from Training.data.readers import RawCase
@@ -29,33 +30,31 @@ def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labe
     it is float32 after it, taken over the whole volume as inference does. Each label is resampled linearly and the
     largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels.
     """
-    prep, volume = recipe.preprocess, raw.volume
-    # A picture that does not tell the size of its pixels is taken as being on the model's grid.
-    pixdim = prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0)
-    grid = model_grid(volume, prep.axcodes, pixdim, prep.size)
-    image = to_model_grid(volume.array, grid, _CPU)
+    grid = _grid(raw, recipe)
+    image = to_model_grid(raw.volume.array, grid, _CPU)
     label = label_on(raw.label, grid)
-    box = body_box(image.numpy(), recipe) if prep.crop_foreground else (slice(None),) * 3
+    box = body_box(image.numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
     return _normalized(image, recipe)[box], label[box]
 
 
 def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
     """What `convert` would give, without resampling: size on the model's grid, and voxels of each label value in the
     raw label, of the whole for 3D recipes and near each slice of the model's grid for 2D ones."""
-    prep = recipe.preprocess
-    grid = model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
+    grid = _grid(raw, recipe)
     at = [np.round(grid.positions(axis)).astype(np.intp) for axis in range(3)]
     shape: tuple[int, ...] = grid.shape
-    first = 0
-    if prep.crop_foreground:
-        nearest = grid.axes.apply(raw.volume.array)[np.ix_(*at)]
-        box = body_box(np.asarray(nearest), recipe)
-        shape, first = tuple(part.stop - part.start for part in box), box[2].start
-    label, classes = grid.axes.apply(raw.label), len(recipe.labels) + 1
-    if recipe.spatial_dims == 3:
-        return shape, [np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()]
-    slices = [label[..., at[2][k]] for k in range(first, first + shape[2])]
-    return shape, [np.bincount(part.ravel(), minlength=classes).tolist() for part in slices]
+    if recipe.preprocess.crop_foreground:
+        box = body_box(grid.axes.apply(raw.volume.array)[np.ix_(*at)], recipe)
+        shape, at[2] = tuple(part.stop - part.start for part in box), at[2][box[2]]
+    label = grid.axes.apply(raw.label)
+    parts = [label] if recipe.spatial_dims == 3 else [label[..., k] for k in at[2]]
+    return shape, [np.bincount(part.ravel(order="K"), minlength=len(recipe.labels) + 1).tolist() for part in parts]
+
+
+def _grid(raw: RawCase, recipe: Recipe) -> ModelGrid:
+    """The model's grid over a case; a picture that does not tell the size of its pixels is taken as being on it."""
+    prep = recipe.preprocess
+    return model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
 
 
 def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
@@ -93,13 +92,7 @@ def _nearest(inside: npt.NDArray[np.bool_], grid: ModelGrid) -> tuple[npt.NDArra
     return tuple(places)
 
 
-def body_box(image: npt.NDArray[np.generic], recipe: Recipe, margin: int = _MARGIN) -> tuple[slice, ...]:
+def body_box(image: npt.NDArray[np.generic], recipe: Recipe, margin: int = _MARGIN) -> Box:
     """The box around the body with a margin: above -500 HU in CT, above 0 otherwise (MONAI's CropForeground)."""
     inside = np.asarray(image) > (_BODY_HU if recipe.modality == "CT" else 0)
-    if not inside.any():
-        return tuple(slice(0, n) for n in image.shape)
-    box = []
-    for axis in range(3):
-        at = np.flatnonzero(inside.any(axis=tuple(n for n in range(3) if n != axis)))
-        box.append(slice(max(int(at[0]) - margin, 0), min(int(at[-1]) + 1 + margin, image.shape[axis])))
-    return tuple(box)
+    return bounding_box(inside, margin) or whole_of(inside)

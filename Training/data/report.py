@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,15 @@ from Training.files import write_json, write_text
 from Training.markdown import table
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Report:
-    """What was found.
+    """What was found, filled while the cases are looked at.
 
     Args:
         recipe: its name.
         data: the data folder.
         labels: value -> name.
-        findings: errors, warnings and notes.
+        findings: errors and warnings.
         facts: one a raw case.
         cases: the converted cases with their split.
         excluded: source -> names that the recipe leaves out.
@@ -33,10 +33,10 @@ class Report:
     recipe: str
     data: str
     labels: dict[int, str]
-    findings: list[Finding]
-    facts: list[Facts]
-    cases: list[Case]
-    excluded: dict[str, list[str]]
+    findings: list[Finding] = field(default_factory=list)
+    facts: list[Facts] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    excluded: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Finding]:
@@ -55,18 +55,11 @@ class Report:
         for source in self.sources:
             for split in PARTS:
                 mine = [c for c in self.cases if (c.source, c.split) == (source, split)]
-                images = [f for f in self.facts if f.source == source and part.get(f.patient) == split]
+                images = sum(f.source == source and part.get(f.patient) == split for f in self.facts)
                 if mine:
-                    rows.append(
-                        {
-                            "source": source,
-                            "split": split,
-                            "patients": len({c.patient for c in mine}),
-                            "images": len(images),
-                            "cases": len(mine),
-                            "empty": sum(c.foreground == 0 for c in mine),
-                        }
-                    )
+                    patients, empty = len({c.patient for c in mine}), sum(c.foreground == 0 for c in mine)
+                    counts = {"patients": patients, "images": images, "cases": len(mine), "empty": empty}
+                    rows.append({"source": source, "split": split, **counts})
         return rows
 
     def statistics(self) -> dict[str, Any]:

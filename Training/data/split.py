@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,16 +29,10 @@ class Division:
     of: dict[str, str]
     folds: list[list[str]] = field(default_factory=list)
 
-    def part(self, name: str) -> list[str]:
-        """The patients of "train", "val" or "test", sorted."""
-        return sorted(patient for patient, part in self.of.items() if part == name)
-
     def write(self, path: Path, seed: int) -> None:
         """split.json, which `split.file` reads again."""
-        content: dict[str, Any] = {"seed": seed, **{name: self.part(name) for name in PARTS}}
-        if self.folds:
-            content["folds"] = self.folds
-        write_json(path, content)
+        parts = {name: sorted(patient for patient, part in self.of.items() if part == name) for name in PARTS}
+        write_json(path, {"seed": seed, **parts, **({"folds": self.folds} if self.folds else {})})
 
 
 def divide(patients: Patients, split: Split, seed: int, data: Path) -> Division:
@@ -77,11 +70,15 @@ def divide(patients: Patients, split: Split, seed: int, data: Path) -> Division:
 
 
 def _named(patients: Patients, validate_on: list[str]) -> Division:
-    all_of_them = sorted({patient for mine in patients.values() for patient in mine})
+    all_of_them = _everybody(patients)
     unknown = next((name for name in validate_on if name not in all_of_them), None)
     if unknown is not None:
         raise DataError(f"split.validate_on names {unknown}, who is not in the data; write <cohort>_<patient>.")
     return Division({patient: "val" if patient in validate_on else "train" for patient in all_of_them})
+
+
+def _everybody(patients: Patients) -> list[str]:
+    return sorted({patient for mine in patients.values() for patient in mine})
 
 
 def _shuffled(patients: list[str], seed: int) -> list[str]:
@@ -99,7 +96,7 @@ def _part(place: int, val: int, test: int) -> str:
 
 
 def _counts(patients: Patients, split: Split, seed: int) -> Division:
-    order = _shuffled(sorted(patient for mine in patients.values() for patient in mine), seed)
+    order = _shuffled(_everybody(patients), seed)
     count = len(order)
     val = split.val if split.val is not None else _share(split.validation_fraction, count)
     test = _share(split.test_fraction, count) if split.train is None else count - split.train - val
@@ -136,8 +133,8 @@ def _from_file(patients: Patients, name: str, data: Path) -> Division:
     ours: dict[str, list[str]] = {}
     for source, mine in patients.items():
         for patient in mine:
-            ours.setdefault(patient, []).append(patient)
-            ours.setdefault(patient.removeprefix(f"{source}_"), []).append(patient)
+            for called in (patient, patient.removeprefix(f"{source}_")):
+                ours.setdefault(called, []).append(patient)
     of: dict[str, str] = {}
     for part, names in parts.items():
         for patient in names:
@@ -146,7 +143,7 @@ def _from_file(patients: Patients, name: str, data: Path) -> Division:
             for mine_id in ours[patient]:
                 if of.setdefault(mine_id, part) != part:
                     raise DataError(f"{path} has the patient {patient} in {of[mine_id]} and in {part}.", path)
-    left = sorted({patient for mine in patients.values() for patient in mine} - set(of))
+    left = [patient for patient in _everybody(patients) if patient not in of]
     if left:
         raise DataError(f"{path} leaves out the patients {listed(left)}; put each under train, val or test.", path)
     return Division(of)

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import read_label_map, read_volume
 from LiverSegLib.labels import MAIN_ORGAN, label_for
 from LiverSegLib.volume import Volume
 from Training.data.folder import PreparedFolder
-from Training.data.readers import count_prepared, prepared_cases
 from Training.data.readers.msd import msd_name, read_msd
+from Training.data.readers.prepared import count_prepared, prepared_cases
 from Training.errors import DataError
 from Training.recipe import Recipe
 from Training.recipe.options import Part
 
 
-@dataclass(frozen=True)
-class LabelledVolume:
+@dataclass(frozen=True, kw_only=True)
+class LabeledVolume:
     """One image and what a person drew on it.
 
     Args:
@@ -35,19 +35,14 @@ class LabelledVolume:
         reference: uint8 [i, j, k] on the volume's grid, 0 for background and n for `names[n - 1]`; None where
             nobody drew one.
         names: the labels that were drawn, lower case; an absent label is not the same as an empty one.
-        patient: whose image it is; the name where that is not known.
+        patient: whose image it is, for statistics; the name where that is not known.
     """
 
     name: str
     volume: Volume
     reference: npt.NDArray[np.uint8] | None
-    names: tuple[str, ...] = (MAIN_ORGAN,)
-    patient: str = ""
-
-    @property
-    def owner(self) -> str:
-        """The patient, for statistics."""
-        return self.patient or self.name
+    names: tuple[str, ...]
+    patient: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,6 @@ class CaseEntry(Part):
     Without a label file the case is run for its picture and volume only.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     image: str
     label: str | None = None
@@ -98,7 +92,7 @@ def count_cases(where: Path, split: str = "val", changes: list[str] | None = Non
 
 def load_cases(
     where: Path, data: Path = Path(), split: str = "val", changes: list[str] | None = None
-) -> Iterator[LabelledVolume | Unreadable]:
+) -> Iterator[LabeledVolume | Unreadable]:
     """Cases with their references, loaded one at a time.
 
     Args:
@@ -129,14 +123,14 @@ def load_cases(
             yield Unreadable(entry.name, str(error))
 
 
-def _prepared(folder: Path, split: str, recipe: Recipe) -> Iterator[LabelledVolume | Unreadable]:
+def _prepared(folder: Path, split: str, recipe: Recipe) -> Iterator[LabeledVolume | Unreadable]:
     names = names_of(recipe.labels)
     count = 0
     try:
-        for raw in prepared_cases(folder, split, recipe):
+        for entry, raw in prepared_cases(folder, split, recipe):
             count += 1
-            reference = as_classes(raw.label, recipe.labels)
-            yield LabelledVolume(raw.name, raw.volume, reference, names, raw.patient)
+            drawn = as_classes(raw.label, recipe.labels)
+            yield LabeledVolume(name=entry.id, volume=raw.volume, reference=drawn, names=names, patient=entry.patient)
     except DataError as error:
         if not count:
             raise
@@ -170,12 +164,13 @@ def _listed_entries(listing: Path) -> list[CaseEntry]:
         raise DataError(f"{listing} is not a list of cases with name, image and label.") from error
 
 
-def _load(entry: CaseEntry, data: Path) -> LabelledVolume:
-    volume = read_volume(data / entry.image)
-    if entry.label is None:
-        return LabelledVolume(entry.name, volume, None, (), entry.patient)
-    drawn = read_label_map(data / entry.label, volume)
-    return LabelledVolume(entry.name, volume, as_classes(drawn, entry.meaning), names_of(entry.meaning), entry.patient)
+def _load(entry: CaseEntry, data: Path) -> LabeledVolume:
+    volume, drawn = read_volume(data / entry.image), None
+    if entry.label is not None:
+        drawn = as_classes(read_label_map(data / entry.label, volume), entry.meaning)
+    names = () if drawn is None else names_of(entry.meaning)
+    patient = entry.patient or entry.name
+    return LabeledVolume(name=entry.name, volume=volume, reference=drawn, names=names, patient=patient)
 
 
 def names_of(labels: Mapping[int, str]) -> tuple[str, ...]:

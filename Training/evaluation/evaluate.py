@@ -17,10 +17,11 @@ from LiverSegLib.errors import LiverSegError
 from LiverSegLib.labels import LESION, Label, labels_for, values_of
 from LiverSegLib.volume import Result
 from Training.errors import DataError
-from Training.evaluation.cases import LabelledVolume, Unreadable
+from Training.evaluation.cases import LabeledVolume, Unreadable
 from Training.evaluation.lesions import LesionScore, match_lesions
 from Training.evaluation.metrics import TOLERANCE_MM, LabelScore, Mask, confusion_matrix, label_score
-from Training.evaluation.scores import CaseScore, Scores, new_folder, summarize, write_scores
+from Training.evaluation.scores import CaseScore, Scores, summarize, write_scores
+from Training.files import new_folder
 
 log = logging.getLogger(__name__)
 Classes = npt.NDArray[np.uint8]
@@ -48,7 +49,7 @@ class _Compared:
         return mask
 
 
-def _compared(case: LabelledVolume, result: Result) -> _Compared:
+def _compared(case: LabeledVolume, result: Result) -> _Compared:
     """Bring both to one numbering.
 
     Labels that only one of the two has cannot be compared: a tumor is liver then, anything else background.
@@ -78,13 +79,13 @@ def _classes(labels: Iterable[Label], numbered: Sequence[Label], common: frozens
     return table
 
 
-def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_MM) -> CaseScore:
+def score(case: LabeledVolume, result: Result, tolerance_mm: float = TOLERANCE_MM) -> CaseScore:
     """Compare a result with its reference, label by label.
 
     Args:
         case: image and reference; labels are matched by name, an organ includes its lesions.
         result: what the model found, on the same grid.
-        tolerance_mm: of the normalised surface Dice.
+        tolerance_mm: of the normalized surface Dice.
 
     Raises:
         DataError: model and reference have no label in common.
@@ -93,8 +94,7 @@ def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_
     rows: list[LabelScore] = []
     lesions: dict[str, LesionScore] = {}
     for label in both.labels:
-        found = both.mask(both.found, label.name)
-        reference = None
+        found, reference = both.mask(both.found, label.name), None
         if both.reference is not None and label.name in both.common:
             reference = both.mask(both.reference, label.name)
         rows.append(label_score(label.name, found, reference, case.volume, tolerance_mm))
@@ -105,7 +105,7 @@ def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_
         confusion = confusion_matrix(both.reference, both.found, len(both.labels) + 1).tolist()
     return CaseScore(
         case=case.name,
-        patient=case.owner,
+        patient=case.patient,
         labels=rows,
         confusion=confusion,
         lesions=LesionScore.of_all(lesions.values()),
@@ -116,7 +116,7 @@ def score(case: LabelledVolume, result: Result, tolerance_mm: float = TOLERANCE_
 
 
 def evaluate(
-    cases: Iterable[LabelledVolume | Unreadable],
+    cases: Iterable[LabeledVolume | Unreadable],
     segmenter: Segmenter,
     out: Path | None = None,
     *,
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def _segmented(
-    case: LabelledVolume | Unreadable, segmenter: Segmenter, tolerance_mm: float
+    case: LabeledVolume | Unreadable, segmenter: Segmenter, tolerance_mm: float
 ) -> tuple[CaseScore, Result | None]:
     """The score of a case, and its result unless it failed."""
     if isinstance(case, Unreadable):
@@ -174,16 +174,16 @@ def _segmented(
         return score(case, result, tolerance_mm), result
     except LiverSegError as error:
         log.warning("%s: %s", case.name, error)
-        return CaseScore(case=case.name, patient=case.owner, error=str(error)), None
+        return CaseScore(case=case.name, patient=case.patient, error=str(error)), None
 
 
-def _drawn(folder: Path, number: int, case: LabelledVolume | Unreadable, result: Result) -> str:
+def _drawn(folder: Path, number: int, case: LabeledVolume | Unreadable, result: Result) -> str:
     """Draw a case; the picture's path beside the scores."""
     # Here, as they need matplotlib, and the scores do not.
     from LiverSegLib.pictures import save_slice_grid
     from Training.evaluation.pictures import save_triplet
 
-    assert isinstance(case, LabelledVolume)
+    assert isinstance(case, LabeledVolume)
     # The number keeps names apart that differ only in signs that file names cannot have.
     path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)[:80]}.png"
     reference = None if case.reference is None else _compared(case, result).reference

@@ -1,6 +1,6 @@
 """Lesion by lesion: which were found, which were made up.
 
-Lesions are connected parts (26 neighbours in 3D, 8 in a picture). A reference lesion is found if at least
+Lesions are connected parts (26 neighbors in 3D, 8 in a picture). A reference lesion is found if at least
 `OVERLAP` of its voxels are marked; a marked lesion is a false one if less than `OVERLAP` of it lies in reference
 lesions. This way one blob over two lesions finds both, and a lesion marked in two parts counts once (compare the
 lesion-wise scores of LiTS, Bilic et al. 2023, arXiv:1901.04056).

@@ -4,14 +4,14 @@ Conventions: a share of nothing is no number. Where both masks are empty there i
 metric but the volumes is None; such a case enters no mean, or a model that never finds anything would be praised for
 every healthy patient. Where only one is empty, the overlaps (Dice, IoU, NSD) are 0 and the distances None, because no
 length stands for them; the precision of nothing found and the recall of nothing drawn are None as well. Summaries
-count the cases without a value as missing. The surface of a mask are its voxels with a face neighbour outside it, and
-what lies beyond the image is outside. Distances run between voxel centres placed by the affine, so they are right
+count the cases without a value as missing. The surface of a mask are its voxels with a face neighbor outside it, and
+what lies beyond the image is outside. Distances run between voxel centers placed by the affine, so they are right
 for anisotropic, oblique and sheared grids. Along an axis with one voxel there is no surface: pictures are 2D.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from LiverSegLib.volume import Volume
 
 Mask = npt.NDArray[np.bool_]
 TOLERANCE_MM = 2.0
-"""Default tolerance of the normalised surface Dice."""
+"""Default tolerance of the normalized surface Dice."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class LabelScore:
     """One label of one case.
 
     dice 2|A∩B| / (|A|+|B|), iou |A∩B| / |A∪B|, precision |A∩B| / |found|, recall |A∩B| / |reference|: in [0, 1].
-    nsd: normalised surface Dice, the share of both surfaces that lies within the tolerance of the other (Nikolov
+    nsd: normalized surface Dice, the share of both surfaces that lies within the tolerance of the other (Nikolov
     et al. 2018, arXiv:1809.04430; counted in voxels as MONAI does). hd95_mm: the larger of the two directed 95th
     percentiles of surface distances. assd_mm: mean of all distances from either surface to the other.
     volume_error_percent: 100 (found - reference) / reference; None where the reference is empty.
@@ -95,45 +95,34 @@ def label_score(
     if reference is None:
         return LabelScore(label=label, volume_ml=n_found * volume.voxel_ml)
     n_reference = int(np.count_nonzero(reference))
-    if not n_found or not n_reference:
-        return _with_an_empty_mask(label, n_found * volume.voxel_ml, n_reference * volume.voxel_ml)
-    box = joint_box(found, reference)
-    flat = tuple(size == 1 for size in found.shape)
-    found, reference = found[box], reference[box]
     both = int(np.count_nonzero(found & reference))
-    there, back = surface_distances(found, reference, volume.affine, flat)
-    near = int((there <= tolerance_mm).sum()) + int((back <= tolerance_mm).sum())
-    return LabelScore(
+    overlap = LabelScore(
         label=label,
         volume_ml=n_found * volume.voxel_ml,
         reference_ml=n_reference * volume.voxel_ml,
-        volume_error_percent=100.0 * (n_found - n_reference) / n_reference,
-        dice=2 * both / (n_found + n_reference),
-        iou=both / (n_found + n_reference - both),
-        precision=both / n_found,
-        recall=both / n_reference,
+        volume_error_percent=_ratio(100.0 * (n_found - n_reference), n_reference),
+        dice=_ratio(2 * both, n_found + n_reference),
+        iou=_ratio(both, n_found + n_reference - both),
+        precision=_ratio(both, n_found),
+        recall=_ratio(both, n_reference),
+        nsd=0.0 if n_found or n_reference else None,
+    )
+    if not n_found or not n_reference:
+        return overlap
+    box = joint_box(found, reference)
+    flat = tuple(size == 1 for size in found.shape)
+    there, back = surface_distances(found[box], reference[box], volume.affine, flat)
+    near = int((there <= tolerance_mm).sum()) + int((back <= tolerance_mm).sum())
+    return replace(
+        overlap,
         nsd=near / (there.size + back.size),
         hd95_mm=float(max(np.percentile(there, 95), np.percentile(back, 95))),
         assd_mm=float((there.sum() + back.sum()) / (there.size + back.size)),
     )
 
 
-def _with_an_empty_mask(label: str, volume_ml: float, reference_ml: float) -> LabelScore:
-    """The score where nothing was found, nothing was drawn, or neither."""
-    if not volume_ml and not reference_ml:
-        return LabelScore(label=label, volume_ml=0.0, reference_ml=0.0)
-    missed, made_up = reference_ml > 0, volume_ml > 0
-    return LabelScore(
-        label=label,
-        volume_ml=volume_ml,
-        reference_ml=reference_ml,
-        volume_error_percent=-100.0 if missed else None,
-        dice=0.0,
-        iou=0.0,
-        nsd=0.0,
-        precision=0.0 if made_up else None,
-        recall=0.0 if missed else None,
-    )
+def _ratio(part: float, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def joint_box(first: Mask, second: Mask) -> Box:
@@ -165,7 +154,7 @@ def surface_distances(
 
 
 def surface(mask: Mask, flat: tuple[bool, ...] = (False, False, False)) -> Mask:
-    """The voxels of a mask [i, j, k] with a face neighbour outside it; none is sought along `flat` axes."""
+    """The voxels of a mask [i, j, k] with a face neighbor outside it; none is sought along `flat` axes."""
     inside = mask.copy()
     for axis in range(mask.ndim):
         if flat[axis]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
 from Training.evaluation.predict_inputs import find_inputs
+from Training.files import write_csv
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.csv"
@@ -50,7 +49,7 @@ def predict(
     """Segment every image of `inputs`; an image that cannot be read or segmented does not stop the others.
 
     A volume gives the files of `liverseg segment`. A single slice or picture gives `<name>.png`, the picture at its
-    own size with its segments in colour, and `<name>_labels.png`, whose pixels are the label values in a palette.
+    own size with its segments in color, and `<name>_labels.png`, whose pixels are the label values in a palette.
     `summary.csv` has a line for each input and is complete after each one.
 
     Args:
@@ -131,26 +130,26 @@ def _write(case: Case, volume: Volume, result: Result, *, animate: bool) -> list
 
 
 def save_blend(path: Path, scene: Scene) -> None:
-    """Write a single slice with its segments in colour, a PNG of as many pixels as the slice has.
+    """Write a single slice with its segments in color, a PNG of as many pixels as the slice has.
 
     Raises:
         OutputError: the file cannot be written.
     """
     plane = scene.planes[0]
-    grey = plane.cut(scene.image)
-    pixels = grey if grey.dtype == np.uint8 else grey_pixels(grey, scene.window)
+    pixels = plane.cut(scene.image)
+    if pixels.dtype != np.uint8:
+        pixels = grey_pixels(pixels, scene.window)
     line = max(1, round(min(pixels.shape) / 400))
     _save_png(path, blend(pixels, plane.cut(scene.labelmap), scene.overlays, line))
 
 
-def save_indexed(path: Path, scene: Scene, labels: Iterable[Label]) -> None:
-    """Write a single slice's label map as a PNG of 8 bits: values are labels, the palette has their colours.
+def save_indexed(path: Path, scene: Scene, labels: Sequence[Label]) -> None:
+    """Write a single slice's label map as a PNG of 8 bits: values are labels, the palette has their colors.
 
     Raises:
         OutputError: the file cannot be written.
     """
     palette = [0] * 768
-    labels = list(labels)
     colors = picture_colors(labels)
     for label in labels:
         palette[3 * label.value : 3 * label.value + 3] = colors[label.name]
@@ -175,9 +174,7 @@ def _write_summary(path: Path, done: list[Outcome]) -> None:
     labels = next((one.result.labels for one in done if one.result is not None), ())
     names = [label.name for label in labels]
     sizes = [f"{name}_{what}" for name in names for what in ("voxels", "ml")]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["name", "input", "status", "seconds", *sizes, "lesions", "message"], restval="")
-    writer.writeheader()
+    rows = []
     for one in done:
         row: dict[str, Any] = {"name": csv_text(one.case.name), "input": csv_text(str(one.case.path))}
         row |= {"status": "failed" if one.result is None else "done", "seconds": round(one.seconds, 2)}
@@ -189,6 +186,5 @@ def _write_summary(path: Path, done: list[Outcome]) -> None:
                 row |= {} if flat else {f"{found.name}_ml": round(found.volume_ml, 3)}
             row |= {"lesions": len(one.result.measurements.lesions)} if any(label.is_lesion for label in labels) else {}
             row["message"] = csv_text(" ".join(one.result.warnings))
-        writer.writerow(row)
-    with atomic_file(path) as file:
-        file.write(text.getvalue().encode("utf-8"))
+        rows.append(row)
+    write_csv(path, ["name", "input", "status", "seconds", *sizes, "lesions", "message"], rows)

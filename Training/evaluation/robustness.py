@@ -17,7 +17,7 @@ from scipy import ndimage
 from LiverSegLib.engine.geometry import model_grid, to_model_grid
 from LiverSegLib.volume import Volume
 from Training.augment import ct as augment
-from Training.evaluation.cases import LabelledVolume, Unreadable
+from Training.evaluation.cases import LabeledVolume, Unreadable
 from Training.evaluation.metrics import Mask
 
 Array = npt.NDArray[np.float32]
@@ -25,10 +25,10 @@ SPACING = 2.0
 AIR = -1000.0
 
 
-def resampled(case: LabelledVolume) -> LabelledVolume:
+def resampled(case: LabeledVolume) -> LabeledVolume:
     """The case on an LPS grid of 2 mm (thicker slices are kept), with the organ as its only label.
 
-    The organ is everything that was drawn: the liver with its tumours.
+    The organ is everything that was drawn: the liver with its tumors.
     """
     spacing = sorted(case.volume.spacing)
     pixdim = (SPACING, SPACING, SPACING if spacing[-1] <= SPACING else -1.0)
@@ -39,10 +39,10 @@ def resampled(case: LabelledVolume) -> LabelledVolume:
     organ = to_model_grid((case.reference > 0).astype(np.uint8), grid, cpu).numpy() >= 0.5
     affine = np.diag([-grid.spacing[0], -grid.spacing[1], grid.spacing[2], 1.0])
     volume = Volume(image, affine, case.name, case.volume.modality)
-    return LabelledVolume(case.name, volume, organ.astype(np.uint8), case.names[:1], case.owner)
+    return replace(case, volume=volume, reference=organ.astype(np.uint8), names=case.names[:1])
 
 
-def altered(case: LabelledVolume) -> Iterator[LabelledVolume]:
+def altered(case: LabeledVolume) -> Iterator[LabeledVolume]:
     """Every alteration of a case with a reference, the unaltered one first."""
     base = resampled(case)
     for title, change in ALTERATIONS.items():
@@ -54,7 +54,7 @@ def altered(case: LabelledVolume) -> Iterator[LabelledVolume]:
         yield replace(base, name=name, volume=volume, reference=reference.astype(np.uint8))
 
 
-def altered_cases(cases: Iterable[LabelledVolume | Unreadable]) -> Iterator[LabelledVolume | Unreadable]:
+def altered_cases(cases: Iterable[LabeledVolume | Unreadable]) -> Iterator[LabeledVolume | Unreadable]:
     """Every alteration of every case with a reference; what is unreadable stays."""
     for case in cases:
         if isinstance(case, Unreadable):

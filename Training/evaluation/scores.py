@@ -192,19 +192,6 @@ def pooled_lesions(cases: Sequence[CaseScore]) -> LesionScore | None:
     return LesionScore.of_all(case.lesions for case in cases if case.lesions is not None)
 
 
-def new_folder(folder: Path) -> Path:
-    """Make `folder`; fine if it is there.
-
-    Raises:
-        DataError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made ({error.strerror}); choose another.") from error
-    return folder
-
-
 def write_scores(folder: Path, scores: Scores) -> None:
     """scores.json, which `read_scores` reads, scores.csv with a row for each case and label, and summary.csv.
 

@@ -58,7 +58,7 @@ def raw_cases(recipe: Recipe, data: Path, progress: Progress | None = None) -> I
     if prepared.complete:
         cases = load_index(data, prepared.recipe())
         total = len({case.volume or case.id for case in cases if case.split == "train"})
-        found = prepared_cases(data, "train")
+        found = (raw for _, raw in prepared_cases(data, "train"))
     else:
         entries = [entry for source in recipe.sources for entry in list_cases(source, data)]
         total, found = len(entries), (entry.load() for entry in entries)

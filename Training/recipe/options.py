@@ -27,7 +27,7 @@ class Preprocess(Part):
 
     `pixdim` in mm, a value <= 0 keeps the image's voxel size. `size` in voxels is for pictures that do not tell
     theirs: the field of view is divided into that many; a value <= 0 keeps the image's.
-    `normalize`: "window" maps the HU (or grey) `window` to [0, 1]; "percentiles" maps those of each volume;
+    `normalize`: "window" maps the HU (or gray) `window` to [0, 1]; "percentiles" maps those of each volume;
     "zscore" subtracts each volume's mean and divides by its standard deviation, both of voxels that are not 0.
     `crop_foreground`: while training, leave out the air around the body.
     """
@@ -125,8 +125,8 @@ class Split(Part):
 class Sampling(Part):
     """Where patches are drawn in a 3D case, or in 2D ones larger than the patch.
 
-    `labels`: probability that the patch's centre lies on each label, for example {0: 0.2, 1: 0.3, 2: 0.5}; a label
-    that a case lacks gives its share to the others. Left empty, `foreground` of the centres lie on any label.
+    `labels`: probability that the patch's center lies on each label, for example {0: 0.2, 1: 0.3, 2: 0.5}; a label
+    that a case lacks gives its share to the others. Left empty, `foreground` of the centers lie on any label.
     """
 
     labels: dict[int, NotNegative] = Field(default={})
@@ -171,7 +171,7 @@ CT_ONLY = ("contrast", "organ_contrast", "lesion", "mass", "fluid", "arms", "cro
 
 
 class Loss(Part):
-    """What is minimised, over softmax classes.
+    """What is minimized, over softmax classes.
 
     `dice_weight` and `ce_weight` weigh the two parts of a sum. `class_weights`: one number for the background and
     one a label, for the cross-entropy part, or None. `bce_dice` is the binary cross-entropy of each label against

@@ -101,10 +101,8 @@ class Recipe(Part):
                     raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
 
     def _check_augment(self) -> None:
-        if self.in_hounsfield:
-            return
         on = next((key for key in CT_ONLY if getattr(self.augment, key) > 0), None)
-        if on is not None:
+        if on is not None and not self.in_hounsfield:
             raise ValueError(f"augment.{on} works in Hounsfield units; set it to 0 for this modality or normalize")
 
     @property
@@ -201,17 +199,15 @@ def _override(data: Any, override: str) -> None:
     *parents, last = key.strip().split(".")
     if not equals or not all((*parents, last)):
         raise RecipeError(f"--set {override!r} is not of the form key=value.")
+    if not isinstance(data, dict):
+        raise RecipeError(f"--set {override!r}: the recipe has no keys.")
     for depth, part in enumerate(parents):
-        if not isinstance(data, dict):
-            break
         at = _key_in(data, part)
         if data.get(at) is None:
             data[at] = {}
         if not isinstance(data[at], dict):
             raise RecipeError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} has no keys; set it as a whole.")
         data = data[at]
-    if not isinstance(data, dict):
-        raise RecipeError(f"--set {override!r}: the recipe has no keys.")
     try:
         data[_key_in(data, last)] = parse_yaml(text)
     except YamlError as error:

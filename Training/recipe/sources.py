@@ -16,7 +16,7 @@ class Mask(Part):
     """One label file of a case.
 
     `path` is a template with the fields of the source's `image`. Either `values` maps the file's voxel values to the
-    recipe's labels (DICOM SEG: segment numbers; .npy, .png, NIfTI, NRRD: as stored), or everything `above` a grey
+    recipe's labels (DICOM SEG: segment numbers; .npy, .png, NIfTI, NRRD: as stored), or everything `above` a gray
     value is `label` (JPEG masks are noisy). Several masks are joined; a later one wins where both are set.
     `others`: what a value that `values` does not name means: an error, or background.
     """
@@ -67,6 +67,11 @@ class LabeledSource(Part):
     undivided: dict[int, int] = Field(default={})
     weight: Positive = 1.0
 
+    @property
+    def targets(self) -> set[int]:
+        """The recipe's labels that this source can hold."""
+        return set()
+
     def person(self, patient: str) -> str:
         """Who decides the split: `<cohort>_<patient>`."""
         return f"{self.cohort or self.name}_{self.patients.get(patient, patient)}"
@@ -80,7 +85,7 @@ class FilesSource(LabeledSource):
     a patient of its own. Formats: NIfTI, NRRD, MetaImage, DICOM (series folder, single slice, SEG), PNG, JPEG,
     TIFF, BMP, .npy.
     `window`: the values that 0 to 255 of an 8-bit picture stand for; None keeps them. `black`: the value of its
-    darkest grey, where the window cut off everything below. `rows`: the axis that a picture's rows run along, "y"
+    darkest gray, where the window cut off everything below. `rows`: the axis that a picture's rows run along, "y"
     as usual or "x". `flip`: axis by the text of the field `{how}`, for slices stored turned over. `spacing`: where the
     size of a picture's pixels is told. `slab`: for 3D recipes, a slice stands for so many mm of body that do not
     change along z.
@@ -139,11 +144,6 @@ class EmptySource(LabeledSource):
     kind: Literal["empty"]
     image: str
     slices: tuple[int, int]
-
-    @property
-    def targets(self) -> set[int]:
-        """None."""
-        return set()
 
 
 class PhantomSource(LabeledSource):

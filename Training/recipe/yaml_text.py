@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from LiverSegLib.errors import OutputError
-from Training.files import write_text
+from Training.files import new_folder, write_text
 from Training.recipe.recipe import Recipe, parse_recipe
 
 
@@ -50,10 +49,7 @@ def write_recipe(path: Path, data: dict[str, Any], title: str, comments: dict[st
     """
     text = recipe_text(data, title, comments)
     recipe = parse_recipe(yaml.safe_load(text), str(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    new_folder(path.parent)
     write_text(path, text)
     return recipe
 

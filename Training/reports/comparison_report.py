@@ -7,9 +7,9 @@ from pathlib import Path
 from LiverSegLib.io.atomic import atomic_file
 from Training.evaluation.compare import Comparison, Difference
 from Training.evaluation.metrics import SET_METRICS
-from Training.evaluation.scores import SHOWN, new_folder, shown, with_interval
+from Training.evaluation.scores import SHOWN, shown, with_interval
 from Training.evaluation.statistics import MIN_PAIRS, Distribution, PairedDifference
-from Training.files import write_json, write_text
+from Training.files import new_folder, write_json, write_text
 from Training.markdown import table
 from Training.reports import html
 from Training.reports.charts import comparison_chart

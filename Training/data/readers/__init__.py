@@ -2,18 +2,6 @@
 
 from Training.data.readers.case import Entry, Listing, RawCase
 from Training.data.readers.listing import list_cases, survey
-from Training.data.readers.prepared import Case, count_prepared, load_index, prepared_cases
-from Training.errors import DataError
+from Training.data.readers.prepared import Case, load_index, prepared_cases
 
-__all__ = [
-    "Case",
-    "DataError",
-    "Entry",
-    "Listing",
-    "RawCase",
-    "count_prepared",
-    "list_cases",
-    "load_index",
-    "prepared_cases",
-    "survey",
-]
+__all__ = ["Case", "Entry", "Listing", "RawCase", "list_cases", "load_index", "prepared_cases", "survey"]

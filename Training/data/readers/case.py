@@ -24,39 +24,35 @@ class RawCase:
     """One image with its label, as its source has it.
 
     Args:
-        name: unique within its source.
-        patient: who decides the split.
         volume: the image; a picture is one slice [x, y, 1] that runs left and posterior.
         label: values of the recipe's labels on exactly the volume's grid [i, j, k].
         spacing_told: False where the file does not tell how large its pixels are; the volume then says 1 mm.
     """
 
-    name: str
-    patient: str
     volume: Volume
     label: Labels
     spacing_told: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """A case that a source lists, not yet read.
 
     Args:
-        name, patient, source: as in `RawCase`, and the source's name.
+        name: unique within its source.
+        patient: `<cohort>_<patient>`, by whom cases are split; before `survey` has looked, the patient alone.
+        source: the source's name.
         image: its file or DICOM folder; None where it is made on the spot.
         masks: its label files.
         read: what reads it.
-        person: who decides the split, `<cohort>_<patient>`; `survey` fills it in.
     """
 
     name: str
     patient: str
     source: str
-    image: Path | None
-    masks: tuple[Path, ...]
+    image: Path | None = None
+    masks: tuple[Path, ...] = ()
     read: Callable[[], RawCase]
-    person: str = ""
 
     @property
     def id(self) -> str:
@@ -69,15 +65,11 @@ class Entry:
         Raises:
             DataError: they cannot be read or do not match; `file` tells which.
         """
-        try:
+        with blamed_on(self.image):
             return self.read()
-        except DataError:
-            raise
-        except (LiverSegError, OSError) as error:
-            raise DataError(str(error), self.image) from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Listing:
     """What lies in a source's folder.
 
@@ -88,20 +80,20 @@ class Listing:
         remarks: what is strange but does not stop training, such as a mask without an image.
     """
 
-    entries: list[Entry]
+    entries: list[Entry] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
     problems: list[DataError] = field(default_factory=list)
     remarks: list[DataError] = field(default_factory=list)
 
 
 @contextmanager
-def blamed_on(path: Path) -> Iterator[None]:
-    """What goes wrong inside is told as being of this file."""
+def blamed_on(path: Path | None) -> Iterator[None]:
+    """What goes wrong inside is a DataError of this file, unless it already names one."""
     try:
         yield
     except DataError:
         raise
-    except LiverSegError as error:
+    except (LiverSegError, OSError) as error:
         raise DataError(str(error), path) from error
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from LiverSegLib.io import read_label_map, read_slice, read_volume
 from LiverSegLib.io.picture import PICTURES, read_picture_mask
 from LiverSegLib.io.read import check_same_size, is_dicom_file
 from LiverSegLib.volume import Volume
 from Training.data.readers.case import Entry, Labels, Listing, RawCase, blamed_on
-from Training.data.readers.pictures import intensities, mask_values, pixel_sizes, turned
+from Training.data.readers.pictures import PixelSize, intensities, mask_values, pixel_sizes, turned
 from Training.data.readers.templates import case_name, fill, find, inside, pattern
 from Training.errors import DataError
 from Training.recipe.sources import FilesSource
@@ -29,7 +32,7 @@ def files_listing(source: FilesSource, data: Path) -> Listing:
         DataError: a template leaves the data folder, or the folder is missing.
     """
     where = f"source {source.name}"
-    found = Listing([])
+    found = Listing()
     sizes = pixel_sizes(source.spacing, data) if source.spacing else {}
     templates = {mask.path: pattern(_plain(mask.path)) for mask in source.masks}
     used: set[Path] = set()
@@ -44,8 +47,9 @@ def files_listing(source: FilesSource, data: Path) -> Listing:
             found.excluded.append(name)
             continue
         patient = fields.get("patient", name)
-        read = partial(_read, source, name, patient, path, masks, fields, sizes.get(path.name))
-        found.entries.append(Entry(name, patient, source.name, path, masks, read))
+        read = partial(_read, source, path, masks, fields, sizes.get(path.name))
+        entry = Entry(name=name, patient=patient, source=source.name, image=path, masks=masks, read=read)
+        found.entries.append(entry)
     for template in templates:
         for path, _, _ in find(template, data, where):
             if path not in used and not pattern(_plain(source.image)).fullmatch(path.relative_to(data).as_posix()):
@@ -58,25 +62,21 @@ def _plain(template: str) -> str:
 
 
 def _read(
-    source: FilesSource,
-    name: str,
-    patient: str,
-    image: Path,
-    masks: tuple[Path, ...],
-    fields: dict[str, str],
-    pixel_mm: tuple[float, float] | None,
+    source: FilesSource, image: Path, masks: Sequence[Path], fields: dict[str, str], pixel_mm: PixelSize | None
 ) -> RawCase:
-    for mask in masks:
-        if not mask.exists():
-            raise DataError(f"{image} has no mask {mask}.", mask)
+    for path in masks:
+        if not path.exists():
+            raise DataError(f"{image} has no mask {path}.", path)
     volume, told = _image(source, image, fields, pixel_mm)
     label = np.zeros(volume.array.shape, np.uint8)
-    for number, path in enumerate(masks):
-        mine = _mask(source, number, path, volume, told, fields)
+    for mask, path in zip(source.masks, masks, strict=True):
+        with blamed_on(path):
+            values = _mask(source, path, volume, told, fields)
+        mine = mask_values(values, mask, path)
         label = np.where(mine > 0, mine, label)
     if source.slab > 0 and volume.array.shape[2] == 1:
         volume, label = _slab(volume, label, source.slab)
-    return RawCase(name, patient, volume, label, told)
+    return RawCase(volume, label, told)
 
 
 def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labels]:
@@ -88,9 +88,7 @@ def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labe
     return thick, np.repeat(label, count, axis=2)
 
 
-def _image(
-    source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: tuple[float, float] | None
-) -> tuple[Volume, bool]:
+def _image(source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: PixelSize | None) -> tuple[Volume, bool]:
     """The image, and whether the size of its voxels is known."""
     if path.is_file() and path.name.lower().endswith(PICTURES):
         volume, told = read_volume(path), pixel_mm is not None
@@ -106,12 +104,11 @@ def _image(
     return replace(volume, array=intensities(volume.array, source)), told
 
 
-def _mask(source: FilesSource, number: int, path: Path, volume: Volume, told: bool, fields: dict[str, str]) -> Labels:
-    with blamed_on(path):
-        if path.is_file() and path.name.lower().endswith(PICTURES):
-            values = turned(read_picture_mask(path), source, fields)[..., None]
-            check_same_size(values, volume, path)
-        else:
-            # An image that does not tell its place cannot be compared but in size.
-            values = read_label_map(path, volume, has_place=told)
-    return mask_values(values, source.masks[number], path)
+def _mask(source: FilesSource, path: Path, volume: Volume, told: bool, fields: dict[str, str]) -> npt.NDArray[Any]:
+    """The values of a label file on the volume's grid."""
+    if not (path.is_file() and path.name.lower().endswith(PICTURES)):
+        # An image that does not tell its place cannot be compared but in size.
+        return read_label_map(path, volume, has_place=told)
+    values = turned(read_picture_mask(path), source, fields)[..., None]
+    check_same_size(values, volume, path)
+    return values

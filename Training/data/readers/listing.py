@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,19 +32,17 @@ def survey(source: Source, data: Path) -> Listing:
         found = empty_listing(source, data)
     else:
         found = phantom_listing(source)
-    found.entries[:] = [replace(entry, person=source.person(entry.patient)) for entry in found.entries]
+    found.entries[:] = [replace(entry, patient=source.person(entry.patient)) for entry in found.entries]
     if not found.entries and not found.problems:
         raise DataError(f"The source {source.name} holds no case; check its folder below {data}.", data)
     excluded = source.exclude if isinstance(source, FilesSource | MsdSource) else []
-    missing = set(excluded) - set(found.excluded)
-    found.problems.extend(
-        DataError(f"The source {source.name} excludes {name}, which is not there; correct the name.")
-        for name in sorted(missing)
-    )
-    names = [entry.name for entry in found.entries]
-    for name in sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
-        files = [str(entry.image) for entry in found.entries if entry.name == name]
-        found.problems.append(DataError(f"{' and '.join(files)} are both called {name}; rename one of them."))
+    for name in sorted(set(excluded) - set(found.excluded)):
+        problem = f"The source {source.name} excludes {name}, which is not there; correct the name."
+        found.problems.append(DataError(problem))
+    for name, count in sorted(Counter(entry.name for entry in found.entries).items()):
+        if count > 1:
+            files = [str(entry.image) for entry in found.entries if entry.name == name]
+            found.problems.append(DataError(f"{' and '.join(files)} are both called {name}; rename one of them."))
     return found
 
 

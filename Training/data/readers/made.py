@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from LiverSegLib.volume import Volume
 from Training.data.readers.case import Entry, Listing, RawCase
 from Training.data.readers.templates import inside
 from Training.errors import DataError
@@ -20,29 +20,28 @@ def phantom_listing(source: PhantomSource) -> Listing:
     entries = []
     for number in range(source.count):
         hard = rng.random(4) < source.hard_fraction * np.array([0.5, 0.5, 0.3, 0.6])
-        name = f"{number:03d}"
-        read = partial(_phantom, source, number, tuple(bool(h) for h in hard))
-        entries.append(Entry(name, name, source.name, None, (), read))
-    return Listing(entries)
+        name, read = f"{number:03d}", partial(_phantom, source, number, *(bool(h) for h in hard))
+        entries.append(Entry(name=name, patient=name, source=source.name, read=read))
+    return Listing(entries=entries)
 
 
-def _phantom(source: PhantomSource, number: int, hard: tuple[bool, ...]) -> RawCase:
+def _phantom(source: PhantomSource, number: int, mass: bool, ascites: bool, arms: bool, trunk: bool) -> RawCase:
     from LiverSegLib.phantom import make_phantom
 
-    mass, ascites, arms, trunk = hard
     phantom = make_phantom(
         source.seed + number, mass=mass, ascites=ascites, arms=arms, coverage="trunk" if trunk else "abdomen"
     )
     label = np.zeros(phantom.labelmap.shape, np.uint8)
     for theirs, ours in source.labels.items():
         label[phantom.labelmap == theirs] = ours
-    return RawCase(f"{number:03d}", f"{number:03d}", phantom.volume, label)
+    return RawCase(phantom.volume, label)
 
 
 def empty_listing(source: EmptySource, data: Path) -> Listing:
     """The one volume whose slices hold nothing."""
     path = inside(data, source.image, f"source {source.name}")
-    return Listing([Entry(source.name, source.name, source.name, path, (), partial(_empty, source, path))])
+    name, read = source.name, partial(_empty, source, path)
+    return Listing(entries=[Entry(name=name, patient=name, source=name, image=path, read=read)])
 
 
 def _empty(source: EmptySource, path: Path) -> RawCase:
@@ -55,5 +54,5 @@ def _empty(source: EmptySource, path: Path) -> RawCase:
         raise DataError(f"{source.name}: slices {first} to {stop} are not in {source.image}, which has {size}.", path)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, 2] * first
-    part = Volume(volume.array[:, :, first:stop], affine, volume.name, volume.modality)
-    return RawCase(source.name, source.name, part, np.zeros(part.array.shape, np.uint8))
+    part = replace(volume, array=volume.array[:, :, first:stop], affine=affine)
+    return RawCase(part, np.zeros(part.array.shape, np.uint8))

@@ -30,15 +30,17 @@ def msd_listing(source: MsdSource, data: Path) -> Listing:
     Raises:
         DataError: dataset.json is missing, damaged, lists nothing or points outside its folder.
     """
-    read = read_msd(inside(data, source.folder, f"source {source.name}"))
-    found = Listing([])
-    for image, label in read.pairs:
+    folder = read_msd(inside(data, source.folder, f"source {source.name}"))
+    found = Listing()
+    for image, label in folder.pairs:
         name = msd_name(image)
         if name in source.exclude:
             found.excluded.append(name)
-        else:
-            found.entries.append(Entry(name, name, source.name, image, (label,), partial(_case, source, image, label)))
-    named = {image for image, _ in read.pairs}
+            continue
+        read = partial(_case, source, image, label)
+        entry = Entry(name=name, patient=name, source=source.name, image=image, masks=(label,), read=read)
+        found.entries.append(entry)
+    named = {image for image, _ in folder.pairs}
     for path in sorted({path for image in named for path in image.parent.glob("*.nii*")} - named):
         if not path.name.startswith("."):
             found.remarks.append(DataError(f"{path} is not listed in dataset.json and will not be used.", path))
@@ -89,7 +91,7 @@ def _nnunet_hint(file: Path, content: dict[str, Any]) -> str:
 
 
 def _case(source: MsdSource, image: Path, label: Path) -> RawCase:
-    name, volume = msd_name(image), read_volume(image)
+    volume = read_volume(image)
     with blamed_on(label):
         values = read_label_map(label, volume)
-    return RawCase(name, name, volume, recode(values, source.labels, source.others, label))
+    return RawCase(volume, recode(values, source.labels, source.others, label))

@@ -15,15 +15,16 @@ from Training.errors import DataError, listed
 from Training.recipe.sources import FilesSource, Mask, SpacingTable
 
 _LOSSY = (".jpg", ".jpeg")
-# JPEG moves grey levels by a few; levels that are closer cannot be told apart.
+# JPEG moves gray levels by a few; levels that are closer cannot be told apart.
 _JPEG_NOISE = 8
 _JPEG_STRANGE = 0.02
-# Greys that count as the darkest: JPEG does not keep 0.
+# Grays that count as the darkest: JPEG does not keep 0.
 _BLACK = 2
 Picture = npt.NDArray[Any]
+PixelSize = tuple[float, float]
 
 
-def pixel_sizes(table: SpacingTable, data: Path) -> dict[str, tuple[float, float]]:
+def pixel_sizes(table: SpacingTable, data: Path) -> dict[str, PixelSize]:
     """File name -> mm of a pixel along x and y.
 
     Raises:
@@ -54,14 +55,14 @@ def turned(array: Picture, source: FilesSource, fields: dict[str, str]) -> Pictu
     return array[::-1] if axis == "x" else array[:, ::-1] if axis == "y" else array
 
 
-def intensities(grey: Picture, source: FilesSource) -> Picture:
-    """Grey values as what they stand for: float32 of the window where the source tells one."""
-    values = grey
+def intensities(gray: Picture, source: FilesSource) -> Picture:
+    """Gray values as what they stand for: float32 of the window where the source tells one."""
+    values = gray
     if source.window is not None:
         low, high = source.window
-        values = low + grey.astype(np.float32) * ((high - low) / 255)
+        values = low + gray.astype(np.float32) * ((high - low) / 255)
     if source.black is not None:
-        values = np.where(grey <= _BLACK, np.float32(source.black), values.astype(np.float32))
+        values = np.where(gray <= _BLACK, np.float32(source.black), values.astype(np.float32))
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from Training.errors import DataError
 from Training.files import write_json
 from Training.recipe import Recipe
 from Training.recipe.options import Preprocess, Split
-from Training.recipe.sources import Source
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A prepared case as index.json lists it.
 
@@ -90,13 +89,13 @@ def load_index(folder: Path, recipe: Recipe) -> list[Case]:
     return [replace(case, split=split[case.patient]) for case in cases]
 
 
-def patients_of(cases: list[Case], recipe: Recipe) -> dict[str, list[str]]:
+def patients_of(cases: Sequence[Case | Entry], recipe: Recipe) -> dict[str, list[str]]:
     """Cohort -> its patients."""
     cohorts = {source.name: source.cohort or source.name for source in recipe.sources}
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, list[str]] = {}
     for case in cases:
-        found.setdefault(cohorts.get(case.source, case.source), {})[case.patient] = None
-    return {source: list(patients) for source, patients in found.items()}
+        found.setdefault(cohorts.get(case.source, case.source), []).append(case.patient)
+    return found
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index if isinstance(index, dict) else {}
 
 
-def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> Iterator[RawCase]:
+def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> Iterator[tuple[Entry, RawCase]]:
     """The raw cases behind a prepared folder: what the engine gets when it is evaluated.
 
     Args:
@@ -119,16 +118,16 @@ def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> It
         recipe: whose split counts, for example a run's of another fold; None: the prepared one.
 
     Yields:
-        One case at a time; names are `<source>_<case>`. A picture that does not tell the size of its pixels is on
-        the grid that the model expects, as it was in training.
+        One case at a time. A picture that does not tell the size of its pixels is on the grid that the model
+        expects, as it was in training.
 
     Raises:
         DataError: no such split, or the data has gone.
     """
     recipe = recipe or PreparedFolder(folder).recipe()
-    for source, entry in _entries(folder, split, recipe):
+    for entry in _entries(folder, split, recipe):
         raw = entry.load()
-        yield replace(raw, name=f"{source.name}_{raw.name}", patient=entry.person, volume=_sized(raw, recipe))
+        yield entry, replace(raw, volume=_sized(raw, recipe))
 
 
 def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
@@ -140,7 +139,7 @@ def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
     return sum(1 for _ in _entries(folder, split, recipe))
 
 
-def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[tuple[Source, Entry]]:
+def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[Entry]:
     """The cases of a split, not yet read."""
     if split not in ("train", "val", "test", "all"):
         raise DataError(f"There is no split {split!r}; name train, val, test or all.")
@@ -150,9 +149,7 @@ def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[tuple[Source,
         raise DataError(f"The split {split} of {folder} is empty.")
     data = Path(_read_index(folder)["data"])
     for source in recipe.sources:
-        for entry in survey(source, data).entries:
-            if entry.person in wanted:
-                yield source, entry
+        yield from (entry for entry in survey(source, data).entries if entry.patient in wanted)
 
 
 def _sized(raw: RawCase, recipe: Recipe) -> Volume:
@@ -164,4 +161,4 @@ def _sized(raw: RawCase, recipe: Recipe) -> Volume:
     axcodes = recipe.preprocess.axcodes
     order = [next(n for n, code in enumerate(axcodes) if code in pair) for pair in ("LR", "PA", "IS")]
     affine = raw.volume.affine @ np.diag([*factors[order], 1.0])
-    return Volume(raw.volume.array, affine, raw.volume.name, raw.volume.modality)
+    return replace(raw.volume, affine=affine)

@@ -96,6 +96,5 @@ def case_name(template: str, text: str, fields: dict[str, str]) -> str:
     parts = template.split("/")
     first = next(n for n, part in enumerate(parts) if FIELD.search(part))
     name = "_".join(text.split("/")[first:])
-    tail = template[template.rfind("}") + 1 :]
-    suffix = tail[tail.find(".") :] if "." in tail else ""
-    return name.removesuffix(suffix) if suffix else name
+    _, dot, ending = template[template.rfind("}") + 1 :].partition(".")
+    return name.removesuffix(dot + ending)
