@@ -10,8 +10,7 @@ import json
 from dataclasses import asdict
 from typing import Any, get_args
 
-from LiverSegLib import errors
-from LiverSegLib.errors import InputError, LiverSegError, ProtocolError, WorkerError
+from LiverSegLib.errors import InputError, ProtocolError
 from LiverSegLib.plain_data import from_plain, shortened
 from LiverSegLib.worker.messages import PROTOCOL, Hello, Message, Open
 
@@ -19,9 +18,6 @@ MAX_LINE = 16 * 1024 * 1024
 """Longest line in bytes; a result with tens of thousands of lesions stays below."""
 
 _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
-_ERRORS: dict[str, type[LiverSegError]] = {
-    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, LiverSegError)
-}
 
 
 def encode(message: Message) -> bytes:
@@ -81,16 +77,6 @@ def check_protocol(message: Hello | Open) -> None:
             f"The worker and its client are of different LiverSeg versions (protocol {message.protocol} and "
             f"{PROTOCOL}); restart the application, or install LiverSeg again."
         )
-
-
-def kind_of(error: LiverSegError) -> str:
-    """The name that stands for an error's class on the pipe; for a subclass of elsewhere its nearest base's."""
-    return next(base.__name__ for base in type(error).__mro__ if base.__name__ in _ERRORS)
-
-
-def error_from(kind: str, sentence: str) -> LiverSegError:
-    """The exception that a failure stands for; an unknown kind becomes a `WorkerError`."""
-    return _ERRORS.get(kind, WorkerError)(sentence)
 
 
 class LineBuffer:
