@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import get_args
 
 from LiverSegLib.errors import InputError, ProtocolError
 from LiverSegLib.plain_data import from_plain, shortened
@@ -41,13 +41,11 @@ def decode(line: bytes) -> Message:
     """The message of one line, with or without its newline.
 
     Raises:
-        ProtocolError: it is too long, no JSON object, of an unknown type, lacks a field, or has one that is
+        ProtocolError: it is no JSON object, of an unknown type, lacks a field, or has one that is
             unknown or of the wrong type.
     """
-    if len(line) > MAX_LINE:
-        raise ProtocolError(f"A line is {len(line)} bytes long; at most {MAX_LINE} are read.")
     try:
-        data = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        data = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"The line {shortened(line)} is not JSON.") from error
     if not isinstance(data, dict):
@@ -60,10 +58,6 @@ def decode(line: bytes) -> Message:
         return from_plain(kind, data, kind.__name__)
     except InputError as error:
         raise ProtocolError(str(error)) from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def check_protocol(message: Hello | Open) -> None:

@@ -121,7 +121,6 @@ class WorkerSession:
         self._lines, self._log_rest = LineBuffer(), b""
         self._alive = False
         self._start_by: float | None = None
-        self._had_traceback = False
 
     def segment(self, volume: Volume, request: SegmentationRequest) -> int:
         """Hand a volume over and give the request's id; ends in `Finished`, `Failed` or `Cancelled`.
@@ -199,7 +198,8 @@ class WorkerSession:
 
     def started(self) -> None:
         """A new process was started (or is being started)."""
-        self._alive, self.hello, self._had_traceback = True, None, False
+        self._alive, self.hello = True, None
+        self.log.clear()
         self._lines, self._log_rest = LineBuffer(), b""
         self._start_by = self._clock() + START_SECONDS
         self._out[:] = encode(messages.Open(messages.PROTOCOL, str(self.folder.path)))
@@ -223,7 +223,6 @@ class WorkerSession:
             lines, self._log_rest = [*lines, self._log_rest], b""
         texts = [line.decode("utf-8", "replace").rstrip() for line in lines]
         self.log.extend(texts)
-        self._had_traceback = self._had_traceback or any(text.startswith("Traceback (") for text in texts)
         return [Logged(text) for text in texts]
 
     def exited(self, code: int | None = None) -> list[Event]:
@@ -236,7 +235,8 @@ class WorkerSession:
         # A system that is short of memory kills without a word. Slicer's Python is a launcher, which turns the
         # signal of the process behind it into exit code 1: then only the silence while it computed tells.
         computing = any(asked.file is not None for asked in self._asked.values())
-        silent = self.hello is not None and not self._had_traceback and computing
+        had_traceback = any(text.startswith("Traceback (") for text in self.log)
+        silent = self.hello is not None and not had_traceback and computing
         hint = "perhaps memory ran out; " if code in (-9, 137) or (silent and code != 0) else ""
         self._end()
         sentence = f"The segmentation process {how}{why} while {{what}}; {hint}run it again or look into the log."

@@ -131,7 +131,5 @@ def _segment(
     if not models:
         report(Progress("load", 0, 1))
     segmenter, warm = models.get(message.request.model, message.request.device)
-    if should_stop():
-        return messages.Cancelled(message.id)
     result = segmenter.segment(volume_from(message, folder), report, should_stop, request=message.request)
     return done_from(result, message.id, folder, warm=warm)
