@@ -91,7 +91,8 @@ def label_for(value: int, name: str) -> Label:
         return lesion_in(Label(value=value, name=key, color=_NEOPLASM.color, display_name=shown, is_lesion=True), organ)
     if key in _ORGANS:
         known = _ORGANS[key]
-        return Label(value=value, name=key, color=known.color, terminology=_organ_entry(known), display_name=shown)
+        entry = _entry("3D Slicer General Anatomy list", "123037004^Anatomical Structure", known, None)
+        return Label(value=value, name=key, color=known.color, terminology=entry, display_name=shown)
     return Label(value=value, name=key, color=_PALETTE[value % len(_PALETTE)], display_name=shown)
 
 
@@ -120,11 +121,12 @@ def _at_home(lesion: Label, organs: Sequence[str]) -> Label:
 
 def lesion_in(lesion: Label, organ: str | None) -> Label:
     """The lesion as a part of `organ`, with the terms and the display name that follow; None: of no organ."""
-    known = _ORGANS.get(organ) if organ is not None else None
+    known = _ORGANS.get(organ or "")
     shown = lesion.display_name
     if lesion.name == LESION:
         shown = f"{known.meaning} {LESION}" if known is not None else LESION.capitalize()
-    return replace(lesion, part_of=organ, terminology=_lesion_entry(known), display_name=shown)
+    entry = _entry("DICOM master list", "49755003^Morphologically Altered Structure", _NEOPLASM, known)
+    return replace(lesion, part_of=organ, terminology=entry, display_name=shown)
 
 
 def display_name(name: str) -> str:
@@ -163,25 +165,8 @@ def _lesion_of(key: str) -> tuple[str | None, bool]:
     return (organ, True) if organ in _ORGANS and word in _LESION_WORDS else (None, False)
 
 
-def _organ_entry(organ: _Code) -> str:
-    return _entry("3D Slicer General Anatomy list", "SCT^123037004^Anatomical Structure", organ, None)
-
-
-def _lesion_entry(organ: _Code | None) -> str:
-    return _entry("DICOM master list", "SCT^49755003^Morphologically Altered Structure", _NEOPLASM, organ)
-
-
 def _entry(context: str, category: str, kind: _Code, region: _Code | None) -> str:
     """Slicer's serialized terminology entry: context, category, type, anatomic context and region."""
     where = f"SCT^{region.code}^{region.meaning}" if region is not None else "^^"
-    return "~".join(
-        [
-            f"Segmentation category and type - {context}",
-            category,
-            f"SCT^{kind.code}^{kind.meaning}",
-            "^^",
-            "Anatomic codes - DICOM master list",
-            where,
-            "^^",
-        ]
-    )
+    what = f"SCT^{category}~SCT^{kind.code}^{kind.meaning}"
+    return f"Segmentation category and type - {context}~{what}~^^~Anatomic codes - DICOM master list~{where}~^^"

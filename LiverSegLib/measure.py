@@ -1,4 +1,4 @@
-"""Numbers from a label map: volumes in mL, grey values, lesions with their longest diameter, tumor burden."""
+"""Numbers from a label map: volumes in mL, gray values, lesions with their longest diameter, tumor burden."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.boxes import bounding_box
 from LiverSegLib.labels import LESION, Label, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMeasurement:
-    """Size and grey value of one segment. An organ's include the lesions inside it.
+    """Size and gray value of one segment. An organ's include the lesions inside it.
 
     Args:
         voxels: number of voxels.
@@ -62,7 +63,7 @@ class Measurements:
     Args:
         segments: one for each label, in rising order of value.
         lesions: label by label, each by falling volume.
-        intensity_unit: unit of the grey values: "HU" for CT, "" where the image has none.
+        intensity_unit: unit of the gray values: "HU" for CT, "" where the image has none.
     """
 
     segments: tuple[SegmentMeasurement, ...] = ()
@@ -92,10 +93,7 @@ class Measurements:
         Raises:
             KeyError: no such segment was measured.
         """
-        for segment in self.segments:
-            if segment.name == name:
-                return segment.volume_ml
-        raise KeyError(name)
+        return {segment.name: segment.volume_ml for segment in self.segments}[name]
 
 
 def measure(
@@ -111,27 +109,26 @@ def measure(
         labelmap: uint8 [i, j, k].
         affine: 4x4, voxel index -> RAS mm; the voxel volume is its determinant.
         labels: what the values mean; a part counts as its organ, too.
-        image: the grey values [i, j, k] that it was made of; None leaves those of the segments out.
+        image: the gray values [i, j, k] that it was made of; None leaves those of the segments out.
         intensity_unit: their unit, "HU" for CT.
 
     Returns:
         Volumes in mL of every label (0 where it is absent), mean and standard deviation of the image in each, the
         lesions, and their volume in percent of that of their organ where the model has both.
     """
-    counts = _count_values(labelmap)
-    grey = _GreySums(labelmap, image)
+    sums = _Sums(labelmap, image)
     segments = []
     lesions: list[Lesion] = []
     for label in sorted(labels, key=lambda label: label.value):
         values = list(values_of(label.name, labels))
-        voxels = int(counts[values].sum())
-        mean, std = grey.of(values)
+        voxels = int(sums.voxels[values].sum())
+        mean, std = sums.gray_of(values)
         burden = None
         if label.is_lesion:
             found = find_lesions(labelmap == label.value, affine, image)
             lesions += [replace(lesion, name=label.name) for lesion in found]
-            whole = int(counts[list(values_of(label.part_of or "", labels))].sum())
-            burden = 100.0 * int(counts[label.value]) / whole if whole else None
+            whole = int(sums.voxels[list(values_of(label.part_of or "", labels))].sum())
+            burden = 100.0 * int(sums.voxels[label.value]) / whole if whole else None
         segments.append(
             SegmentMeasurement(
                 name=label.name,
@@ -150,26 +147,27 @@ def voxel_ml_of(affine: npt.NDArray[np.float64]) -> float:
     return abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0
 
 
-class _GreySums:
-    """Sums of the image over each label, from which means and deviations of any joined labels follow.
+class _Sums:
+    """Voxels of each label and sums of the image over it, from which follow the numbers of any joined labels.
 
     Args:
         labelmap: uint8 [i, j, k].
-        image: grey values [i, j, k], or None. Voxels that are not finite are left out.
+        image: gray values [i, j, k], or None. Voxels that are not finite are left out.
     """
 
     def __init__(self, labelmap: npt.NDArray[np.uint8], image: npt.NDArray[Any] | None) -> None:
+        self.voxels = np.zeros(256, np.int64)
         self._sums = np.zeros((3, 256))
         self._shift: float | None = None
-        if image is None:
-            return
         for k in range(labelmap.shape[2]):  # a slice at a time: no copy of a large volume
-            labels = labelmap[:, :, k]
-            if labels.any():
-                inside = labels > 0
-                self._add(labels[inside], image[:, :, k][inside].astype(np.float64))
+            inside = labelmap[:, :, k] > 0
+            if inside.any():
+                labels = labelmap[:, :, k][inside]
+                self.voxels += np.bincount(labels, minlength=256)
+                if image is not None:
+                    self._add(labels, image[:, :, k][inside].astype(np.float64))
 
-    def of(self, labels: list[int]) -> tuple[float | None, float | None]:
+    def gray_of(self, labels: list[int]) -> tuple[float | None, float | None]:
         """Mean and standard deviation over all voxels of some labels; None where there are none."""
         count, total, squares = self._sums[:, labels].sum(axis=1)
         if not count or self._shift is None:
@@ -177,26 +175,16 @@ class _GreySums:
         mean = total / count
         return float(mean + self._shift), float(np.sqrt(max(squares / count - mean**2, 0.0)))
 
-    def _add(self, labels: npt.NDArray[np.uint8], grey: npt.NDArray[np.float64]) -> None:
-        finite = np.isfinite(grey)
-        if not finite.all():
-            labels, grey = labels[finite], grey[finite]
-        if not grey.size:
+    def _add(self, labels: npt.NDArray[np.uint8], gray: npt.NDArray[np.float64]) -> None:
+        finite = np.isfinite(gray)
+        labels, gray = labels[finite], gray[finite]
+        if not gray.size:
             return
         if self._shift is None:  # squares of values far from zero would lose the digits of the deviation
-            self._shift = float(grey[0])
-        grey -= self._shift
-        for row, weights in enumerate((None, grey, grey * grey)):
+            self._shift = float(gray[0])
+        gray -= self._shift
+        for row, weights in enumerate((None, gray, gray * gray)):
             self._sums[row] += np.bincount(labels, weights, minlength=256)
-
-
-def _count_values(labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often each of the values 0 to 255 occurs."""
-    flat = labelmap.ravel(order="K")
-    counts = np.zeros(256, np.int64)
-    for first in range(0, flat.size, 1 << 20):  # in blocks: bincount turns every voxel into eight bytes
-        counts += np.bincount(flat[first : first + (1 << 20)], minlength=256)
-    return counts
 
 
 def find_lesions(
@@ -207,21 +195,21 @@ def find_lesions(
     Args:
         mask: boolean [i, j, k].
         affine: 4x4, voxel index -> RAS mm.
-        image: grey values [i, j, k] to measure in each lesion, or None.
+        image: gray values [i, j, k] to measure in each lesion, or None.
     """
     from scipy import ndimage
 
-    if not mask.any():
+    box = bounding_box(mask)
+    if box is None:
         return ()
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    parts, count = ndimage.label(mask[box], ndimage.generate_binary_structure(3, 3))
+    parts, _ = ndimage.label(mask[box], ndimage.generate_binary_structure(3, 3))
     first = [s.start for s in box]
     lesions = []
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
         voxels = np.argwhere(parts[place] == number) + [s.start for s in place] + first
         points = voxels @ affine[:3, :3].T + affine[:3, 3]
         x, y, z = points.mean(axis=0)
-        mean, std = _grey_of(image, voxels)
+        mean, std = _gray_of(image, voxels)
         lesions.append(
             Lesion(
                 volume_ml=len(voxels) * voxel_ml_of(affine),
@@ -231,17 +219,16 @@ def find_lesions(
                 std_intensity=std,
             )
         )
-    assert len(lesions) == count
     return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_ml))
 
 
-def _grey_of(image: npt.NDArray[Any] | None, voxels: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
+def _gray_of(image: npt.NDArray[Any] | None, voxels: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
     """Mean and standard deviation of an image at voxel indices [n, 3]; None without an image."""
     if image is None:
         return None, None
-    grey = image[tuple(voxels.T)].astype(np.float64)
-    grey = grey[np.isfinite(grey)]
-    return (float(grey.mean()), float(grey.std())) if grey.size else (None, None)
+    gray = image[tuple(voxels.T)].astype(np.float64)
+    gray = gray[np.isfinite(gray)]
+    return (float(gray.mean()), float(gray.std())) if gray.size else (None, None)
 
 
 def _longest_diameter(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> float:

@@ -1,18 +1,16 @@
 """What is asked of a segmentation: the same words for panel, console, command line, worker and engine.
 
-A request is plain data and needs no torch: it can be written as JSON and read back.
+A request is plain data and needs no torch: `asdict` makes JSON of it, `plain_data.from_plain` reads that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.plain_data import from_plain
 
 Range = tuple[int, int]
 VoxelBox = tuple[Range, Range, Range]
@@ -94,19 +92,6 @@ class SegmentationRequest:
     region: Region | None = None
     targets: tuple[str, ...] | None = None
     settings: Settings = field(default_factory=Settings)
-
-    def to_json(self) -> dict[str, Any]:
-        """The request as plain data that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> SegmentationRequest:
-        """The request of plain data, as `to_json` gives it.
-
-        Raises:
-            InputError: a field is unknown, of the wrong type, or makes no sense.
-        """
-        return from_plain(cls, data, "request")
 
 
 def model_name(model: str | Path | None) -> str | None:

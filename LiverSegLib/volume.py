@@ -1,7 +1,7 @@
 """What goes in and what comes out: `Volume` and `Result`.
 
 Arrays are in ijk order (first axis i), as nibabel and `slicer.util.arrayFromVolume(...).transpose(2, 1, 0)`
-give them. An affine is the 4x4 matrix that takes homogeneous voxel indices (i, j, k, 1) to RAS millimetres,
+give them. An affine is the 4x4 matrix that takes homogeneous voxel indices (i, j, k, 1) to RAS millimeters,
 which is exactly what `vtkMRMLVolumeNode.GetIJKToRASMatrix` and `nibabel`'s `affine` hold.
 """
 
@@ -74,18 +74,17 @@ def spacing_of(affine: npt.NDArray[np.float64]) -> tuple[float, float, float]:
 def check_array(array: npt.NDArray[Any], name: str) -> None:
     """Refuse what is not one scalar 3D image, saying what it is instead."""
     shape = "x".join(str(n) for n in array.shape)
-    if array.dtype.names is not None:
-        raise InputError(f"{name} is a colour image; segment a scalar volume such as the original CT.")
-    if array.ndim == 4 and array.shape[-1] in (3, 4) and array.dtype == np.uint8:
-        raise InputError(f"{name} is a colour image ({shape}); segment a scalar volume such as the original CT.")
-    if array.ndim == 4:
-        raise InputError(f"{name} is a 4D series ({shape}); extract one 3D volume of it first.")
-    if array.ndim != 3:
-        raise InputError(f"{name} is a {array.ndim}D image ({shape}); a 3D volume is needed.")
-    if array.size == 0:
-        raise InputError(f"{name} is empty ({shape}); load it again or choose another volume.")
-    if array.dtype.kind not in "iufb":
-        raise InputError(f"{name} holds {array.dtype} values; a volume of real numbers is needed.")
+    is_color = array.ndim == 4 and array.shape[-1] in (3, 4) and array.dtype == np.uint8
+    faults = {
+        f"is a color image ({shape}); segment a scalar volume such as the original CT": array.dtype.names or is_color,
+        f"is a 4D series ({shape}); extract one 3D volume of it first": array.ndim == 4,
+        f"is a {array.ndim}D image ({shape}); a 3D volume is needed": array.ndim != 3,
+        f"is empty ({shape}); load it again or choose another volume": array.size == 0,
+        f"holds {array.dtype} values; a volume of real numbers is needed": array.dtype.kind not in "iufb",
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            raise InputError(f"{name} {fault}.")
 
 
 def check_affine(affine: npt.NDArray[np.float64], name: str) -> None:

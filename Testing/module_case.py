@@ -17,7 +17,7 @@ import slicer
 import slicer.util
 from PySide6.QtCore import QSettings
 
-from Testing.headless.case import add_volume, is_running
+from Testing.headless.case import add_volume, is_running, worker_pids
 from Testing.headless.host import Host  # after the check that its parts are there
 
 
@@ -37,7 +37,7 @@ def application(tmp_path_factory: pytest.TempPathFactory, loaded_modules: None) 
     """One "application" for a file of tests: starting a worker takes seconds. At its end no process may be left."""
     host = Host(tmp_path_factory.mktemp("settings"))
     yield host
-    pids = host.widget.logic.runner.transport.processIds()
+    pids = worker_pids(host)
     host.close()
     for pid in pids:
         assert not is_running(pid), "a worker process was left behind"

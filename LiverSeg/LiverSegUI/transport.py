@@ -39,9 +39,8 @@ class WorkerTransport:
             else:
                 self._onEvent(event)
         if self.session.needs_process:
-            self._process = _Process(self)
             self.session.started()
-            self._process.start(self._command(), self.environment)
+            self._process = _Process(self, self._command())
         data = self.session.data_to_send()
         if data and self._process is not None:
             self._process.write(data)
@@ -59,11 +58,6 @@ class WorkerTransport:
         for process in [*self._ending]:
             process.waitOrKill()
         self.session.close()
-
-    def processIds(self) -> list[int]:
-        """IDs of the processes that run or are about to end."""
-        processes = [*self._ending] if self._process is None else [self._process, *self._ending]
-        return [process.pid() for process in processes if process.isRunning()]
 
     def gone(self, process: _Process) -> None:
         """A process ended by itself or as it was told."""
@@ -84,7 +78,7 @@ class WorkerTransport:
 class _Process:
     """One worker process; what it says matters until it is told to end."""
 
-    def __init__(self, owner: WorkerTransport) -> None:
+    def __init__(self, owner: WorkerTransport, command: list[str]) -> None:
         self._owner, self._matters = owner, True
         self._process = qt.QProcess()
         self._process.readyReadStandardOutput.connect(self._onOutput)
@@ -93,18 +87,13 @@ class _Process:
         # A program that cannot be started never finishes; one that crashes does so after this.
         self._process.errorOccurred.connect(lambda _error=None: qt.QTimer.singleShot(0, self._onFailed))
         self._killer = _oneShot(lambda: self._process.kill())
-
-    def start(self, command: list[str], environment: dict[str, str]) -> None:
-        variables = {**os.environ, **environment}
+        variables = {**os.environ, **owner.environment}
         self._process.setEnvironment([f"{name}={value}" for name, value in variables.items()])
         self._process.setWorkingDirectory(str(Path.home()))
         self._process.start(command[0], command[1:])
 
     def write(self, data: bytes) -> None:
         self._process.write(data)
-
-    def pid(self) -> int:
-        return int(self._process.processId())
 
     def isRunning(self) -> bool:
         return _number(self._process.state()) != 0

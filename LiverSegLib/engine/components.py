@@ -59,28 +59,20 @@ class Parts:
                 self._kept = labels
         self._starts = counts
         self._numbers = _joined(links, counts[-1])
-        flat = np.concatenate(sizes)
-        self.sizes = np.zeros(int(self._numbers.max(initial=0)) + 1, np.int64)
-        np.add.at(self.sizes, self._numbers, flat)
+        self.sizes = np.bincount(self._numbers, np.concatenate(sizes)).astype(np.int64)
 
     @property
     def count(self) -> int:
         """How many parts there are."""
         return len(self.sizes) - 1
 
-    def labelled(self) -> Iterator[tuple[slice, Numbers]]:
+    def labeled(self) -> Iterator[tuple[slice, Numbers]]:
         """Slab by slab, its range along the first axis and the part number of each voxel."""
         yield from self._looked_up(np.arange(len(self.sizes)))
 
     def chosen(self, wanted: Mask) -> Iterator[tuple[slice, Mask]]:
         """Slab by slab, its range and which voxels belong to a part n with `wanted[n]`; the background never does."""
         yield from self._looked_up(wanted & (np.arange(len(self.sizes)) > 0))
-
-    def only(self, number: int) -> Mask:
-        """The choice of one part."""
-        wanted = np.zeros(len(self.sizes), bool)
-        wanted[number] = True
-        return wanted
 
     def _looked_up(self, values: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         for place, start, stop in zip(self._places, self._starts[:-1], self._starts[1:], strict=True):
@@ -91,7 +83,7 @@ class Parts:
 
 
 def _links(above: npt.NDArray[np.int32], below: npt.NDArray[np.int32], first: int, second: int) -> Numbers:
-    """Which parts of two neighbouring slabs touch, as pairs [n, 2]; the slabs' numbers begin after these."""
+    """Which parts of two neighboring slabs touch, as pairs [n, 2]; the slabs' numbers begin after these."""
     both = (above > 0) & (below > 0)
     pairs = np.stack([above[both].astype(np.int64) + first, below[both].astype(np.int64) + second], axis=1)
     return np.unique(pairs, axis=0) if len(pairs) else pairs

@@ -1,9 +1,9 @@
 """Where voxels are: axis order, resampling onto the model's grid and back onto the input's.
 
-The grids are those of MONAI's `Orientationd`, `Spacingd` (first voxel centre kept, size
+The grids are those of MONAI's `Orientationd`, `Spacingd` (first voxel center kept, size
 round((n - 1) * spacing / new_spacing) + 1) and `Resized` (outer edges kept), so that a package gives the same
 labels here and under `python -m monai.bundle run`. Two things are not repeated: a sheared grid (tilted gantry)
-stays sheared, and the first voxel stays in place also where MONAI aligns the centres instead because float32
+stays sheared, and the first voxel stays in place also where MONAI aligns the centers instead because float32
 rounding in the header of an oblique image made its axes not quite orthogonal. Resampling is separable linear
 interpolation with border padding.
 """
@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from LiverSegLib.boxes import Box
 from LiverSegLib.volume import Volume, spacing_of
 
 T = TypeVar("T")
 Affine = npt.NDArray[np.float64]
-Box = tuple[tuple[int, int], ...]
-"""Half-open index ranges, one a axis."""
 
 _DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
 
@@ -78,15 +77,13 @@ class ModelGrid:
         input_shape: shape of the input viewed in that order.
         step: model voxel size in input voxels, per model axis.
         shape: model grid size.
-        spacing: model voxel size in mm.
-        offset: input index of the first model voxel's centre, per model axis.
+        offset: input index of the first model voxel's center, per model axis.
     """
 
     axes: AxisOrder
     input_shape: tuple[int, int, int]
     step: tuple[float, float, float]
     shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def positions(self, axis: int) -> npt.NDArray[np.float64]:
@@ -99,14 +96,16 @@ class ModelGrid:
         at = (np.arange(self.input_shape[axis]) - self.offset[axis]) / self.step[axis]
         return np.clip(at, 0, self.shape[axis] - 1)
 
-    def input_box(self, box: Box) -> Box:
-        """Input index ranges whose model positions fall within the model `box` (its outer voxel centres)."""
-        ranges = []
-        for axis, (start, stop) in enumerate(box):
+    def input_box(self, box: Box) -> Box | None:
+        """The input voxels whose model positions fall within the model `box` (its outer voxel centers), if any."""
+        sides = []
+        for axis, side in enumerate(box):
             at = self.model_positions(axis)
-            inside = np.flatnonzero((at >= start) & (at <= stop - 1))
-            ranges.append((int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0))
-        return tuple(ranges)
+            inside = np.flatnonzero((at >= side.start) & (at <= side.stop - 1))
+            if not inside.size:
+                return None
+            sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
+        return _three(sides)
 
 
 def model_grid(
@@ -127,30 +126,20 @@ def model_grid(
     axes = axis_order(volume.affine, axcodes)
     source = spacing_of(volume.affine)
     have = tuple(volume.array.shape[n] for n in axes.order)
-    step, shape, spacing, offset = [], [], [], []
+    step, shape, offset = [], [], []
     for axis in range(3):
-        old = source[axes.order[axis]]
         if size is not None and size[axis] > 0:
-            ratio = have[axis] / size[axis]
-            step.append(ratio)
+            step.append(have[axis] / size[axis])
             shape.append(size[axis])
-            spacing.append(old * ratio)
-            offset.append(0.5 * ratio - 0.5)
+            offset.append(0.5 * step[axis] - 0.5)
             continue
+        old = source[axes.order[axis]]
         new = pixdim[axis] if pixdim[axis] > 0 else old
         step.append(new / old)
-        # Python rounds halves to even, as NumPy does for MONAI.
+        # Halves are rounded to even, as in MONAI.
         shape.append(max(1, int(np.round((have[axis] - 1) * old / new + 1))))
-        spacing.append(new)
         offset.append(0.0)
-    return ModelGrid(
-        axes=axes,
-        input_shape=_three(have),
-        step=_three(step),
-        shape=_three(shape),
-        spacing=_three(spacing),
-        offset=_three(offset),
-    )
+    return ModelGrid(axes=axes, input_shape=_three(have), step=_three(step), shape=_three(shape), offset=_three(offset))
 
 
 def _three(values: Sequence[T]) -> tuple[T, T, T]:
@@ -188,10 +177,8 @@ def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
         array = array.astype(np.uint8)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch cannot index these
         array = array.astype(np.int32 if array.dtype.itemsize == 2 else np.float32)
-    if array.dtype == np.float16 or array.dtype.byteorder == ">" or array.dtype.itemsize > 8:
+    if array.dtype == np.float16 or not array.dtype.isnative or array.dtype.itemsize > 8:
         array = array.astype(np.float32)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # read-only arrays are welcome: nobody writes here
         return torch.from_numpy(array)

@@ -63,7 +63,7 @@ def _keep_largest(part: npt.NDArray[np.uint8], values: tuple[int, ...], check: C
         organ[place] = _is_one_of(part[place], values)
     parts = Parts(organ, check)
     if parts.count > 1:
-        for place, kept in parts.chosen(parts.only(int(parts.sizes.argmax()))):
+        for place, kept in parts.chosen(np.arange(parts.count + 1) == parts.sizes.argmax()):
             part[place][organ[place] & ~kept] = 0
 
 
@@ -73,7 +73,7 @@ def _remove_detached(part: npt.NDArray[np.uint8], organ: int, lesion: int, check
     if not parts.count:
         return
     touching = np.zeros(parts.count + 1, bool)
-    for place, numbers in parts.labelled():
+    for place, numbers in parts.labeled():
         start, stop = max(place.start - 1, 0), min(place.stop + 1, len(part))  # with the layers above and below
         near = ndimage.binary_dilation(part[start:stop] == organ)[place.start - start :][: len(numbers)]
         touching[np.unique(numbers[near])] = True
@@ -87,7 +87,7 @@ def _fill_holes(part: npt.NDArray[np.uint8], organ: int, values: tuple[int, ...]
     for place in slabs(part.shape, check):
         inner[place] = ~_is_one_of(part[place], values)
     parts = Parts(outside, check)
-    for place, enclosed_here in parts.chosen(~parts.only(_WORLD)) if parts.count > 1 else ():
+    for place, enclosed_here in parts.chosen(np.arange(parts.count + 1) != _WORLD) if parts.count > 1 else ():
         start, stop = max(place.start, 1), min(place.stop, len(part) + 1)
         here = part[start - 1 : stop - 1]
         here[enclosed_here[start - place.start : stop - place.start, 1:-1, 1:-1] & (here == 0)] = organ

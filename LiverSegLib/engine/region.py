@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.boxes import Box
 from LiverSegLib.errors import InputError
 from LiverSegLib.labels import Label, label_for
 from LiverSegLib.request import RasBox, Region, VoxelBox
@@ -27,8 +28,10 @@ def voxel_box(region: Region, volume: Volume) -> VoxelBox:
     Raises:
         InputError: nothing of the region lies in the volume.
     """
-    ranges = touched_voxels(_corners(region), volume.affine) if isinstance(region, RasBox) else region
-    i, j, k = ((max(0, start), min(stop, size)) for (start, stop), size in zip(ranges, volume.array.shape, strict=True))
+    if isinstance(region, RasBox):
+        to_corners = np.array(list(product((-0.5, 0.5), repeat=3))) * region.size  # [8, 3] along the box's own axes
+        region = touched_voxels(region.center + to_corners @ np.array(region.axes), volume.affine)
+    i, j, k = ((max(0, start), min(stop, size)) for (start, stop), size in zip(region, volume.array.shape, strict=True))
     if any(stop <= start for start, stop in (i, j, k)):
         raise InputError(f"The region of interest lies outside {volume.name}; move it over the liver.")
     return i, j, k
@@ -49,13 +52,7 @@ def touched_voxels(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float
     return i, j, k
 
 
-def _corners(box: RasBox) -> npt.NDArray[np.float64]:
-    """The eight corners [8, 3] of a box in RAS mm."""
-    steps = np.array(list(product((-0.5, 0.5), repeat=3))) * box.size
-    return np.asarray(box.center + steps @ np.array(box.axes))
-
-
-def slices_of(box: VoxelBox) -> tuple[slice, slice, slice]:
+def slices_of(box: VoxelBox) -> Box:
     """The box as an index of an array [i, j, k]."""
     i, j, k = (slice(*ends) for ends in box)
     return i, j, k
@@ -75,7 +72,10 @@ def segment_region(volume: Volume, region: Region | None, segment: Callable[[Vol
     if region is None:
         return segment(volume)
     box = voxel_box(region, volume)
-    return _paste(segment(crop(volume, box)), box, volume)
+    part = segment(crop(volume, box))  # its measurements are in mm and RAS, which cropping does not change
+    labelmap = np.zeros(volume.array.shape, np.uint8, order="F")
+    labelmap[slices_of(box)] = part.labelmap
+    return replace(part, labelmap=labelmap, affine=volume.affine)
 
 
 def crop(volume: Volume, box: VoxelBox) -> Volume:
@@ -83,16 +83,6 @@ def crop(volume: Volume, box: VoxelBox) -> Volume:
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [start for start, _ in box]
     return replace(volume, array=volume.array[slices_of(box)], affine=affine)
-
-
-def _paste(part: Result, box: VoxelBox, volume: Volume) -> Result:
-    """A result for the whole volume from that of the box.
-
-    Measurements are in mm and RAS, which cropping does not change.
-    """
-    labelmap = np.zeros(volume.array.shape, np.uint8, order="F")
-    labelmap[slices_of(box)] = part.labelmap
-    return replace(part, labelmap=labelmap, affine=volume.affine)
 
 
 def check_targets(targets: Sequence[str] | None, labels: Sequence[Label], model: str) -> frozenset[str]:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from LiverSegLib.engine.geometry import Box, ModelGrid, resample_axis
+from LiverSegLib.boxes import bounding_box
+from LiverSegLib.engine.geometry import ModelGrid, resample_axis
 from LiverSegLib.engine.progress import Monitor
 
 _SLAB_VALUES = 4_000_000
@@ -24,35 +25,29 @@ def restore(
     # Fortran order: NIfTI, NRRD and Slicer all keep i fastest, and so do the slabs below.
     labelmap = np.zeros(shape, np.uint8, order="F")
     view = grid.axes.apply(labelmap)
-    box = foreground_box(logits)
-    if box is None:
-        return _empty(labelmap, monitor)
-    target = grid.input_box(box)
-    positions = [grid.model_positions(axis)[slice(*target[axis])] - box[axis][0] for axis in range(3)]
-    if any(at.size == 0 for at in positions):
-        return _empty(labelmap, monitor)
-    part = logits[(slice(None), *(slice(*ends) for ends in box))]
+    box = bounding_box((_labels(logits) > 0).cpu().numpy(), margin=1)
+    target = grid.input_box(box) if box is not None else None
+    if box is None or target is None:
+        for done in range(2):
+            monitor.report("restore", done, 1)
+        return labelmap
+    inside = view[target]
+    positions = [grid.model_positions(axis)[target[axis]] - box[axis].start for axis in range(3)]
+    part = logits[(slice(None), *box)]
     if nearest:
         part = _labels(part)[None].float()
         positions = [np.round(at) for at in positions]
     zyx = part.permute(0, 3, 2, 1)  # slabs along z, x fastest
-    (x0, x1), (y0, y1), (z0, z1) = target
+    count = inside.shape[2]
     depth = max(1, _SLAB_VALUES // (len(positions[0]) * len(positions[1]) * part.shape[0]))
-    monitor.report("restore", 0, z1 - z0)
-    for first in range(0, z1 - z0, depth):
+    monitor.report("restore", 0, count)
+    for first in range(0, count, depth):
         slab = resample_axis(zyx, 1, positions[2][first : first + depth])
         slab = resample_axis(resample_axis(slab, 2, positions[1]), 3, positions[0])
         labels = slab[0] if nearest else _as_labels(slab)
         done = first + labels.shape[0]
-        view[x0:x1, y0:y1, z0 + first : z0 + done] = labels.to(torch.uint8).cpu().numpy().transpose(2, 1, 0)
-        monitor.report("restore", done, z1 - z0)
-    return labelmap
-
-
-def _empty(labelmap: npt.NDArray[np.uint8], monitor: Monitor) -> npt.NDArray[np.uint8]:
-    """The label map without a label, once the stage is reported: nothing is to be done in it."""
-    for done in range(2):
-        monitor.report("restore", done, 1)
+        inside[:, :, first:done] = labels.to(torch.uint8).cpu().numpy().transpose(2, 1, 0)
+        monitor.report("restore", done, count)
     return labelmap
 
 
@@ -70,16 +65,3 @@ def _labels(logits: torch.Tensor) -> torch.Tensor:
     for first in range(0, logits.shape[3], depth):
         found[..., first : first + depth] = _as_labels(logits[..., first : first + depth]).to(torch.uint8)
     return found
-
-
-def foreground_box(logits: torch.Tensor) -> Box | None:
-    """Model index box around all foreground, one voxel wider where there is room; None without any."""
-    found = _labels(logits) > 0
-    if not bool(found.any()):
-        return None
-    box = []
-    for axis in range(3):
-        others = [n for n in range(3) if n != axis]
-        at = found.any(others[1]).any(others[0]).nonzero().flatten()
-        box.append((max(int(at[0]) - 1, 0), min(int(at[-1]) + 2, found.shape[axis])))
-    return tuple(box)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from LiverSegLib.engine import geometry, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
@@ -23,7 +22,7 @@ from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, ProgressCallback, StopCallback
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels
 from LiverSegLib.engine.restore import restore
-from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows
+from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, pad_to
 from LiverSegLib.errors import DeviceError, LiverSegError
 from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegLib.measure import measure
@@ -65,7 +64,9 @@ class Segmenter:
         self.settings = settings or Settings()
         self._wanted = choose_device(device)
         with memory_guard(f"There is not enough memory for the model {self.package.name}; close other programs."):
-            self._network = _prepared(self.package)
+            self._network = loaded_network(self.package).eval().requires_grad_(False)
+            layout = torch.channels_last if self.package.spatial_dims == 2 else torch.channels_last_3d
+            self._network.to(memory_format=layout)  # type: ignore[call-overload]
         self._device: Device | None = None  # arithmetic is chosen with the first input
 
     def segment(
@@ -138,7 +139,10 @@ class Segmenter:
         for device, shrink in _attempts(self._wanted):
             try:
                 with torch.inference_mode(), _flushed_denormals():
-                    x = self._input(array, grid, device, stages.monitor)
+                    x = geometry.to_model_grid(array, grid, device)
+                    for step in self.package.intensity:
+                        stages.monitor.check()
+                        x = step(x)
                     stages.lap("resample")
                     logits = self._run(x, inferer, device, shrink, stages.monitor)
                     stages.lap("network")
@@ -150,23 +154,17 @@ class Segmenter:
                 if not is_out_of_memory(error):
                     raise
                 log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
-                _free(device)
+                gc.collect()
+                torch.cuda.empty_cache()  # does nothing where CUDA was never used
         raise DeviceError(_NO_MEMORY)
-
-    def _input(
-        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, device: torch.device, monitor: Monitor
-    ) -> torch.Tensor:
-        x = geometry.to_model_grid(array, grid, device)
-        for step in self.package.intensity:
-            monitor.check()
-            x = step(x)
-        return x
 
     def _run(
         self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, monitor: Monitor
     ) -> torch.Tensor:
         package = self.package
-        padded, inner = _pad_divisible(x, package.divisible)
+        divisible = [-(-n // k) * k for n, k in zip(x.shape, package.divisible, strict=True)]
+        image, inner = pad_to(x[None, None], divisible, "constant")  # as MONAI's DivisiblePad
+        padded = image[0, 0]
         dims = package.spatial_dims
         size = padded.shape[:dims]
         window = tuple(n if w == -1 else w for w, n in zip(inferer.roi_size[:dims], size, strict=True))
@@ -231,32 +229,10 @@ def _nothing_found(volume: Volume, package: ModelPackage) -> str:
     return f"{' and '.join(names)} not found in {volume.name}; check that it shows {where}."
 
 
-def _prepared(package: ModelPackage) -> torch.nn.Module:
-    network = loaded_network(package)
-    network.eval().requires_grad_(False)
-    layout = torch.channels_last if package.spatial_dims == 2 else torch.channels_last_3d
-    return network.to(memory_format=layout)  # type: ignore[call-overload]
-
-
 def _attempts(wanted: torch.device) -> list[tuple[torch.device, int]]:
     """Device and divisor of the window size, in the order in which they are tried."""
     tries = [(wanted, 1), (wanted, 2)]
     return tries if wanted.type == "cpu" else [*tries, (torch.device("cpu"), 1), (torch.device("cpu"), 2)]
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _pad_divisible(x: torch.Tensor, multiples: tuple[int, int, int]) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
-    """Zero-pad [X, Y, Z] to multiples, half on each side (MONAI's DivisiblePad), and how to cut it out again."""
-    missing = [-n % k for n, k in zip(x.shape, multiples, strict=True)]
-    inner = [slice(m // 2, m // 2 + n) for m, n in zip(missing, x.shape, strict=True)]
-    if any(missing):
-        x = F.pad(x, [w for m in reversed(missing) for w in (m // 2, m - m // 2)])
-    return x, (inner[0], inner[1], inner[2])
 
 
 @contextmanager

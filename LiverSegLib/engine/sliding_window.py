@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.models.inferer import Inferer
 
 Network = Callable[[torch.Tensor], torch.Tensor]
-Starts = tuple[int, ...]
 
 
 def window_starts(size: int, window: int, overlap: float) -> list[int]:
@@ -32,31 +31,27 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
 
 def importance(shape: tuple[int, ...], gaussian: bool, device: torch.device) -> torch.Tensor:
     """Weight of each voxel of a window, float32 of `shape`."""
-    weight = torch.ones(shape, device=device)
     if not gaussian:
-        return weight
-    for axis, size in enumerate(shape):
-        at = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
-        bell = torch.exp(at**2 / (-2 * (0.125 * size) ** 2))
-        weight = weight * bell.view([-1 if n == axis else 1 for n in range(len(shape))])
-    return weight.clamp_(min=max(float(weight.min()), 1e-3))
+        return torch.ones(shape, device=device)
+    from monai.data.utils import compute_importance_map
+
+    weight: torch.Tensor = compute_importance_map(shape, mode="gaussian", sigma_scale=0.125, device=device)
+    return weight
 
 
-def pad_to(x: torch.Tensor, window: tuple[int, ...], mode: str) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Pad the last axes of `x` [N, C, ...] to at least `window`, half on each side; give the leading widths.
+def pad_to(x: torch.Tensor, window: Sequence[int], mode: str) -> tuple[torch.Tensor, tuple[slice, ...]]:
+    """Pad the last axes of `x` [N, C, ...] to at least `window`, half on each side; give where `x` lies in that.
 
     An image that is too small to be mirrored or wound so far has its border voxels repeated instead.
     """
-    missing = [max(want - have, 0) for want, have in zip(window, x.shape[2:], strict=True)]
-    leading = tuple(n // 2 for n in missing)
+    size = x.shape[2:]
+    missing = [max(want - have, 0) for want, have in zip(window, size, strict=True)]
     if any(missing):
-        widths = [w for n, lead in zip(reversed(missing), reversed(leading), strict=True) for w in (lead, n - lead)]
-        if mode in ("reflect", "circular") and any(
-            n - lead >= have for n, lead, have in zip(missing, leading, x.shape[2:], strict=True)
-        ):
+        widths = [w for n in reversed(missing) for w in (n // 2, n - n // 2)]
+        if mode in ("reflect", "circular") and any(n - n // 2 >= s for n, s in zip(missing, size, strict=True)):
             mode = "replicate"
-        x = F.pad(x, widths, mode=mode) if mode != "constant" else F.pad(x, widths)
-    return x, leading
+        x = F.pad(x, widths, mode=mode)
+    return x, tuple(slice(n // 2, n // 2 + s) for n, s in zip(missing, size, strict=True))
 
 
 def margin(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
@@ -82,7 +77,7 @@ def infer_windows(
     Returns:
         Logits [D, X, Y, Z]; for two classes their margin, D = 1.
     """
-    image, leading = pad_to(x[None, None], inferer.roi_size, inferer.padding)
+    image, inner = pad_to(x[None, None], inferer.roi_size, inferer.padding)
     size = tuple(image.shape[2:])
     starts = [window_starts(s, w, inferer.overlap) for s, w in zip(size, inferer.roi_size, strict=True)]
     count = math.prod(len(axis) for axis in starts)  # counted, never listed: there may be very many
@@ -91,7 +86,8 @@ def infer_windows(
     weights = torch.zeros(size, device=x.device)
     monitor.report("network", 0, count, "windows")
     done = 0
-    for group in _groups(itertools.product(*starts), inferer.batch_size):
+    places = itertools.product(*starts)
+    while group := list(itertools.islice(places, inferer.batch_size)):
         windows = [tuple(slice(s, s + w) for s, w in zip(start, inferer.roi_size, strict=True)) for start in group]
         out = network(torch.cat([image[(slice(None), slice(None), *w)] for w in windows])).float()
         if not softmax:
@@ -105,7 +101,6 @@ def infer_windows(
         monitor.report("network", done, count, "windows")
     assert total is not None
     total /= weights
-    inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape, strict=True))
     cropped = total[(slice(None), *inner)]
     return margin(cropped[None], True)[0] if softmax else cropped
 
@@ -115,12 +110,11 @@ def infer_slices(
 ) -> torch.Tensor:
     """As `infer_windows`, with a 2D network over the slices x[:, :, k]."""
     count = x.shape[2]
-    slices, leading = pad_to(x.permute(2, 0, 1)[:, None], inferer.roi_size, inferer.padding)
+    slices, inner = pad_to(x.permute(2, 0, 1)[:, None], inferer.roi_size, inferer.padding)
     size = tuple(slices.shape[2:])
     starts = [window_starts(s, w, inferer.overlap) for s, w in zip(size, inferer.roi_size, strict=True)]
     single = all(len(axis) == 1 for axis in starts)
     weight = importance(inferer.roi_size, inferer.gaussian, x.device)
-    inner = tuple(slice(lead, lead + n) for lead, n in zip(leading, x.shape[:2], strict=True))
     out: torch.Tensor | None = None
     monitor.report("network", 0, count, "slices")
     for first in range(0, count, inferer.batch_size):
@@ -145,8 +139,3 @@ def infer_slices(
         monitor.report("network", min(first + inferer.batch_size, count), count, "slices")
     assert out is not None
     return out.permute(0, 3, 2, 1)
-
-
-def _groups(places: Iterator[Starts], size: int) -> Iterator[list[Starts]]:
-    while group := list(itertools.islice(places, size)):
-        yield group

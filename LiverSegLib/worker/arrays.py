@@ -6,11 +6,13 @@ when its program ends, or, after a crash, when the next client makes its own.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
 import tempfile
 import weakref
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -55,17 +57,15 @@ class ArrayFolder:
         name = f"volume-{self._count}.npy"
         try:
             write_array(self.path / name, array)
-        except OSError as error:
+        except OutputError:
             self.discard(name)
-            raise OutputError(f"The volume cannot be written to {self.path}: {error.strerror}; free space.") from error
+            raise
         return name
 
     def discard(self, name: str) -> None:
         """Delete a file; one that Windows still holds open goes with the folder."""
-        try:
-            (self.path / name).unlink(missing_ok=True)
-        except OSError:
-            return
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink()
 
     def close(self) -> None:
         """Remove the folder with everything in it; may be repeated."""
@@ -91,14 +91,20 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write a `.npy` file straight from a view, slab by slab, in the memory order that the array has.
 
     `numpy.save` copies a view whose axes are not in order; a Slicer volume is such a view, and large.
+
+    Raises:
+        OutputError: the disk is full or the folder is gone.
     """
     fortran = not array.flags.c_contiguous
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": fortran, "shape": array.shape}
     outer_first = array.transpose() if fortran else array
-    with path.open("xb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for slab in outer_first:
-            file.write(np.ascontiguousarray(slab).data.cast("B"))
+    try:
+        with path.open("xb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for slab in outer_first:
+                file.write(np.ascontiguousarray(slab).data.cast("B"))
+    except OSError as error:
+        raise OutputError(f"The voxels cannot be written to {path.parent}: {error.strerror}; free space.") from error
 
 
 def read_array(path: Path, mapped: Literal["r", "c"] | None = None) -> npt.NDArray[Any]:
@@ -151,22 +157,9 @@ def done_from(result: Result, request_id: int, folder: Path, *, warm: bool) -> D
         OutputError: the disk is full.
     """
     name = f"result-{request_id}.npy"
-    try:
-        write_array(folder / name, result.labelmap)
-    except OSError as error:
-        raise OutputError(f"The result cannot be written to {folder}: {error.strerror}; free space.") from error
-    return Done(
-        request_id,
-        labelmap=name,
-        affine=matrix_of(result.affine),
-        labels=result.labels,
-        measurements=result.measurements,
-        timings=dict(result.timings),
-        warnings=result.warnings,
-        device=result.device,
-        model=result.model,
-        warm=warm,
-    )
+    write_array(folder / name, result.labelmap)
+    instead = {"labelmap": name, "affine": matrix_of(result.affine)}
+    return Done(request_id, **{**vars(result), **instead}, warm=warm)
 
 
 def result_from(message: Done, folder: Path) -> Result:
@@ -179,13 +172,5 @@ def result_from(message: Done, folder: Path) -> Result:
     labelmap = read_array(folder / message.labelmap, None if os.name == "nt" else "c")
     if labelmap.dtype != np.uint8 or labelmap.ndim != 3:
         raise ProtocolError(f"The worker gave {labelmap.dtype} in {labelmap.ndim}D instead of a label map.")
-    return Result(
-        labelmap=labelmap,
-        affine=np.array(message.affine),
-        labels=message.labels,
-        measurements=message.measurements,
-        timings=message.timings,
-        warnings=message.warnings,
-        device=message.device,
-        model=message.model,
-    )
+    found = {field.name: getattr(message, field.name) for field in fields(Result)}
+    return Result(**{**found, "labelmap": labelmap, "affine": np.array(message.affine)})

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import get_args
 
-from LiverSegLib import errors
-from LiverSegLib.errors import InputError, LiverSegError, ProtocolError, WorkerError
+from LiverSegLib.errors import InputError, ProtocolError
 from LiverSegLib.plain_data import from_plain, shortened
 from LiverSegLib.worker.messages import PROTOCOL, Hello, Message, Open
 
@@ -19,9 +18,6 @@ MAX_LINE = 16 * 1024 * 1024
 """Longest line in bytes; a result with tens of thousands of lesions stays below."""
 
 _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
-_ERRORS: dict[str, type[LiverSegError]] = {
-    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, LiverSegError)
-}
 
 
 def encode(message: Message) -> bytes:
@@ -45,13 +41,11 @@ def decode(line: bytes) -> Message:
     """The message of one line, with or without its newline.
 
     Raises:
-        ProtocolError: it is too long, no JSON object, of an unknown type, lacks a field, or has one that is
+        ProtocolError: it is no JSON object, of an unknown type, lacks a field, or has one that is
             unknown or of the wrong type.
     """
-    if len(line) > MAX_LINE:
-        raise ProtocolError(f"A line is {len(line)} bytes long; at most {MAX_LINE} are read.")
     try:
-        data = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        data = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"The line {shortened(line)} is not JSON.") from error
     if not isinstance(data, dict):
@@ -66,10 +60,6 @@ def decode(line: bytes) -> Message:
         raise ProtocolError(str(error)) from error
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 def check_protocol(message: Hello | Open) -> None:
     """Refuse a partner of another version.
 
@@ -81,16 +71,6 @@ def check_protocol(message: Hello | Open) -> None:
             f"The worker and its client are of different LiverSeg versions (protocol {message.protocol} and "
             f"{PROTOCOL}); restart the application, or install LiverSeg again."
         )
-
-
-def kind_of(error: LiverSegError) -> str:
-    """The name that stands for an error's class on the pipe; for a subclass of elsewhere its nearest base's."""
-    return next(base.__name__ for base in type(error).__mro__ if base.__name__ in _ERRORS)
-
-
-def error_from(kind: str, sentence: str) -> LiverSegError:
-    """The exception that a failure stands for; an unknown kind becomes a `WorkerError`."""
-    return _ERRORS.get(kind, WorkerError)(sentence)
 
 
 class LineBuffer:

@@ -13,7 +13,7 @@ IDLE_SECONDS = 600.0
 # The package's folder comes first only while it is imported: in Slicer it is full of other modules.
 _BOOTSTRAP = (
     "import sys; sys.path[:] = [{root}] + [p for p in sys.path if p]; import LiverSegLib; "
-    "sys.path.append(sys.path.pop(0)); from LiverSegLib.worker.server import main; sys.exit(main({arguments}))"
+    "sys.path.append(sys.path.pop(0)); from LiverSegLib.worker.server import main; main({idle_seconds})"
 )
 
 
@@ -25,5 +25,5 @@ def worker_command(idle_seconds: float = IDLE_SECONDS) -> list[str]:
     """
     root = Path(LiverSegLib.__file__).resolve().parents[1]
     # ascii(): launchers and Windows code pages damage other characters on a command line.
-    script = _BOOTSTRAP.format(root=ascii(str(root)), arguments=["--idle-seconds", str(idle_seconds)])
+    script = _BOOTSTRAP.format(root=ascii(str(root)), idle_seconds=idle_seconds)
     return [sys.executable, "-c", script]

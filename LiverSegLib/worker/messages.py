@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from LiverSegLib import errors
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.errors import ProtocolError
+from LiverSegLib.errors import LiverSegError, ProtocolError, WorkerError
 from LiverSegLib.measure import Measurements
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.system import DeviceInfo
@@ -23,6 +24,9 @@ PROTOCOL = 2
 Row = tuple[float, float, float, float]
 Matrix = tuple[Row, Row, Row, Row]
 
+_ERRORS: dict[str, type[LiverSegError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, LiverSegError)
+}
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.npy")
 
 
@@ -146,7 +150,7 @@ class Failure:
     """The request `id` failed, or with None a line could not be understood.
 
     Args:
-        kind: name of the exception's class, see `codec.error_from`.
+        kind: name of the exception's class.
         sentence: for the user.
         details: traceback for the log, "" where the sentence says all.
     """
@@ -155,6 +159,17 @@ class Failure:
     kind: str
     sentence: str
     details: str = ""
+
+    @classmethod
+    def of(cls, error: LiverSegError, request_id: int | None = None) -> Failure:
+        """The failure that an exception means; a subclass of elsewhere goes by the name of its nearest base."""
+        kind = next(base.__name__ for base in type(error).__mro__ if base.__name__ in _ERRORS)
+        return cls(id=request_id, kind=kind, sentence=str(error))
+
+    @property
+    def error(self) -> LiverSegError:
+        """The exception that it stands for; an unknown kind becomes a `WorkerError`."""
+        return _ERRORS.get(self.kind, WorkerError)(self.sentence)
 
 
 Request = ListDevices | Segment

@@ -7,7 +7,6 @@ importing torch.
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import logging
 import os
@@ -16,18 +15,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, ProtocolError
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.channel import Channel
-from LiverSegLib.worker.codec import check_protocol, decode, kind_of
-from LiverSegLib.worker.launch import IDLE_SECONDS
+from LiverSegLib.worker.codec import check_protocol, decode
 from LiverSegLib.worker.messages import PROTOCOL
-from LiverSegLib.worker.warm import WarmModel
-from LiverSegLib.worker.work import work
+from LiverSegLib.worker.work import WarmModel, work
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +42,7 @@ class Server:
         idle_seconds: an unused model is freed after this time.
     """
 
-    def __init__(self, channel: Channel, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, channel: Channel, idle_seconds: float) -> None:
         self._channel, self._idle_seconds = channel, idle_seconds
         self._models = WarmModel()
         self._folder: Path | None = None
@@ -76,7 +72,7 @@ class Server:
             sent = task.finish(answer)
         except ProtocolError as error:
             sent = False
-            task.finish(messages.Failure(id=task.request.id, kind=kind_of(error), sentence=str(error)))
+            task.finish(messages.Failure.of(error, task.request.id))
         if isinstance(answer, messages.Done) and not sent:  # nobody waits for it any more
             (self._folder / answer.labelmap).unlink(missing_ok=True)
         task.returned.set()
@@ -91,7 +87,7 @@ class Server:
                     self._handle(decode(line))
                 except LiverSegError as error:
                     log.warning("Refused a line: %s", error)
-                    self._channel.send(messages.Failure(id=None, kind=kind_of(error), sentence=str(error)))
+                    self._channel.send(messages.Failure.of(error))
         finally:
             # Not sys.exit: the main thread may be deep inside torch, and nobody is left to answer.
             os._exit(0)
@@ -171,11 +167,8 @@ def _give_up(task: Task) -> None:
         os._exit(3)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the worker with command-line `arguments`; ends when stdin does."""
-    parser = argparse.ArgumentParser(prog="python -m LiverSegLib.worker", description=__doc__)
-    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="free an unused model after this")
-    options = parser.parse_args(arguments)
+def main(idle_seconds: float) -> None:
+    """Run the worker, as `launch.worker_command` starts it; ends when stdin does."""
     channel = Channel()
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
@@ -184,5 +177,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.captureWarnings(True)
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, which cancels
-    Server(channel, options.idle_seconds).run()
-    return 0
+    Server(channel, idle_seconds).run()

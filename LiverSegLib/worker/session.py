@@ -15,6 +15,7 @@ cancelled. So the voxels of one volume lie on the disk, and a crash fails one se
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import ArrayFolder, matrix_of, result_from
-from LiverSegLib.worker.codec import LineBuffer, check_protocol, decode, encode, error_from
+from LiverSegLib.worker.codec import LineBuffer, check_protocol, decode, encode
 from LiverSegLib.worker.messages import Cancelled, Devices, Hello, Report
 
 CANCEL_SECONDS = 0.7
@@ -115,12 +116,11 @@ class WorkerSession:
         self._clock, self._parent = clock, folder_parent
         self._folder: ArrayFolder | None = None
         self._asked: dict[int, _Asked] = {}
-        self._last_id = 0
+        self._ids = itertools.count(1)
         self._out = bytearray()
         self._lines, self._log_rest = LineBuffer(), b""
         self._alive = False
         self._start_by: float | None = None
-        self._had_traceback = False
 
     def segment(self, volume: Volume, request: SegmentationRequest) -> int:
         """Hand a volume over and give the request's id; ends in `Finished`, `Failed` or `Cancelled`.
@@ -130,11 +130,12 @@ class WorkerSession:
         Raises:
             OutputError: the private folder cannot be written.
         """
-        assert not self._is_segmenting(), "one segmentation at a time"
+        running = [asked for asked in self._asked.values() if asked.file is not None and asked.give_up is None]
+        assert not running, "one segmentation at a time"
         file = self.folder.put(volume.array)
         try:
             message = messages.Segment(
-                self._next_id(),
+                next(self._ids),
                 volume=file,
                 affine=matrix_of(volume.affine),
                 name=volume.name,
@@ -148,7 +149,7 @@ class WorkerSession:
 
     def list_devices(self) -> int:
         """Ask for the devices and give the request's id; ends in `Devices` or as `segment` does."""
-        return self._ask(messages.ListDevices(self._next_id()), "looking for devices")
+        return self._ask(messages.ListDevices(next(self._ids)), "looking for devices")
 
     def cancel(self, request_id: int) -> list[Event]:
         """Give a request up; ends in `Cancelled`. One that is over, unknown or cancelled already is left alone."""
@@ -197,7 +198,8 @@ class WorkerSession:
 
     def started(self) -> None:
         """A new process was started (or is being started)."""
-        self._alive, self.hello, self._had_traceback = True, None, False
+        self._alive, self.hello = True, None
+        self.log.clear()
         self._lines, self._log_rest = LineBuffer(), b""
         self._start_by = self._clock() + START_SECONDS
         self._out[:] = encode(messages.Open(messages.PROTOCOL, str(self.folder.path)))
@@ -221,7 +223,6 @@ class WorkerSession:
             lines, self._log_rest = [*lines, self._log_rest], b""
         texts = [line.decode("utf-8", "replace").rstrip() for line in lines]
         self.log.extend(texts)
-        self._had_traceback = self._had_traceback or any(text.startswith("Traceback (") for text in texts)
         return [Logged(text) for text in texts]
 
     def exited(self, code: int | None = None) -> list[Event]:
@@ -234,7 +235,8 @@ class WorkerSession:
         # A system that is short of memory kills without a word. Slicer's Python is a launcher, which turns the
         # signal of the process behind it into exit code 1: then only the silence while it computed tells.
         computing = any(asked.file is not None for asked in self._asked.values())
-        silent = self.hello is not None and not self._had_traceback and computing
+        had_traceback = any(text.startswith("Traceback (") for text in self.log)
+        silent = self.hello is not None and not had_traceback and computing
         hint = "perhaps memory ran out; " if code in (-9, 137) or (silent and code != 0) else ""
         self._end()
         sentence = f"The segmentation process {how}{why} while {{what}}; {hint}run it again or look into the log."
@@ -270,9 +272,9 @@ class WorkerSession:
         found: list[Event] = []
         if isinstance(message, messages.Failure) and "CUDA error" in message.details:
             found = self._end()  # a CUDA context does not recover: what comes next needs a new process
-        number = getattr(message, "id", None)
-        asked = self._asked.get(number) if isinstance(number, int) else None
-        if asked is None or number is None:
+        number = getattr(message, "id", 0)
+        asked = self._asked.get(number)
+        if asked is None:
             return found
         cancelled = asked.give_up is not None
         if isinstance(message, Report):
@@ -288,20 +290,13 @@ class WorkerSession:
         if isinstance(message, Devices | Cancelled):
             return message
         if isinstance(message, messages.Failure):
-            return Failed(number, error_from(message.kind, message.sentence), message.details)
+            return Failed(number, message.error, message.details)
         try:
             if not isinstance(message, messages.Done):
                 raise ProtocolError(f"The worker answered with a {type(message).__name__} message; run it again.")
             return Finished(number, result_from(message, self.folder.path), message.warm)
         except ProtocolError as error:
             return Failed(number, error, "")
-
-    def _is_segmenting(self) -> bool:
-        return any(asked.file is not None and asked.give_up is None for asked in self._asked.values())
-
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
 
     def _ask(self, message: messages.Request, what: str, file: str | None = None) -> int:
         asked = self._asked[message.id] = _Asked(line=encode(message), what=what, file=file)

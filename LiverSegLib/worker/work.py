@@ -1,21 +1,92 @@
-"""What each request does, in the thread that computes."""
+"""What each request does, in the thread that computes, with the one model that is kept ready."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
+import stat
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from LiverSegLib.engine.progress import Progress, ProgressCallback, StopCallback
 from LiverSegLib.errors import LiverSegError, SegmentationCancelled
-from LiverSegLib.system import find_devices
+from LiverSegLib.models.folder import PACKAGE_FILES
+from LiverSegLib.system import allowed_cpus, find_devices
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import done_from, volume_from
-from LiverSegLib.worker.codec import kind_of
-from LiverSegLib.worker.warm import WarmModel
+
+if TYPE_CHECKING:
+    from LiverSegLib.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
+
+
+class WarmModel:
+    """A `Segmenter` and what it was made from; another model or device replaces it."""
+
+    def __init__(self) -> None:
+        self._segmenter: Segmenter | None = None
+        self._key: tuple[object, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self._segmenter is not None
+
+    def get(self, model: str | None, device: str) -> tuple[Segmenter, bool]:
+        """The segmenter for a model on a device, and whether it was ready.
+
+        A package that changed on disk since it was loaded counts as another.
+
+        Raises:
+            ModelError, DeviceError: as `Segmenter` does.
+            ImportError: torch or MONAI is not installed.
+        """
+        import_torch()
+        from LiverSegLib.engine.devices import choose_device
+        from LiverSegLib.engine.segmenter import Segmenter
+        from LiverSegLib.models import find_package
+
+        path = find_package(model)
+        key = (path.resolve(), _stamps(path), str(choose_device(device)))
+        if self._segmenter is not None and key == self._key:
+            return self._segmenter, True
+        self.release()  # first, so that two models never share the memory
+        start = time.perf_counter()
+        self._segmenter, self._key = Segmenter(path, device), key
+        log.info("Loaded %s on %s in %.2f s", path, key[2], time.perf_counter() - start)
+        return self._segmenter, False
+
+    def release(self) -> None:
+        """Free the model's memory, also that of the GPU."""
+        self._segmenter = None
+        gc.collect()
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()  # does nothing where CUDA was never used
+
+
+def _stamps(path: Path) -> list[tuple[str, int, int]]:
+    """Name, time of change and size of the files of a package that matter.
+
+    Only these are looked at: the path may be a folder with half the disk in it, or no package at all.
+    """
+    found = []
+    for name in ("", *PACKAGE_FILES):
+        with contextlib.suppress(OSError, ValueError):
+            status = (path / name).stat()
+            if not stat.S_ISDIR(status.st_mode):
+                found.append((name, status.st_mtime_ns, status.st_size))
+    return found
+
+
+def import_torch() -> None:
+    """Import torch, once, and let it use as many threads as this process may have."""
+    if "torch" not in sys.modules:
+        import torch
+
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), allowed_cpus())))
 
 
 def work(
@@ -32,15 +103,15 @@ def work(
         return messages.Cancelled(request.id)
     except LiverSegError as error:
         log.warning("Request %d: %s", request.id, error, exc_info=error.__cause__)
-        return messages.Failure(id=request.id, kind=kind_of(error), sentence=str(error))
+        return messages.Failure.of(error, request.id)
     except Exception as error:
         log.exception("Request %d failed", request.id)
         models.release()  # its state is unknown
-        kind, sentence = explain(error)
+        kind, sentence = _explain(error)
         return messages.Failure(id=request.id, kind=kind, sentence=sentence, details=traceback.format_exc())
 
 
-def explain(error: Exception) -> tuple[str, str]:
+def _explain(error: Exception) -> tuple[str, str]:
     """Kind and sentence for an exception that is none of ours."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return "WorkerError", f"The Python package {error.name.partition('.')[0]} is not installed; install it first."
@@ -60,7 +131,5 @@ def _segment(
     if not models:
         report(Progress("load", 0, 1))
     segmenter, warm = models.get(message.request.model, message.request.device)
-    if should_stop():
-        return messages.Cancelled(message.id)
     result = segmenter.segment(volume_from(message, folder), report, should_stop, request=message.request)
     return done_from(result, message.id, folder, warm=warm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from LiverSegLib.engine.region import check_targets, crop, segment_region, selec
 from LiverSegLib.errors import InputError
 from LiverSegLib.labels import labels_for
 from LiverSegLib.measure import measure
+from LiverSegLib.plain_data import from_plain
 from LiverSegLib.request import RasBox, SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
 
@@ -125,7 +126,7 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_a_request_survives_json(request_: SegmentationRequest) -> None:
-    assert SegmentationRequest.from_json(json.loads(json.dumps(request_.to_json()))) == request_
+    assert from_plain(SegmentationRequest, json.loads(json.dumps(asdict(request_))), "request") == request_
 
 
 @pytest.mark.parametrize(
@@ -143,4 +144,4 @@ def test_a_request_survives_json(request_: SegmentationRequest) -> None:
 )
 def test_data_that_is_no_request_is_refused(data: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        SegmentationRequest.from_json(data)
+        from_plain(SegmentationRequest, data, "request")

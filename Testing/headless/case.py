@@ -21,6 +21,13 @@ def add_volume(draw_case: Any, name: str = "CT", shape: tuple[int, int, int] = S
     return slicer.util.addVolumeFromArray(case.array.transpose(2, 1, 0), ijkToRAS=AFFINE, name=name)
 
 
+def worker_pids(host: Host) -> list[int]:
+    """IDs of the worker processes that run or are about to end."""
+    transport = host.widget.logic.runner.transport
+    processes = [*transport._ending] if transport._process is None else [transport._process, *transport._ending]
+    return [int(process._process.processId()) for process in processes if process.isRunning()]
+
+
 def is_running(pid: int) -> bool:
     """Whether a process lives; a zombie does not."""
     try:

@@ -177,7 +177,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated": (lambda f: written("b.nii", save(f / "a.nii").read_bytes()[:-9])(f), "truncated"),
     "2D": (lambda f: save(f / "a.nii", VOXELS[:, :, 0]), r"2D image \(5x4\)"),
     "4D": (lambda f: save(f / "a.nii", np.zeros((4, 4, 4, 2), np.int16)), r"4D series \(4x4x4x2\)"),
-    "RGB": (rgb, "colour image"),
+    "RGB": (rgb, "color image"),
     "complex": (lambda f: save(f / "a.nii", np.zeros((4, 4, 4), np.complex64)), "real numbers"),
     # srow_x is a float at byte 280.
     "no spacing": (lambda f: header_says(save(f / "a.nii", affine=np.eye(4)), 280, 0, "<f4"), "spacing of zero"),

@@ -14,7 +14,7 @@ slicer = pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 from Testing import documented  # noqa: E402
-from Testing.headless.case import add_volume, is_idle  # noqa: E402
+from Testing.headless.case import add_volume, is_idle, worker_pids  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
 
@@ -192,7 +192,7 @@ class TestSurprises:
         run(ready)
         ready.widget.ui.segmentButton.click()
         ready.spin(0.05)
-        os.kill(ready.widget.logic.runner.transport.processIds()[0], signal.SIGKILL)
+        os.kill(worker_pids(ready)[0], signal.SIGKILL)
         assert ready.spin_until(lambda: is_idle(ready), 5)
         ready.spin(0.05)
         assert "stopped unexpectedly" in ready.widget.ui.statusText.text()

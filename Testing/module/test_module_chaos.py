@@ -13,7 +13,7 @@ import pytest
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
-from Testing.headless.case import add_volume, is_idle, is_running  # noqa: E402
+from Testing.headless.case import add_volume, is_idle, is_running, worker_pids  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_worker_killed(ready: Any, volume: Any) -> None:
     for _ in range(MOMENTS):
         job = begin(ready)
         ready.spin(moments.choice([0.0, 0.05, 0.3, 1.0, 3.0, 4.0]) * moments.random())
-        pids = ready.widget.logic.runner.transport.processIds()
+        pids = worker_pids(ready)
         if job.isOver or not pids:
             continue
         os.kill(pids[0], signal.SIGKILL)
@@ -109,7 +109,7 @@ def test_node_removed(ready: Any, draw_case: Any, what: str) -> None:
 def test_module_closed(ready: Any) -> None:
     begin(ready)
     ready.spin(1.0)
-    pids = ready.widget.logic.runner.transport.processIds()
+    pids = worker_pids(ready)
     assert pids
     ready.reload()
     assert not any(is_running(pid) for pid in pids)

@@ -21,8 +21,8 @@ SLOW = Settings(overlap=0.94)
 # arithmetic is fixed, so that results can be compared bit for bit.
 _HOOK = """
 import ctypes, os
-import LiverSegLib.worker.warm as warm
-def noisy(first=warm.import_torch):
+import LiverSegLib.worker.work as work
+def noisy(first=work.import_torch):
     first()
     import LiverSegLib.engine.devices as devices
     devices.has_bf16_matrix_unit = lambda: False
@@ -31,7 +31,7 @@ def noisy(first=warm.import_torch):
     if os.name != "nt":
         ctypes.CDLL(None).puts(b"noise from C")
         ctypes.CDLL(None).fflush(None)
-warm.import_torch = noisy
+work.import_torch = noisy
 """
 
 

@@ -16,7 +16,7 @@ from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.system import DeviceInfo
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import matrix_of
-from LiverSegLib.worker.codec import LineBuffer, decode, encode, error_from, kind_of
+from LiverSegLib.worker.codec import LineBuffer, decode, encode
 from Testing.worker.examples import AFFINE, HELLO
 
 SEGMENT = messages.Segment(
@@ -112,10 +112,10 @@ def test_an_error_keeps_its_class() -> None:
     assert len(kinds) >= 8
     for kind in kinds:
         assert issubclass(kind, LiverSegError)
-        assert type(error_from(kind_of(kind("No.")), "No.")) is kind
+        assert type(messages.Failure.of(kind("No.")).error) is kind
 
     class SpecialError(ModelError):
         pass
 
-    assert kind_of(SpecialError("No.")) == "ModelError"
-    assert type(error_from("Surprise", "No.")) is WorkerError
+    assert messages.Failure.of(SpecialError("No.")).kind == "ModelError"
+    assert type(messages.Failure(id=None, kind="Surprise", sentence="No.").error) is WorkerError

@@ -1,8 +1,0 @@
-"""`python -m LiverSegLib.worker`: the worker process."""
-
-import sys
-
-from LiverSegLib.worker.server import main
-
-if __name__ == "__main__":
-    sys.exit(main())
