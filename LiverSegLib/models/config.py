@@ -50,7 +50,7 @@ class BundleConfig:
     def resolve(self, value: Any, where: str, depth: int = 0) -> Any:
         """`value` with references replaced; `where` names it in errors."""
         if depth > _MAX_DEPTH:
-            raise ModelError(f"{self.source}: {one_line(where)} refers to itself or is nested too deep; repair it.")
+            raise self._refusal(where, "refers to itself or is nested too deep; repair it.")
         self._values += 1
         if self._values > _MAX_VALUES:  # lists of references to lists of references grow without end
             raise ModelError(f"{self.source}: the references of {one_line(where)} grow too large; repair the package.")
@@ -70,9 +70,7 @@ class BundleConfig:
             try:
                 node = node[int(part)] if isinstance(node, list) else node[part]
             except (KeyError, IndexError, ValueError, TypeError) as error:
-                raise ModelError(
-                    f"{self.source}: {one_line(where)} refers to {one_line(reference, 60)}, which is not there."
-                ) from error
+                raise self._refusal(where, f"refers to {one_line(reference, 60)}, which is not there.") from error
         return node
 
     def _conditional(self, text: str, where: str, depth: int) -> Any:
@@ -81,10 +79,11 @@ class BundleConfig:
             flag = self.resolve(self._lookup(match["flag"], where), where, depth + 1)
             with contextlib.suppress(ValueError):
                 return _literal((match["yes"] if flag is True else match["no"]).strip())
-        raise ModelError(
-            f"{self.source}: {one_line(where)} is the expression {shown(text)}; expressions are not executed, "
-            "replace it by a value."
-        )
+        what = f"is the expression {shown(text)}; expressions are not executed, replace it by a value."
+        raise self._refusal(where, what)
+
+    def _refusal(self, where: str, what: str) -> ModelError:
+        return ModelError(f"{self.source}: {one_line(where)} {what}")
 
 
 def _below(where: str, part: str) -> str:

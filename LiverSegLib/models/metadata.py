@@ -92,10 +92,9 @@ def _read_metrics(data: dict[str, Any], package: str) -> dict[str, float]:
         wrong = [{key: value} for key, value in metrics.items() if not _is_metric(key, value)]
     else:
         wrong = [metrics]
-    for what in wrong[:1]:
-        raise ModelError(
-            f"The package {package} has the eval_metrics {shown(what)} in metadata.json; numbers by name are needed."
-        )
+    if wrong:
+        what = f"eval_metrics {shown(wrong[0])} in metadata.json; numbers by name are needed."
+        raise ModelError(f"The package {package} has the {what}")
     return metrics
 
 

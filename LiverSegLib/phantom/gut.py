@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import Array, boxed_tube
+from LiverSegLib.phantom.space import Array, Line, boxed_tube
 
-Points = list[npt.NDArray[np.float64]]
 Radii = list[float]
 Random = np.random.Generator
 Odds = tuple[float, float, float, float]
@@ -72,15 +70,7 @@ def paint_small_bowel(canvas: Canvas, rng: Random) -> None:
 
 
 def _gut(
-    canvas: Canvas,
-    line: Points,
-    radii: Radii,
-    rng: Random,
-    *,
-    gap: float,
-    wall: float,
-    kinds: Odds,
-    occupy: bool = True,
+    canvas: Canvas, line: Line, radii: Radii, rng: Random, *, gap: float, wall: float, kinds: Odds, occupy: bool = True
 ) -> None:
     """A piece of gut with one content, drawn by the odds in `kinds`, and a wall of `wall` mm."""
     kind = int(rng.choice(4, p=np.array(kinds) / sum(kinds)))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import Grid, Noise, boxed_tube, ellipsoid, moved, smooth_max, tube, turn
-
-Points = list[npt.NDArray[np.float64]]
+from LiverSegLib.phantom.space import Grid, Line, Noise, boxed_tube, ellipsoid, moved, smooth_max, tube, turn
 
 
 def paint_great_vessels(canvas: Canvas) -> None:
@@ -31,7 +28,7 @@ def paint_great_vessels(canvas: Canvas) -> None:
     _simple(canvas, cava, [13, 12, 12, 12, 11, 10], tissue.vena_cava, gap=0.0)
 
 
-def _simple(canvas: Canvas, line: Points, radii: list[float], value: float, gap: float) -> None:
+def _simple(canvas: Canvas, line: Line, radii: list[float], value: float, gap: float) -> None:
     """A tube of one tissue that later organs keep `gap` mm off."""
     box, distance = boxed_tube(canvas.grid, line, radii, max(radii) + 6)
     distance = distance + 1.4 * canvas.anatomy.bumps(canvas.grid, box)

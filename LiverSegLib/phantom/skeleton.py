@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from LiverSegLib.phantom.canvas import Canvas
-from LiverSegLib.phantom.space import Array, Point, boxed_tube, ellipsoid, moved, smooth_max
+from LiverSegLib.phantom.space import Array, Line, boxed_tube, ellipsoid, moved, smooth_max
 
 _MARROW, _CORTEX = 150.0, 560.0
 
@@ -106,7 +104,7 @@ def _paint_thighs(canvas: Canvas, cavity: Array) -> None:
 
 def _paint_hip(canvas: Canvas, cavity: Array, side: float, top: float) -> None:
     """One iliac wing between its muscles, hip joint, pubis and femur; `top` is the crest's z (mm)."""
-    wing: list[list[Point]] = []
+    wing = []
     for k in np.arange(0, 8.5, 0.4):
         back = np.array([side * (42 + 1.5 * k), -62 + 2.0 * k, top - 4 - 13.0 * k])
         out = np.array([side * (126 - 3.2 * k), 28 - 2.0 * k, top - 4 - 13.0 * k])
@@ -124,7 +122,7 @@ def _paint_hip(canvas: Canvas, cavity: Array, side: float, top: float) -> None:
     _bone(canvas, [hip, moved(hip, side * 28, -6, -30), moved(hip, side * 12, 4, -150)], [15.0, 17, 14])
 
 
-def _flesh(canvas: Canvas, points: Sequence[Point], cavity: Array) -> None:
+def _flesh(canvas: Canvas, points: Line, cavity: Array) -> None:
     """Muscle along the iliac bone."""
     box, distance = boxed_tube(canvas.grid, points, [14.0, 13, 9], 18)
     distance = np.maximum(distance, cavity[box])
@@ -132,7 +130,7 @@ def _flesh(canvas: Canvas, points: Sequence[Point], cavity: Array) -> None:
     canvas.occupy(distance, box)
 
 
-def _bone(canvas: Canvas, points: Sequence[Point], radii: list[float]) -> None:
+def _bone(canvas: Canvas, points: Line, radii: list[float]) -> None:
     box, distance = boxed_tube(canvas.grid, points, radii, max(radii) + 3)
     canvas.paint(distance, 170 + 60 * canvas.grain(canvas.grid, box), box)
     canvas.paint(np.abs(distance + 1) - 1.2, _CORTEX, box)

@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float32]
 Field = npt.NDArray[np.floating]  # distances while they are being computed
 Box = tuple[slice, slice, slice]
 Point = Sequence[float] | npt.NDArray[np.floating]
+Line = Sequence[Point] | npt.NDArray[np.floating]  # a chain of points, [n, 3]
 
 # Where noise lives; the same for every grid, so that the anatomy does not depend on the sampling.
 DOMAIN = ((-260.0, 260.0), (-220.0, 220.0), (-560.0, 320.0))
@@ -127,7 +128,7 @@ def ellipsoid(grid: Grid, box: Box, center: Point, radii: Point, rotation: npt.N
     return ((np.sqrt(total) - 1) * np.float32(min(radii))).astype(np.float32)
 
 
-def tube(grid: Grid, box: Box, points: Point | Sequence[Point], radii: Sequence[float]) -> Array:
+def tube(grid: Grid, box: Box, points: Line, radii: Sequence[float]) -> Array:
     """Distance to a chain of round cones through two or more `points` ([n, 3], mm) with the given radii (mm)."""
     x, y, z = grid.coordinates(box)
     line = np.asarray(points, np.float32)
@@ -142,13 +143,13 @@ def tube(grid: Grid, box: Box, points: Point | Sequence[Point], radii: Sequence[
     return nearest
 
 
-def tube_box(grid: Grid, points: Point | Sequence[Point], margin: float) -> Box:
+def tube_box(grid: Grid, points: Line, margin: float) -> Box:
     """Box around a chain of points with `margin` mm on every side."""
     line = np.asarray(points, float)
     return grid.box(line.min(axis=0) - margin, line.max(axis=0) + margin)
 
 
-def boxed_tube(grid: Grid, points: Point | Sequence[Point], radii: Sequence[float], margin: float) -> tuple[Box, Array]:
+def boxed_tube(grid: Grid, points: Line, radii: Sequence[float], margin: float) -> tuple[Box, Array]:
     """The `tube_box` of a chain of points and the distance to the `tube` in it."""
     box = tube_box(grid, points, margin)
     return box, tube(grid, box, points, radii)
