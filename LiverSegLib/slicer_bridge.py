@@ -247,18 +247,13 @@ def edited_segments(node: Any) -> dict[str, str]:
         The ID of each and a fingerprint of what it holds now, to be given up to `write_segments`.
     """
     found = {}
-    for segment_id in _segment_ids(node):
+    for segment_id in node.GetSegmentation().GetSegmentIDs():
         if segment_id.startswith(_PREFIX):
             now, written = _fingerprint(node, segment_id), vtk.reference("")
             segment = node.GetSegmentation().GetSegment(segment_id)
             if not segment.GetTag(_FINGERPRINT, written) or str(written) != now:
                 found[segment_id] = now
     return found
-
-
-def _segment_ids(node: Any) -> list[str]:
-    segmentation = node.GetSegmentation()
-    return [segmentation.GetNthSegmentID(number) for number in range(segmentation.GetNumberOfSegments())]
 
 
 def source_of(node: Any) -> Any:
@@ -360,10 +355,9 @@ def measurement_rows(measurements: Measurements, labels: Sequence[Label] = ()) -
         if has_gray:
             row |= {f"Mean{unit}": part.mean_intensity, f"Standard deviation{unit}": part.std_intensity}
         if measurements.lesions:
-            is_lesion = isinstance(part, Lesion)
-            row["Longest diameter [mm]"] = part.longest_diameter_mm if is_lesion else None
-            for axis, letter in enumerate("RAS"):
-                row[f"Center {letter} [mm]"] = part.center_ras[axis] if is_lesion else None
+            titles = ["Longest diameter [mm]", *(f"Center {letter} [mm]" for letter in "RAS")]
+            values = [part.longest_diameter_mm, *part.center_ras] if isinstance(part, Lesion) else [None] * 4
+            row |= dict(zip(titles, values, strict=True))
         rows.append(row)
     return rows
 
@@ -431,7 +425,7 @@ def show_only_segmentation_of(volume_node: Any) -> None:
     """Hide our segmentations of all other volumes, and show those of this one."""
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         source, display = source_of(node), node.GetDisplayNode()
-        has_ours = any(segment_id.startswith(_PREFIX) for segment_id in _segment_ids(node))
+        has_ours = any(segment_id.startswith(_PREFIX) for segment_id in node.GetSegmentation().GetSegmentIDs())
         if source is not None and display is not None and has_ours:
             display.SetVisibility(source is volume_node)
 
@@ -453,7 +447,7 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
         OutputError: surfaces are its source, or a non-linear transform lies between the two.
     """
     name, segmentation = node.GetName(), node.GetSegmentation()
-    ids = _segment_ids(node)
+    ids = segmentation.GetSegmentIDs()
     if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
         if ids:
             raise OutputError(f"{name} is not made of binary label maps; choose a new segmentation as output.")
@@ -474,9 +468,8 @@ def _same_place(node: Any, volume_node: Any) -> npt.NDArray[np.float64]:
 def _transform_between(source: Any, target: Any) -> Any:
     """vtkGeneralTransform from the own coordinates of one node to those of another, through the world."""
     transform = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
-        source.GetParentTransformNode(), target.GetParentTransformNode(), transform
-    )
+    parents = source.GetParentTransformNode(), target.GetParentTransformNode()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(*parents, transform)
     return transform
 
 
@@ -499,7 +492,10 @@ def _import(node: Any, image: Any, labels: Sequence[Label]) -> list[Label]:
     for label in found:
         segment = segmentation.GetSegment(label.segment_id)
         if label not in known:
-            _describe(segment, label)
+            segment.SetName(label.display_name)
+            segment.SetColor(*(channel / 255 for channel in label.color))
+            if label.terminology:
+                segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)
         segment.SetTag(_FINGERPRINT, _fingerprint(node, label.segment_id))
     return found
 
@@ -527,13 +523,6 @@ def _fingerprint(node: Any, segment_id: str) -> str:
     return hashlib.blake2b(content + f"{part.shape} {corner}".encode(), digest_size=16).hexdigest()
 
 
-def _describe(segment: Any, label: Label) -> None:
-    segment.SetName(label.display_name)
-    segment.SetColor(*(channel / 255 for channel in label.color))
-    if label.terminology:
-        segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)
-
-
 def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> Any:
     """The box of a label map [i, j, k] that holds its labels, as vtkOrientedImageData on the whole grid.
 
@@ -554,7 +543,9 @@ def _image(labelmap: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> 
 def _remember_source(node: Any, volume_node: Any) -> None:
     """The volume's grid is the one that Slicer's editor goes on with, unless the user has chosen another."""
     role = node.GetReferenceImageGeometryReferenceRole()
-    if node.GetNodeReference(role) is None or all(i.startswith(_PREFIX) for i in _segment_ids(node)):
+    if node.GetNodeReference(role) is None or all(
+        i.startswith(_PREFIX) for i in node.GetSegmentation().GetSegmentIDs()
+    ):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
 
 

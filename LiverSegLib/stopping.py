@@ -28,7 +28,7 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stopped(BaseException):
-    """The user, or the system, asked the program to end. Like KeyboardInterrupt no `Exception`: nobody mends it."""
+    """The user, or the system, asked the program to end. Like KeyboardInterrupt it is no `Exception`."""
 
 
 class _State:

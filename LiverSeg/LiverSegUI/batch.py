@@ -135,18 +135,13 @@ def _texts(job: SegmentationJob | None) -> tuple[str, ...]:
     """State, liver and tumor of a row."""
     if job is None:
         return "", "", ""
-    states = {
-        "waiting": _("waiting"),
-        "running": f"{percent(job.progress)} %",
-        "finished": _("done"),
-        "cancelled": _("stopped"),
-        "failed": _("failed"),
-    }
+    states = {"waiting": _("waiting"), "finished": _("done"), "cancelled": _("stopped"), "failed": _("failed")}
+    state = states.get(job.state, f"{percent(job.progress)} %")
     segments = job.measurements.segments if job.measurements else ()
     organ = [part.volume_ml for part in segments if part.name == MAIN_ORGAN]
     lesionNames = [label.name for label in job.labels if label.is_lesion]
     lesions = [part.volume_ml for part in segments if part.name in lesionNames]
-    return states[job.state], *(f"{sum(found):.1f}" if found else "" for found in (organ, lesions))
+    return state, *(f"{sum(found):.1f}" if found else "" for found in (organ, lesions))
 
 
 def _isPlainVolume(node: Any) -> bool:

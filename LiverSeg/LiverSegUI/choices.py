@@ -36,11 +36,7 @@ def currentData(box: Any) -> str:
 
 
 class ModelBox:
-    """The combo box of models and the line below it.
-
-    Args:
-        ui: the panel's widgets.
-    """
+    """The combo box of models and the line below it."""
 
     def __init__(self, ui: Any) -> None:
         self._box, self._text = ui.modelBox, ui.modelText
@@ -95,11 +91,7 @@ class ModelBox:
 
 
 class DeviceBox:
-    """The combo box of devices; the choice is remembered.
-
-    Args:
-        ui: the panel's widgets.
-    """
+    """The combo box of devices; the choice is remembered."""
 
     def __init__(self, ui: Any) -> None:
         self._box = ui.deviceBox

@@ -89,7 +89,7 @@ def _installTorch() -> None:
 def _pip(requirements: list[str]) -> None:
     packaging = getattr(slicer, "packaging", None)
     with _told(namesOf(requirements)):
-        if hasattr(packaging, "pip_ensure"):
+        if packaging is not None and hasattr(packaging, "pip_ensure"):
             # The click on our button was the consent.
             packaging.pip_ensure(requirements, prompt_install=False, requester="LiverSeg", skip_in_testing=False)
         else:

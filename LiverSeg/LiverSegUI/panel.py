@@ -38,7 +38,6 @@ class Panel:
         self._inputID: str | None = None
         self._shownJob: SegmentationJob | None = None
         self._started: list[SegmentationJob] = []
-        self._segmentationID: str | None = None
         self._logCount = 0
         self._missing = missingPackages()
         self._hasDevices = False
@@ -81,7 +80,6 @@ class Panel:
 
     def clear(self) -> None:
         """The scene is closed."""
-        self._segmentationID = None
         self._started = []
         self.results.clear()
         self.batch.clear()
@@ -206,38 +204,31 @@ class Panel:
         if jobs:
             text, count = stageText(jobs[0].progress), len(jobs) - 1
             self.say(_("{text} ({count} more waiting)").format(text=text, count=count) if count else text)
-        self._updateProgress(jobs)
+        # The bar keeps its place and is empty while nothing runs.
+        self.ui.progressBar.setEnabled(bool(jobs))
+        self.ui.progressBar.setValue(percent(jobs[0].progress) if jobs else 0)
+        self.ui.progressBar.setFormat("%p %" if jobs else "")
         self._updateButtons(bool(jobs))
-        self._updateTargets()
         self._updateInstall()
         self.batch.update()
         self._updateLog()
 
-    def _updateProgress(self, jobs: list[SegmentationJob]) -> None:
-        """The bar keeps its place and is empty while nothing runs."""
-        self.ui.progressBar.setEnabled(bool(jobs))
-        self.ui.progressBar.setValue(percent(jobs[0].progress) if jobs else 0)
-        self.ui.progressBar.setFormat("%p %" if jobs else "")
-
     def _updateButtons(self, isBusy: bool) -> None:
         ui, node, model = self.ui, self._parameterNode, self.models.current
-        hasInput = node is not None and node.inputVolume is not None
+        volume = node.inputVolume if node is not None else None
         hasTarget = node is not None and bool(self._targets())
         ui.segmentButton.setText(_("Cancel") if isBusy else _("Segment"))
-        ui.segmentButton.setEnabled(isBusy or bool(hasInput and hasTarget and model is not None))
-        ui.segmentButton.setToolTip(_segmentToolTip(isBusy, hasInput, hasTarget))
+        ui.segmentButton.setEnabled(isBusy or (volume is not None and hasTarget and model is not None))
+        ui.segmentButton.setToolTip(_segmentToolTip(isBusy, volume is not None, hasTarget))
         canRun = hasTarget and model is not None and not self._missing
         self.batch.allow(canRun, model is None or model.hasLesions)
-        self.region.update(node.roi if node is not None else None, node.inputVolume if node is not None else None)
+        self.region.update(node.roi if node is not None else None, volume)
         self.actions.update()
         job = self.results.job
         ui.undoButton.setEnabled(not isBusy and job is not None and job.canUndo)
-
-    def _updateTargets(self) -> None:
-        """What the model cannot do is not offered; its text says so."""
-        model = self.models.current
-        self.ui.liverBox.setVisible(model is None or any(label.name == MAIN_ORGAN for label in model.about.labels))
-        self.ui.tumorBox.setVisible(model is None or model.hasLesions)
+        # What the model cannot do is not offered; its text says so.
+        ui.liverBox.setVisible(model is None or any(label.name == MAIN_ORGAN for label in model.about.labels))
+        ui.tumorBox.setVisible(model is None or model.hasLesions)
 
     def _updateInstall(self) -> None:
         ui, missing = self.ui, self._missing
@@ -289,7 +280,6 @@ class Panel:
     def _showResult(self, job: SegmentationJob) -> None:
         """Show the numbers of a finished job; its nodes are chosen where its volume is."""
         self.results.show(job)
-        self._segmentationID = _idOf(job.segmentationNode)
         node = self._parameterNode
         if node is not None and _idOf(node.inputVolume) == job.volumeID:
             node.outputSegmentation, node.resultsTable = job.segmentationNode, job.tableNode or node.resultsTable
@@ -343,7 +333,7 @@ class Panel:
     def _segmentation(self) -> Any:
         """The segmentation that the buttons are for."""
         chosen = self._parameterNode.outputSegmentation if self._parameterNode is not None else None
-        return chosen or (slicer.mrmlScene.GetNodeByID(self._segmentationID) if self._segmentationID else None)
+        return chosen or (self.results.job.segmentationNode if self.results.job is not None else None)
 
     def _refresh(self) -> None:
         self.batch.refresh()

@@ -13,11 +13,8 @@ _CENTERED = "LiverSeg.Centered"
 
 def shownVolume() -> Any:
     """The volume in the background of the slice views, or None where there is none or no view."""
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        node = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        if node is not None:
-            return node
-    return None
+    ids = [view.GetBackgroundVolumeID() or "" for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    return next(filter(None, map(slicer.mrmlScene.GetNodeByID, ids)), None)
 
 
 def showVolume(volume: Any) -> None:

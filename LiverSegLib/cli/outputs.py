@@ -9,7 +9,7 @@ from pathlib import Path
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io import write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
-from LiverSegLib.io.atomic import Opener, atomic_files
+from LiverSegLib.io.atomic import atomic_files
 from LiverSegLib.io.leftovers import remove_leftovers
 from LiverSegLib.io.marks import is_ours, source_of
 from LiverSegLib.io.picture import PICTURES
@@ -132,21 +132,17 @@ def write_outputs(
         if is_single_file(out):
             (write_seg_nrrd if out.name.lower().endswith(_SEGMENTS) else write_labelmap)(out, result)
         else:
+            segments, labels, table, numbers, *pictures = files
             with atomic_files(folder) as opener:
-                _write_set(files, volume, result, source_id, opener)
+                write_seg_nrrd(segments, result, opener=opener)
+                write_labelmap(labels, result, opener=opener)
+                write_measurements_csv(table, result.measurements, opener=opener)
+                write_measurements_json(numbers, result, source_id=source_id, opener=opener)
+                for path in pictures:
+                    from LiverSegLib.pictures import save_case_picture  # matplotlib: only where it is drawn
+
+                    save_case_picture(path, volume, result, opener=opener)
     return files
-
-
-def _write_set(files: list[Path], volume: Volume, result: Result, source_id: str | None, opener: Opener) -> None:
-    segments, labels, table, numbers, *pictures = files
-    write_seg_nrrd(segments, result, opener=opener)
-    write_labelmap(labels, result, opener=opener)
-    write_measurements_csv(table, result.measurements, opener=opener)
-    write_measurements_json(numbers, result, source_id=source_id, opener=opener)
-    for path in pictures:
-        from LiverSegLib.pictures import save_case_picture  # matplotlib: only where it is drawn
-
-        save_case_picture(path, volume, result, opener=opener)
 
 
 @contextmanager

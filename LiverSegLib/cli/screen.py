@@ -1,7 +1,6 @@
-"""All that the command line shows: text that obeys nobody, on a screen that may go away.
+"""All that the command line shows; nothing in it is read as markup.
 
-Nothing that is shown is read as markup. A reader that has seen enough (`| head -1`) is no reason to stop working; a
-screen that cannot be written to for another reason is told at the end.
+A reader that ends early (`| head -1`) does not stop the work; any other failure of the screen is reported at the end.
 """
 
 from __future__ import annotations

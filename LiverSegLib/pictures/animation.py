@@ -73,9 +73,9 @@ def _pictures(scene: Scene, frames: int, side: int) -> Iterator[Image.Image]:
     columns, rows = (max(2, round(side * width / max(widths) / 2) * 2) for width in widths)
     for k in slices_shown(scene.image.shape[2], frames):
         image, labels = (array[(*box, k)].T[::-1, ::-1] for array in (scene.image, scene.labelmap))
-        grey = Image.fromarray(grey_pixels(image, scene.window)).resize((columns, rows), Image.Resampling.BILINEAR)
+        gray = Image.fromarray(grey_pixels(image, scene.window)).resize((columns, rows), Image.Resampling.BILINEAR)
         large = Image.fromarray(np.ascontiguousarray(labels)).resize((columns, rows), Image.Resampling.NEAREST)
-        yield _with_text(Image.fromarray(blend(np.asarray(grey), np.asarray(large), scene.overlays)), scene, k)
+        yield _with_text(Image.fromarray(blend(np.asarray(gray), np.asarray(large), scene.overlays)), scene, k)
 
 
 def _field_of_view(scene: Scene) -> tuple[slice, slice]:

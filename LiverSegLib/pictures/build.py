@@ -1,4 +1,4 @@
-"""From a volume and its label map to a `Scene`: axes, grey window, segments, slices, field of view.
+"""From a volume and its label map to a `Scene`: axes, gray window, segments, slices, field of view.
 
 Everything is reoriented to the closest RAS axes first (transposed and flipped views, no resampling), so that
 an oblique or flipped volume is drawn along its own voxel axes, under the nearest anatomical directions.
@@ -29,7 +29,7 @@ _PLACED = ("CT", "MR")
 
 
 def build_scene(volume: Volume, labelmap: npt.NDArray[np.uint8], labels: Sequence[Label]) -> Scene:
-    """Reorient, choose the grey window, the slices and the field of view.
+    """Reorient, choose the gray window, the slices and the field of view.
 
     Args:
         volume: the image, [i, j, k].

@@ -1,4 +1,4 @@
-"""Grey values of pictures: which are black and white, as pixels, and with segments in color; without matplotlib."""
+"""Gray values of pictures: which are black and white, as pixels, and with segments in color; without matplotlib."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ def grey_pixels(image: npt.NDArray[Any], window: tuple[float, float]) -> Pixels:
     return np.clip(np.round((values - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
 
 
-def blend(grey: Pixels, labels: npt.NDArray[np.uint8], overlays: Sequence[Overlay], line: int = 1) -> Pixels:
+def blend(gray: Pixels, labels: npt.NDArray[np.uint8], overlays: Sequence[Overlay], line: int = 1) -> Pixels:
     """Color the segments of a slice.
 
     Args:
-        grey: uint8 [rows, columns].
+        gray: uint8 [rows, columns].
         labels: label map of the same shape.
         overlays: the segments, outer ones first.
         line: width of the outline in pixels; it lies on the segment's own side of the border.
 
     Returns:
-        RGB, uint8 [rows, columns, 3]; pixels outside all segments keep their grey.
+        RGB, uint8 [rows, columns, 3]; pixels outside all segments keep their gray.
     """
-    picture = np.repeat(grey[..., None], 3, axis=-1).astype(np.float32)
+    picture = np.repeat(gray[..., None], 3, axis=-1).astype(np.float32)
     for overlay in overlays:
         mask = overlay.mask(labels)
         color = np.array(overlay.color, dtype=np.float32)

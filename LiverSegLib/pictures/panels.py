@@ -35,10 +35,10 @@ def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fil
     empty_panel(axes, plane.extent_mm, plane.aspect)
     edges = plane.edges_mm(scene.image.shape, scene.spacing)
     low, high = scene.window
-    grey = np.nan_to_num(plane.cut(scene.image).astype(np.float32), nan=low, posinf=high, neginf=low)
+    gray = np.nan_to_num(plane.cut(scene.image).astype(np.float32), nan=low, posinf=high, neginf=low)
     kwargs: dict[str, Any] = {"extent": edges, "origin": "upper", "aspect": "equal"}
-    smooth = "bicubic" if min(grey.shape) > 1 else "nearest"
-    axes.imshow(np.clip(grey, low, high), cmap="gray", vmin=low, vmax=high, interpolation=smooth, **kwargs)
+    smooth = "bicubic" if min(gray.shape) > 1 else "nearest"
+    axes.imshow(np.clip(gray, low, high), cmap="gray", vmin=low, vmax=high, interpolation=smooth, **kwargs)
     labels = plane.cut(scene.labelmap)
     # Contours run half-way between voxel centers; a margin of one voxel closes them at the image's border.
     left, right, bottom, top = edges
@@ -112,5 +112,5 @@ def position_text(scene: Scene, plane: Plane) -> tuple[str, str]:
 
 
 def _write(axes: Axes, x: float, y: float, text: str, *, color: str = INK, **kwargs: Any) -> None:
-    """Text at a fraction of the panel, legible on any grey."""
+    """Text at a fraction of the panel, legible on any gray."""
     axes.text(x, y, text, color=color, transform=axes.transAxes, path_effects=_HALO, parse_math=False, **kwargs)
