@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.networks import NETWORKS, build_network, canonical_name, reduction, target_path
+from LiverSegLib.networks import NETWORKS, build_network, canonical_name, final_logits, reduction, target_path
 from LiverSegLib.networks.vgg_unet import VGG16UNet
 
 # Networks with more than one setting of what they reduce: name, dimensions, arguments, what is expected.
@@ -202,3 +202,10 @@ def test_monais_are_named_as_monai_finds_them() -> None:
 def test_no_other_path_is_trusted(name: str) -> None:
     with pytest.raises(ModelError, match="is not supported"):
         canonical_name(name)
+
+
+def test_of_several_heads_the_first_counts() -> None:
+    full, half = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)
+    stack = torch.stack([full, torch.rand(2, 3, 8, 8)], 1)  # as DynUNet gives them
+    for outputs in (full, [full, half], (full, half), stack):
+        assert final_logits(outputs, 4).equal(full)

@@ -180,7 +180,7 @@ TRAINING_ROOMS = {
     "fit": {"augment", "data", "errors", "files", "recipe"},
     "planning": {"data", "errors", "files", "fit", "recipe"},
     "reports": {"data", "errors", "evaluation", "files", "fit", "markdown"},
-    "packages": {"errors", "evaluation", "fit", "recipe", "reports"},
+    "packages": {"errors", "evaluation", "fit", "markdown", "recipe", "reports"},
     "commands": {"data", "evaluation", "fit", "packages", "planning", "recipe", "reports"},
     "__main__": {"commands"},
 }

@@ -15,12 +15,13 @@ from monai.transforms import Randomizable, Transform
 from scipy import ndimage
 
 Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 Case = dict[str, Any]
 Box = tuple[slice, ...]
 MUSCLE, AIR = 55.0, -1000.0
 
 
-def body_mask(image: Array) -> npt.NDArray[np.bool_]:
+def body_mask(image: Array) -> Mask:
     """The patient: the largest thing denser than fat, closed and filled."""
     solid = ndimage.binary_opening(image > -60)
     parts, count = ndimage.label(ndimage.binary_dilation(solid, iterations=4))
@@ -124,9 +125,7 @@ class RandLesiond(_RandHU):
             self._paint(image, label, liver, center, radius, level)
         return image, label
 
-    def _paint(
-        self, image: Array, label: Array, liver: npt.NDArray[np.bool_], center: Array, radius: float, level: float
-    ) -> None:
+    def _paint(self, image: Array, label: Array, liver: Mask, center: Array, radius: float, level: float) -> None:
         """Draw one lesion into image and label."""
         box, soft = self.blob(image.shape, center, radius)
         part, soft = image[box], soft * liver[box]

@@ -43,7 +43,9 @@ def augmentation(recipe: Recipe) -> mt.Compose:
     Takes and gives `image` float32 [1, ...] and `label` uint8 [1, ...]. CT transforms, noise and resolution work in
     the values of prepared images (HU, or normalized), gamma and brightness in those that the network sees.
     """
-    a, unit, aspect = recipe.augment, _unit(recipe), _aspect(recipe)
+    a, aspect = recipe.augment, _aspect(recipe)
+    # What 1 HU of noise is in these images: 400 HU of soft tissue compare to their whole range.
+    unit = 1.0 if recipe.in_hounsfield else recipe.preprocess.intensity.extent / 400
     steps = _organ_transforms(recipe) + _spatial_transforms(recipe) + _flips(recipe)
     if a.crop > 0:
         steps.append(RandZoomCropd(a.crop))
@@ -73,11 +75,6 @@ def _aspect(recipe: Recipe) -> float:
     """Voxels of the first axis that one of the third is long; 1 where the grid is the image's own."""
     first, _, third = recipe.preprocess.pixdim
     return third / first if recipe.spatial_dims == 3 and first > 0 and third > 0 else 1.0
-
-
-def _unit(recipe: Recipe) -> float:
-    """What 1 HU of noise is in this recipe's images; 400 HU of soft tissue compare to their whole range."""
-    return 1.0 if recipe.in_hounsfield else recipe.preprocess.intensity.extent / 400
 
 
 def _organ_transforms(recipe: Recipe) -> list[Any]:

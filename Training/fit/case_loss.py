@@ -1,4 +1,4 @@
-"""The loss of one whole image, computed slab by slab: what is exact need not fit into memory at once."""
+"""The exact loss of one whole image, computed slab by slab, so that it need not fit into memory at once."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai.inferers import SlidingWindowInferer
+from torch import Tensor
 
 from LiverSegLib.networks import build_network, final_logits
 from Training.errors import RunError
@@ -19,6 +20,7 @@ from Training.fit.schedules import build_optimizer, learning_rate_factor
 from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
 
+Classes = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
 
@@ -55,10 +57,10 @@ class SegmentationModule(pl.LightningModule):
         )
         self._losses = {"epoch": 0.0, "sum": 0.0, "count": 0.0}
         self._counts = torch.zeros(len(self.values), 2, dtype=torch.int64)
-        self._images: list[torch.Tensor] = []
+        self._images: list[Tensor] = []
         self._val_loss = torch.zeros(2, dtype=torch.float64)
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, x: Tensor) -> Any:
         """Logits [N, labels + 1, ...] of normalized images [N, 1, ...]; while training perhaps several."""
         return self.network(x)
 
@@ -66,10 +68,10 @@ class SegmentationModule(pl.LightningModule):
         # Dropout goes on after a resume as if nothing had happened.
         torch.manual_seed(hash((self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
-    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         image, label, undivided = batch["image"], batch["label"], batch.get("undivided")
         outputs = self(image.contiguous(memory_format=self.layout))
-        loss: torch.Tensor = self.loss(outputs, label, undivided)
+        loss: Tensor = self.loss(outputs, label, undivided)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise RunError(
@@ -107,7 +109,7 @@ class SegmentationModule(pl.LightningModule):
         parts = self._everyone(self._losses)
         return {**self._losses, "sum": sum(p["sum"] for p in parts), "count": sum(p["count"] for p in parts)}
 
-    def epoch_counts(self) -> torch.Tensor:
+    def epoch_counts(self) -> Tensor:
         """The epoch's counts [labels, 2] over all processes; every process has to ask."""
         return torch.stack(self._everyone(self._counts.cpu())).sum(0)
 
@@ -148,15 +150,13 @@ class SegmentationModule(pl.LightningModule):
         size = self.recipe.inference.batch_size
         for first in range(0, len(images), size):
             logits = self.inferer(images[first : first + size], self.network)
-            assert isinstance(logits, torch.Tensor)
+            assert isinstance(logits, Tensor)
             for number, one in enumerate(_unpadded(logits, truth.shape[2:]), start=first):
                 found[..., number], loss = self._decided(one[None], truth[number][None], undivided)
                 self._val_loss += torch.tensor([loss, 1.0], dtype=torch.float64)
         self._images.append(self._scored(found, truth.movedim(0, -1)[0].cpu().numpy()))
 
-    def _decided(
-        self, logits: torch.Tensor, truth: torch.Tensor, undivided: torch.Tensor | None
-    ) -> tuple[npt.NDArray[np.uint8], float]:
+    def _decided(self, logits: Tensor, truth: Tensor, undivided: Tensor | None) -> tuple[Classes, float]:
         """Labels and loss of one image [1, C, ...], slab by slab: memory for one slab is all that it takes."""
         loss = CaseLoss(self.loss)
         labels = np.empty(truth.shape[2:], np.uint8)
@@ -168,7 +168,7 @@ class SegmentationModule(pl.LightningModule):
             labels[part] = slab.argmax(1)[0].to(torch.uint8).cpu().numpy()
         return labels, loss.value()
 
-    def _scored(self, found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def _scored(self, found: Classes, truth: Classes) -> Tensor:
         """[labels + 1, 2] of an image: twice the right voxels and the sum of both masks, last right and all voxels."""
         found = found.reshape(found.shape[:3])  # slices are stacked along z, a volume is one
         clean(found, self.values)
@@ -198,7 +198,7 @@ class SegmentationModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _unpadded(logits: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def _unpadded(logits: Tensor, shape: torch.Size) -> Tensor:
     """The middle of [N, C, ...] that is of `shape`: images are padded to what the network can halve, truth is not."""
     for axis, size in enumerate(shape, start=2):
         logits = logits.narrow(axis, (logits.shape[axis] - size) // 2, size)

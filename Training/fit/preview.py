@@ -56,7 +56,7 @@ def save_preview(
     for panel in axes.flat:
         panel.set_axis_off()
     colors = _colors(labels)
-    # As many rows as samples, of `beside` panels each; the last may be left over.
+    # A sample has `beside` panels of its row; the last place may stay empty.
     for number, (panels, shown) in enumerate(zip(axes.reshape(-1, beside), samples, strict=False), 1):
         _draw_sample(panels, f"sample {number}", shown, colors)
     handles = [Patch(color=colors[value], label=name) for value, name in sorted(labels.items())]

@@ -17,11 +17,7 @@ Series = tuple[list[float], list[float]]
 
 
 class RunFolder:
-    """What `train` leaves.
-
-    Args:
-        path: the folder; it need not exist yet.
-    """
+    """What `train` leaves in a folder, which need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -21,18 +21,13 @@ def system_report() -> dict[str, Any]:
         (a list of name, memory_gb and memory_free_gb), cuda and packages (name to version).
     """
     memory = main_memory()
-    gpus = [
-        {"name": gpu.title, "memory_gb": _gigabytes(gpu.total_bytes), "memory_free_gb": _gigabytes(gpu.free_bytes)}
-        for gpu in find_gpus()
-    ]
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
         "cpu": cpu_name(),
         "cores": allowed_cpus(),
-        "memory_gb": _gigabytes(memory.total),
-        "memory_free_gb": _gigabytes(memory.available),
-        "gpus": gpus,
+        **_gigabytes(memory.total, memory.available),
+        "gpus": [{"name": gpu.title, **_gigabytes(gpu.total_bytes, gpu.free_bytes)} for gpu in find_gpus()],
         "cuda": torch.version.cuda,
         "packages": {name: version for name in _PACKAGES if (version := package_version(name))},
     }
@@ -58,5 +53,6 @@ def _memory(facts: dict[str, Any]) -> list[str]:
     return [f"{facts[key]} {unit}" for key, unit in units.items() if facts.get(key)]
 
 
-def _gigabytes(size: int | None) -> float | None:
-    return None if size is None else round(size / 1e9, 1)
+def _gigabytes(total: int | None, free: int | None) -> dict[str, float | None]:
+    sizes = {"memory_gb": total, "memory_free_gb": free}
+    return {key: None if size is None else round(size / 1e9, 1) for key, size in sizes.items()}

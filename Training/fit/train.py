@@ -20,8 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData
-from Training.fit.callbacks import Extras, ProgressBar, StopOnSignal, ValidateLast, moving_average
-from Training.fit.history import History
+from Training.fit.callbacks import Extras, History, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
 from Training.fit.module import SegmentationModule
 from Training.fit.run_folder import RunFolder

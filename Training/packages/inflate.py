@@ -55,12 +55,9 @@ def inflate(source: str | Path, weights: Path, recipe: Path) -> Recipe:
         arguments = inflated_arguments(package)
         network = loaded_network(package)
     state = inflated_state(network.state_dict(), build_network("UNet", arguments).state_dict())
-    written = write_recipe(
-        recipe,
-        _recipe_data(package, arguments),
-        f"{package.title} in 3D, to fine-tune from its inflated weights: train --init {weights.name}",
-        {"sources": "Put your own volumes here (docs/training.md); phantoms only show that it runs."},
-    )
+    title = f"{package.title} in 3D, to fine-tune from its inflated weights: train --init {weights.name}"
+    comments = {"sources": "Put your own volumes here (docs/training.md); phantoms only show that it runs."}
+    written = write_recipe(recipe, _recipe_data(package, arguments), title, comments)
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
         write_safetensors(weights, state, {"inflated_from": package.title})

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 
-from LiverSegLib.io.atomic import atomic_file
+from Training.files import write_text
 
 _MARKDOWN = MarkdownIt("zero").enable(["table", "heading", "list", "blockquote"])
 _LONG = 40
@@ -63,13 +63,13 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
 </body>
 </html>
 """
-    with atomic_file(path) as file:
-        file.write(text.encode("utf-8"))
+    write_text(path, text)
 
 
 def markdown(*blocks: str) -> str:
     """Blocks of Markdown as HTML; a quote (`> ...`) is a quieter note."""
-    return f'<div class="wide">\n{_MARKDOWN.render(chr(10).join(f"{block}{chr(10)}" for block in blocks))}</div>'
+    text = "\n".join(f"{block}\n" for block in blocks)
+    return f'<div class="wide">\n{_MARKDOWN.render(text)}</div>'
 
 
 def folded(code: str) -> str:

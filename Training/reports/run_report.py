@@ -48,7 +48,7 @@ def report(run: Path, out: Path, *, results: Sequence[Path] = (), data: Path | N
     """
     folder = RunFolder(run)
     text = _text(folder.recipe_file)
-    if text is None:
+    if not text:
         raise RunError(f"{folder} holds no {folder.recipe_file.name}; it is not a run, train first.")
     path = out if out.suffix.lower() in (".html", ".htm") else out / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def report(run: Path, out: Path, *, results: Sequence[Path] = (), data: Path | N
         *([] if data is None else _data(PreparedFolder(data))),
         *_folded("Recipe", text),
         *_folded("Network", _text(folder.network_text)),
-        *_system(folder),
+        *_system(_mapping(_text(folder.system_file))),
     ]
     title = f"Run {run.resolve().name}: {recipe.get('card', {}).get('title') or recipe.get('name', '')}"
     html.write_page(path, title, parts)
@@ -124,27 +124,27 @@ def _address(page: Path, beside: Path) -> str:
 
 def _data(folder: PreparedFolder) -> list[str]:
     text = _text(folder.report)
-    if text is None:
+    if not text:
         raise DataError(f"{folder} holds no {folder.report.name}; name the prepared folder of the run.")
     # Headings of the text come below the page's own.
     lowered = "\n".join(f"##{line}" if line.startswith("#") else line for line in text.splitlines())
     return [html.markdown("## Data", lowered)]
 
 
-def _folded(title: str, text: str | None) -> list[str]:
-    return [] if text is None else [html.markdown(f"## {title}"), html.folded(text)]
+def _folded(title: str, text: str) -> list[str]:
+    return [html.markdown(f"## {title}"), html.folded(text)] if text else []
 
 
-def _system(run: RunFolder) -> list[str]:
-    facts = _mapping(_text(run.system_file) or "")
+def _system(facts: dict[str, Any]) -> list[str]:
     return [html.markdown("## Machine", table(("", ""), system_rows(facts), text_columns=2))] if facts else []
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path) -> str:
+    """What a file holds; nothing where there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return ""
 
 
 def _mapping(text: str) -> dict[str, Any]:
