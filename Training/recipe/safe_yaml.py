@@ -43,8 +43,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _text(loader: _Loader, node: yaml.Node) -> str:
-    assert isinstance(node, yaml.ScalarNode)
-    return str(loader.construct_scalar(node))
+    return str(loader.construct_yaml_str(node))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
