@@ -134,7 +134,7 @@ def evaluate(
         title, command: what the scores say of themselves.
         pictures_below: which cases get a picture: those without a reference, or with a Dice up to this.
         tolerance_mm: of the normalized surface Dice.
-        report: writes a page into `out`, at the end, however it comes.
+        report: writes a page into `out` at the end, also where an error ends it.
     """
     scored: list[CaseScore] = []
     pictures = None if out is None else new_folder(out / "pictures")
