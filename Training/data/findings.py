@@ -23,7 +23,7 @@ class Finding:
     """One thing about the data.
 
     Args:
-        level: "error" stops preparation, "warning" wants a look.
+        level: "error" stops preparation, "warning" is for a person to look at.
         case: `<source>_<case>`, or the source, or "" for all.
         file: path below the data folder, or "".
         message: one sentence.
@@ -47,7 +47,7 @@ def error(message: str, case: str = "", file: str = "") -> Finding:
 
 
 def warning(message: str, case: str = "", file: str = "") -> Finding:
-    """A finding that wants a look."""
+    """A finding that a person should look at."""
     return Finding(level="warning", case=case, file=file, message=message)
 
 

@@ -34,21 +34,19 @@ from Training.recipe.yaml_text import keep_recipe
 
 Progress = Callable[[int, int, str], None]
 """Called with cases done, cases in all, and the next one's name."""
+# How many errors one sentence tells.
+_TOLD = 5
 
 
 class BadDataError(DataError):
     """The data has errors; `report` holds all findings."""
 
     def __init__(self, report: Report) -> None:
-        many = f"{len(report.errors)} errors" if len(report.errors) > 1 else "an error"
-        super().__init__(f"The data of {report.recipe} has {many}: {listed_findings(report.errors)}")
+        errors = [finding.sentence for finding in report.errors]
+        many = f"{len(errors)} errors" if len(errors) > 1 else "an error"
+        more = f" And {len(errors) - _TOLD} more." if len(errors) > _TOLD else ""
+        super().__init__(f"The data of {report.recipe} has {many}: {' '.join(errors[:_TOLD])}{more}")
         self.report = report
-
-
-def listed_findings(findings: list[Finding], most: int = 5) -> str:
-    """The first findings on one line, each with its file."""
-    more = f" And {len(findings) - most} more." if len(findings) > most else ""
-    return " ".join(finding.sentence for finding in findings[:most]) + more
 
 
 def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> Report:

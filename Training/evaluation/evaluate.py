@@ -34,7 +34,7 @@ class _Compared:
 
     Args:
         labels: the model's, numbered from 1 as the classes are; 0 is background.
-        common: the names that both have.
+        common: the names that both have; without a reference, all of the model's.
         found, reference: class numbers [i, j, k]; the reference is None where nobody drew one.
     """
 
@@ -56,18 +56,17 @@ def _compared(case: LabeledVolume, result: Result) -> _Compared:
     """
     labels = tuple(replace(label, value=number) for number, label in enumerate(result.labels, start=1))
     names = frozenset(label.name for label in labels)
-    if case.reference is None:
-        found = _classes(result.labels, labels, names)[result.labelmap]
-        return _Compared(labels=labels, common=frozenset(), found=found, reference=None)
-    common = names & frozenset(case.names)
+    common = names if case.reference is None else names & frozenset(case.names)
     if not common:
         raise DataError(
             f"{case.name}: the reference has {', '.join(case.names)} but the model segments "
             f"{', '.join(label.name for label in labels)}; give both the same names."
         )
-    drawn = _classes(labels_for(dict(enumerate(case.names, start=1))), labels, common)
-    found = _classes(result.labels, labels, common)[result.labelmap]
-    return _Compared(labels=labels, common=common, found=found, reference=drawn[case.reference])
+    found, reference = _classes(result.labels, labels, common)[result.labelmap], None
+    if case.reference is not None:
+        drawn = labels_for(dict(enumerate(case.names, start=1)))
+        reference = _classes(drawn, labels, common)[case.reference]
+    return _Compared(labels=labels, common=common, found=found, reference=reference)
 
 
 def _classes(labels: Iterable[Label], numbered: Sequence[Label], common: frozenset[str]) -> Classes:
@@ -135,7 +134,7 @@ def evaluate(
         title, command: what the scores say of themselves.
         pictures_below: which cases get a picture: those without a reference, or with a Dice up to this.
         tolerance_mm: of the normalized surface Dice.
-        report: writes a page into `out`, at the end, however it comes.
+        report: writes a page into `out` at the end, also where an error ends it.
     """
     scored: list[CaseScore] = []
     pictures = None if out is None else new_folder(out / "pictures")

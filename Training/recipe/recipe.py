@@ -12,19 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.networks import reduction
-from Training.recipe.options import (
-    CT_ONLY,
-    Augment,
-    Card,
-    Inference,
-    Loss,
-    Network,
-    Optimization,
-    Part,
-    Preprocess,
-    Sampling,
-    Split,
-)
+from Training.recipe import options
 from Training.recipe.regions import names_users_see
 from Training.recipe.safe_yaml import YamlError, parse_yaml, read_yaml
 from Training.recipe.sources import Source
@@ -37,7 +25,7 @@ class RecipeError(LiverSegError):
     """A recipe that cannot be run; the sentence names the key."""
 
 
-class Recipe(Part):
+class Recipe(options.Part):
     """One model, from raw data to package.
 
     `labels`: what the network segments, numbered 1, 2, ...; 0 is background. `modality`: CT, MR, DX (X-ray) or "".
@@ -48,17 +36,17 @@ class Recipe(Part):
     modality: Literal["CT", "MR", "DX", ""] = "CT"
     labels: dict[int, str] = Field(min_length=1)
     sources: list[Source] = Field(min_length=1)
-    split: Split = Split()
+    split: options.Split = options.Split()
     seed: int = Field(default=0, ge=0, lt=2**32)
-    preprocess: Preprocess
-    network: Network
+    preprocess: options.Preprocess
+    network: options.Network
     patch_size: tuple[int, ...]
-    sampling: Sampling = Sampling()
-    augment: Augment = Augment()
-    loss: Loss = Loss()
-    optimization: Optimization
-    inference: Inference
-    card: Card
+    sampling: options.Sampling = options.Sampling()
+    augment: options.Augment = options.Augment()
+    loss: options.Loss = options.Loss()
+    optimization: options.Optimization
+    inference: options.Inference
+    card: options.Card
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -101,7 +89,7 @@ class Recipe(Part):
                     raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
 
     def _check_augment(self) -> None:
-        on = next((key for key in CT_ONLY if getattr(self.augment, key) > 0), None)
+        on = next((key for key in options.CT_ONLY if getattr(self.augment, key) > 0), None)
         if on is not None and not self.in_hounsfield:
             raise ValueError(f"augment.{on} works in Hounsfield units; set it to 0 for this modality or normalize")
 

@@ -43,8 +43,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _text(loader: _Loader, node: yaml.Node) -> str:
-    assert isinstance(node, yaml.ScalarNode)
-    return str(loader.construct_scalar(node))
+    return str(loader.construct_yaml_str(node))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
@@ -58,14 +57,19 @@ def parse_yaml(text: str) -> Any:
     """
     if len(text) > _MOST_BYTES:
         raise YamlError(f"it has more than {_MOST_BYTES // 2**20} MB of text")
+    loader = None
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise YamlError(f"{where}{error.problem or error.context or 'not YAML'}") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise YamlError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    finally:
+        if loader is not None:
+            loader.dispose()
 
 
 def read_yaml(path: Path) -> Any:

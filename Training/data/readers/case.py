@@ -1,4 +1,4 @@
-"""What readers give: cases as they were drawn, before any grid."""
+"""Cases as the readers of all sources give them: image and label on the grid of the file."""
 
 from __future__ import annotations
 

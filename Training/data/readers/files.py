@@ -43,9 +43,6 @@ def files_listing(source: FilesSource, data: Path) -> Listing:
         name = case_name(_plain(source.image), text, fields)
         masks = tuple(inside(data, _plain(fill(mask.path, fields)), where) for mask in source.masks)
         used.update(masks)
-        if name in source.exclude:
-            found.excluded.append(name)
-            continue
         patient = fields.get("patient", name)
         read = partial(_read, source, path, masks, fields, sizes.get(path.name))
         entry = Entry(name=name, patient=patient, source=source.name, image=path, masks=masks, read=read)
@@ -99,8 +96,6 @@ def _image(source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: Pi
         volume, told = read_slice(path)
     else:
         volume, told = read_volume(path), True
-    if source.window is None and source.black is None:
-        return volume, told
     return replace(volume, array=intensities(volume.array, source)), told
 
 

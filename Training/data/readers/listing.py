@@ -32,11 +32,13 @@ def survey(source: Source, data: Path) -> Listing:
         found = empty_listing(source, data)
     else:
         found = phantom_listing(source)
-    found.entries[:] = [replace(entry, patient=source.person(entry.patient)) for entry in found.entries]
+    exclude = source.exclude if isinstance(source, FilesSource | MsdSource) else []
+    found.excluded.extend(entry.name for entry in found.entries if entry.name in exclude)
+    kept = [entry for entry in found.entries if entry.name not in exclude]
+    found.entries[:] = [replace(entry, patient=source.person(entry.patient)) for entry in kept]
     if not found.entries and not found.problems:
         raise DataError(f"The source {source.name} holds no case; check its folder below {data}.", data)
-    excluded = source.exclude if isinstance(source, FilesSource | MsdSource) else []
-    for name in sorted(set(excluded) - set(found.excluded)):
+    for name in sorted(set(exclude) - set(found.excluded)):
         problem = f"The source {source.name} excludes {name}, which is not there; correct the name."
         found.problems.append(DataError(problem))
     for name, count in sorted(Counter(entry.name for entry in found.entries).items()):

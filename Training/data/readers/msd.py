@@ -33,11 +33,7 @@ def msd_listing(source: MsdSource, data: Path) -> Listing:
     folder = read_msd(inside(data, source.folder, f"source {source.name}"))
     found = Listing()
     for image, label in folder.pairs:
-        name = msd_name(image)
-        if name in source.exclude:
-            found.excluded.append(name)
-            continue
-        read = partial(_case, source, image, label)
+        name, read = msd_name(image), partial(_case, source, image, label)
         entry = Entry(name=name, patient=name, source=source.name, image=image, masks=(label,), read=read)
         found.entries.append(entry)
     named = {image for image, _ in folder.pairs}
