@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -60,7 +59,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in args:
             return None
         kinds = [kind for kind in args if kind is not type(None)]
-        return _value(next(_fitting(kinds, value), kinds[0]), value, where)
+        return _value(next((kind for kind in kinds if _fits(kind, value)), kinds[0]), value, where)
     if origin is tuple and isinstance(value, list | tuple):
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(kinds) != len(value):
@@ -73,12 +72,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return _scalar(hint, value, where)
 
 
-def _fitting(kinds: list[Any], value: Any) -> Iterator[Any]:
-    """The kinds of a union that the value can be of, by whether it is an object or a list."""
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether an object or a list can be of one of the kinds of a union."""
     if isinstance(value, dict):
-        yield from (kind for kind in kinds if is_dataclass(kind) or get_origin(kind) is dict)
-    elif isinstance(value, list | tuple):
-        yield from (kind for kind in kinds if get_origin(kind) is tuple)
+        return is_dataclass(kind) or get_origin(kind) is dict
+    return isinstance(value, list | tuple) and get_origin(kind) is tuple
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:

@@ -77,6 +77,7 @@ class ModelGrid:
         input_shape: shape of the input viewed in that order.
         step: model voxel size in input voxels, per model axis.
         shape: model grid size.
+        spacing: model voxel size in mm.
         offset: input index of the first model voxel's center, per model axis.
     """
 
@@ -84,6 +85,7 @@ class ModelGrid:
     input_shape: tuple[int, int, int]
     step: tuple[float, float, float]
     shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def positions(self, axis: int) -> npt.NDArray[np.float64]:
@@ -126,20 +128,29 @@ def model_grid(
     axes = axis_order(volume.affine, axcodes)
     source = spacing_of(volume.affine)
     have = tuple(volume.array.shape[n] for n in axes.order)
-    step, shape, offset = [], [], []
+    step, shape, spacing, offset = [], [], [], []
     for axis in range(3):
+        old = source[axes.order[axis]]
         if size is not None and size[axis] > 0:
             step.append(have[axis] / size[axis])
             shape.append(size[axis])
+            spacing.append(old * step[axis])
             offset.append(0.5 * step[axis] - 0.5)
             continue
-        old = source[axes.order[axis]]
         new = pixdim[axis] if pixdim[axis] > 0 else old
         step.append(new / old)
         # Halves are rounded to even, as in MONAI.
         shape.append(max(1, int(np.round((have[axis] - 1) * old / new + 1))))
+        spacing.append(new)
         offset.append(0.0)
-    return ModelGrid(axes=axes, input_shape=_three(have), step=_three(step), shape=_three(shape), offset=_three(offset))
+    return ModelGrid(
+        axes=axes,
+        input_shape=_three(have),
+        step=_three(step),
+        shape=_three(shape),
+        spacing=_three(spacing),
+        offset=_three(offset),
+    )
 
 
 def _three(values: Sequence[T]) -> tuple[T, T, T]:

@@ -238,12 +238,11 @@ def _attempts(wanted: torch.device) -> list[tuple[torch.device, int]]:
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
     """Denormal floats, common behind ReLUs, cost many CPUs a hundred cycles each."""
-    changed = torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # does nothing on a processor that cannot
     try:
         yield
     finally:
-        if changed:
-            torch.set_flush_denormal(False)
+        torch.set_flush_denormal(False)
 
 
 class _Stages:

@@ -27,7 +27,6 @@ def segment_within(
     organ: Segmenter,
     lesion: Segmenter,
     volume: Volume,
-    organ_label: str | None = None,
     margin_mm: float = 0.0,
     progress: ProgressCallback | None = None,
     should_stop: StopCallback | None = None,
@@ -37,9 +36,8 @@ def segment_within(
     """Segment an organ, then keep of a second model's labels what lies inside it.
 
     Args:
-        organ, lesion: the two models.
+        organ, lesion: the two models; the organ is the first one's only label, or the liver with its lesions.
         volume: the image; both get the whole of it, or of the request's region.
-        organ_label: which label of `organ` is the organ; None: its only one, or the liver with its lesions.
         margin_mm: how far outside the organ still counts.
         progress, should_stop: as for `Segmenter.segment`; progress runs through its stages twice.
         request: as for `Segmenter.segment`; targets may be the organ and the second model's labels.
@@ -49,12 +47,10 @@ def segment_within(
         has the organ's name is left out. Measurements are those of the joint label map.
 
     Raises:
-        ModelError: the first model has no such label, or several and none is the liver.
+        ModelError: the first model has several labels and none is the liver.
         InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
     """
-    name = organ_label or _only_organ(organ)
-    if name not in [label.name for label in organ.package.labels]:
-        raise ModelError(f"The model {organ.package.name} does not segment {name}; choose another for the organ.")
+    name = _only_organ(organ)
     asked = request or SegmentationRequest()
     labels = _joint_labels(name, lesion)
     wanted = check_targets(asked.targets, labels, lesion.package.title)

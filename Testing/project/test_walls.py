@@ -192,6 +192,7 @@ LIBRARY_ROOMS = (
     "printable",
     "stopping",
     "plain_data",
+    "boxes",
     "system",
     "labels",
     "measure",

@@ -294,8 +294,10 @@ def test_the_field_of_view_is_divided_as_monai_does(
     theirs = monai_grid(volume, axcodes, pixdim, size)
     assert tuple(ours.shape) == grid.shape == tuple(theirs.shape)
     torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
-    field = [grid.shape[a] * grid.step[a] for a in range(3) if size[a] > 0]
-    assert field == pytest.approx([shape[grid.axes.order[a]] for a in range(3) if size[a] > 0])
+    field = [grid.shape[a] * grid.spacing[a] for a in range(3) if size[a] > 0]
+    assert field == pytest.approx(
+        [shape[grid.axes.order[a]] * volume.spacing[grid.axes.order[a]] for a in range(3) if size[a] > 0]
+    )
 
 
 def test_there_and_back_positions_are_inverse() -> None:
