@@ -46,7 +46,7 @@ def float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def threshold_package(tmp_path: Path) -> MakePackage:
-    """Makes a package whose network calls everything above 100 HU liver and above 200 HU tumour."""
+    """Makes a package whose network calls everything above 100 HU liver and above 200 HU tumor."""
 
     def make(dims: int = 3, name: str = "threshold", labels: int = 2, **changes: Any) -> Path:
         arguments = {
@@ -143,7 +143,7 @@ def draw_case() -> DrawCase:
 def _draw(affine: npt.NDArray[np.float64], shape: tuple[int, ...], dtype: Any = np.float32) -> Volume:
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
     world = index @ affine[:3, :3].T + affine[:3, 3]
-    # Unequal axes and an off-centre lesion: no mirror image looks the same.
+    # Unequal axes and an off-center lesion: no mirror image looks the same.
     liver = 1 - np.linalg.norm((world - [6, -4, 2]) / [34, 26, 20], axis=-1)
     lesion = 1 - np.linalg.norm((world - [16, 4, 6]) / 9, axis=-1)
     values = np.clip(100 + 300 * liver, -80, 150) + np.clip(100 + 300 * lesion, 0, 100)

@@ -184,9 +184,9 @@ def write_slices2d(folder: Path, patients: int = 4, slices: int = 2) -> Path:
         how = ("flipped", "mirrored")[number % 2]
         hu, labels = draw_slice(number)
         name = f"{how}_{10001 + number // slices}_{80 + number % slices}.jpg"
-        grey = np.clip(hu / 250 * 255, 0, 255).astype(np.uint8)
+        gray = np.clip(hu / 250 * 255, 0, 255).astype(np.uint8)
         mask = np.where(labels == LIVER, 255, 0).astype(np.uint8)
-        for kind, array in (("images", grey), ("masks", mask)):
+        for kind, array in (("images", gray), ("masks", mask)):
             stored = array[:, ::-1] if how == "flipped" else array[::-1]
             Image.fromarray(np.ascontiguousarray(stored)).save(folder / "slices2d" / kind / name, quality=92)
     return folder
@@ -199,13 +199,13 @@ def write_xrays(folder: Path, count: int = 4, *, joined: bool = True, size: int 
     x, y = np.meshgrid(*2 * [(np.arange(size) + 0.5) / size], indexing="xy")
     for number in range(1, count + 1):
         rng = np.random.default_rng(number)
-        grey = np.where(_ellipse(x, y, (0.5, 0.6), (0.45, 0.55)), 190.0, 20.0)
+        gray = np.where(_ellipse(x, y, (0.5, 0.6), (0.45, 0.55)), 190.0, 20.0)
         lungs = []
         for middle in (0.31, 0.69):
             moved = (middle + rng.uniform(-0.03, 0.03), 0.5 + rng.uniform(-0.03, 0.03))
             lungs.append(_ellipse(x, y, moved, (0.13, 0.28)))
-            grey[lungs[-1]] = 70
-        picture = np.clip(grey + rng.normal(0, 5, grey.shape), 0, 255).astype(np.uint8)
+            gray[lungs[-1]] = 70
+        picture = np.clip(gray + rng.normal(0, 5, gray.shape), 0, 255).astype(np.uint8)
         Image.fromarray(picture).save(folder / "xray" / f"{number}.jpg", quality=95)
         if joined:
             _save_mask(lungs[0] | lungs[1], folder / "xray" / f"{number}-mask.png")
@@ -220,8 +220,8 @@ def _save_mask(mask: npt.NDArray[np.bool_], path: Path) -> None:
     Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(path)
 
 
-GREY = {SPLEEN: 50, KIDNEY_RIGHT: 100, KIDNEY_LEFT: 100, LIVER: 150, STOMACH: 200}
-"""Grey level of each AMOS number in JPEG labels."""
+GRAY = {SPLEEN: 50, KIDNEY_RIGHT: 100, KIDNEY_LEFT: 100, LIVER: 150, STOMACH: 200}
+"""Gray level of each AMOS number in JPEG labels."""
 
 
 def write_dicom_slices(
@@ -244,10 +244,10 @@ def write_dicom_slices(
         elif masks == "png":
             Image.fromarray(np.ascontiguousarray(rows)).save(path)
         else:
-            grey = np.zeros_like(rows)
-            for value, level in GREY.items():
-                grey[rows == value] = level
-            Image.fromarray(grey).save(path, quality=100, subsampling=0)
+            gray = np.zeros_like(rows)
+            for value, level in GRAY.items():
+                gray[rows == value] = level
+            Image.fromarray(gray).save(path, quality=100, subsampling=0)
     return folder
 
 

@@ -59,7 +59,7 @@ _TO_RAS = {
     "lps": LPS_TO_RAS,
 }
 _SPATIAL_KINDS = ("domain", "space", "none", "???")
-_MILLIMETERS = {"mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???", "none"}
+_MILLIMETERS = {"mm", "millimeter", "millimeters", "", "?", "???", "none"}
 _VECTOR = re.compile(r"none|\(([^()]*)\)", re.IGNORECASE)
 
 

@@ -11,7 +11,8 @@ from LiverSegLib.labels import labels_for
 from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.spec import NOT_STATED, ModelDescription
 from LiverSegLib.models.text import is_name, one_line, shown
-from LiverSegLib.networks import OURS, canonical_name
+from LiverSegLib.networks import canonical_name
+from LiverSegLib.networks.registry import OURS
 
 if TYPE_CHECKING:
     from LiverSegLib.labels import Label

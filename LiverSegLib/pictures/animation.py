@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.pictures.build import build_scene
-from LiverSegLib.pictures.grey import blend, grey_pixels
+from LiverSegLib.pictures.gray import blend, gray_pixels
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.volume import Result, Volume
 
@@ -73,7 +73,7 @@ def _pictures(scene: Scene, frames: int, side: int) -> Iterator[Image.Image]:
     columns, rows = (max(2, round(side * width / max(widths) / 2) * 2) for width in widths)
     for k in slices_shown(scene.image.shape[2], frames):
         image, labels = (array[(*box, k)].T[::-1, ::-1] for array in (scene.image, scene.labelmap))
-        gray = Image.fromarray(grey_pixels(image, scene.window)).resize((columns, rows), Image.Resampling.BILINEAR)
+        gray = Image.fromarray(gray_pixels(image, scene.window)).resize((columns, rows), Image.Resampling.BILINEAR)
         large = Image.fromarray(np.ascontiguousarray(labels)).resize((columns, rows), Image.Resampling.NEAREST)
         yield _with_text(Image.fromarray(blend(np.asarray(gray), np.asarray(large), scene.overlays)), scene, k)
 

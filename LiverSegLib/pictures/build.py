@@ -18,7 +18,7 @@ from LiverSegLib.boxes import bounding_box, whole_of
 from LiverSegLib.errors import OutputError
 from LiverSegLib.labels import organs_first, values_of
 from LiverSegLib.pictures.colors import picture_colors
-from LiverSegLib.pictures.grey import display_window, looks_like_hu
+from LiverSegLib.pictures.gray import display_window, looks_like_hu
 from LiverSegLib.pictures.scene import Box, Overlay, Plane, Scene
 from LiverSegLib.volume import Label, Volume
 

@@ -41,7 +41,7 @@ def example(document: str) -> list[list[str]]:
 
 
 def promised(document: str) -> tuple[float, float]:
-    """The Dice of liver and tumour that a document promises."""
+    """The Dice of liver and tumor that a document promises."""
     text = " ".join((ROOT / document).read_text(encoding="utf-8").split())
     found = re.search(r"liver Dice of at least (0\.\d+) and a tumou?r Dice above (0\.\d+)", text)
     assert found is not None, f"{document} promises nothing"

@@ -80,7 +80,7 @@ def test_names_are_shown_and_never_obeyed(
     assert errors == f"Error: sentence {printable(wicked)}\n"
 
 
-def test_a_licence_and_a_folder_are_shown_as_they_are(ct: Path, threshold_package: MakePackage) -> None:
+def test_a_license_and_a_folder_are_shown_as_they_are(ct: Path, threshold_package: MakePackage) -> None:
     package = spoil(threshold_package(), license="free [link=http://evil]click[/link] [/x] :smile:")
     done = CliRunner().invoke(app, ["info", str(package)], env={"COLUMNS": "250"})
     assert done.exit_code == 0, done.exception

@@ -1,4 +1,4 @@
-"""Volumes in mL, lesions with their longest diameter, tumour burden."""
+"""Volumes in mL, lesions with their longest diameter, tumor burden."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def blob(shape: tuple[int, int, int], *, radius: float, seed: int = 0) -> npt.ND
     return np.asarray(np.linalg.norm(at, axis=0) <= radius * bumps)
 
 
-def farthest_centres(mask: npt.NDArray[np.bool_], affine: Affine) -> tuple[float, Affine]:
-    """Largest distance of two voxel centres in mm and its direction, by trying all pairs."""
+def farthest_centers(mask: npt.NDArray[np.bool_], affine: Affine) -> tuple[float, Affine]:
+    """Largest distance of two voxel centers in mm and its direction, by trying all pairs."""
     points = np.argwhere(mask) @ affine[:3, :3].T
     apart = distance.squareform(distance.pdist(points))
     first, second = np.unravel_index(int(apart.argmax()), apart.shape)
@@ -65,8 +65,8 @@ def test_every_value_of_a_label_map_is_counted() -> None:
 def test_longest_diameter_is_that_of_all_pairs(shape: tuple[int, int, int], radius: float, affine: Affine) -> None:
     mask = blob(shape, radius=radius)
     (lesion,) = find_lesions(mask, affine)
-    longest, direction = farthest_centres(mask, affine)
-    # One voxel more than centre to centre: as far as the line runs inside one voxel.
+    longest, direction = farthest_centers(mask, affine)
+    # One voxel more than center to center: as far as the line runs inside one voxel.
     voxel = 1 / np.abs(np.linalg.inv(affine[:3, :3]) @ direction).max()
     assert lesion.longest_diameter_mm == pytest.approx(longest + voxel, rel=1e-4)
 
@@ -93,7 +93,7 @@ def test_voxels_that_touch_at_a_corner_are_one_lesion() -> None:
     assert len(find_lesions(mask, PLAIN)) == 2
 
 
-def test_lesions_come_largest_first_with_their_centres() -> None:
+def test_lesions_come_largest_first_with_their_centers() -> None:
     mask = np.zeros((20, 20, 20), bool)
     mask[2, 2, 2] = True
     mask[10:13, 10:13, 10:13] = True
@@ -126,7 +126,7 @@ def test_counting_needs_little_memory() -> None:
     assert peak < 3 * labels.nbytes
 
 
-def test_grey_values_are_those_of_the_image_in_each_segment() -> None:
+def test_gray_values_are_those_of_the_image_in_each_segment() -> None:
     rng = np.random.default_rng(1)
     labels = np.zeros((30, 28, 26), np.uint8, order="F")
     labels[4:20, 5:21, 3:19] = 1
@@ -146,7 +146,7 @@ def test_grey_values_are_those_of_the_image_in_each_segment() -> None:
     assert found.lesions[1].std_intensity == pytest.approx(image[15:18, 15:18, 12:16].std(), abs=1e-2)
 
 
-def test_without_an_image_or_voxels_there_is_no_grey_value() -> None:
+def test_without_an_image_or_voxels_there_is_no_gray_value() -> None:
     labels = np.zeros((6, 6, 6), np.uint8)
     assert {s.mean_intensity for s in measure(labels, PLAIN, LABELS, labels).segments} == {None}
     labels[2:4, 2:4, 2:4] = 1

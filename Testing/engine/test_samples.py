@@ -49,7 +49,7 @@ def shares(case: StoredCase, sampling: Sampling) -> list[float]:
     return [drawn.count(value) / 4000 for value in range(3)]
 
 
-def test_centres_lie_on_each_label_with_its_probability(case: StoredCase) -> None:
+def test_centers_lie_on_each_label_with_its_probability(case: StoredCase) -> None:
     assert shares(case, Sampling(labels={0: 0.2, 1: 0.3, 2: 0.5})) == pytest.approx([0.2, 0.3, 0.5], abs=0.03)
 
 
@@ -59,7 +59,7 @@ def test_a_label_that_a_case_lacks_gives_its_share_to_the_others(case: StoredCas
     assert shares(case, Sampling(labels={0: 0.2, 1: 0.3, 2: 0.5})) == pytest.approx([0.4, 0.6, 0.0], abs=0.03)
 
 
-def test_foreground_is_the_share_of_centres_on_any_label(case: StoredCase) -> None:
+def test_foreground_is_the_share_of_centers_on_any_label(case: StoredCase) -> None:
     # Those that are not forced onto a label lie anywhere, also on one.
     anywhere = 400 / 3000
     assert shares(case, Sampling(foreground=0.67))[0] == pytest.approx(0.33 * (1 - anywhere), abs=0.03)
@@ -236,8 +236,8 @@ def test_any_kind_of_image_can_be_augmented(dims: int, normalize: str, modality:
 def noise_of(**changes: Any) -> float:
     recipe = tiny_recipe(augment={**NO_AUGMENT, "noise": 1.0, "flip": {}}, **changes)
     transform = augmentation(recipe)
-    grey = 0.5 * (recipe.preprocess.window[0] + recipe.preprocess.window[1])
-    level = grey if recipe.preprocess.normalize == "window" else 0.5
+    gray = 0.5 * (recipe.preprocess.window[0] + recipe.preprocess.window[1])
+    level = gray if recipe.preprocess.normalize == "window" else 0.5
     image = np.full((1, 32, 32), level, np.float32)
     found = [transform.set_random_state(n)({"image": image, "label": image.astype(np.uint8)}) for n in range(30)]
     return float(np.mean([float(result["image"].std()) for result in found]))
@@ -310,4 +310,4 @@ def test_gamma_and_brightness_keep_to_the_window() -> None:
         after = augmentation(recipe).set_random_state(seed)({"image": image, "label": image.astype(np.uint8)})["image"]
         assert 0 <= float(after.min()) <= float(after.max()) <= 1
         assert not np.allclose(after, plain, atol=0.01)
-        assert bool((after.flatten().diff() >= 0).all())  # grey values keep their order
+        assert bool((after.flatten().diff() >= 0).all())  # gray values keep their order

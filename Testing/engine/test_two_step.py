@@ -108,7 +108,7 @@ def test_a_margin_keeps_what_is_near(models: tuple[Segmenter, Segmenter], case: 
     assert 0 < counts[2] < counts[3]
 
 
-def test_growing_is_the_distance_between_voxel_centres() -> None:
+def test_growing_is_the_distance_between_voxel_centers() -> None:
     mask = np.zeros((15, 15, 15), bool)
     mask[7, 7, 7] = True
     spacing = np.array([1.0, 2.0, 3.0])

@@ -211,23 +211,23 @@ def _picture_seeds() -> list[tuple[str, bytes]]:
     from PIL import Image
 
     pixels = np.add.outer(np.arange(12) * 9, np.arange(10) * 3).astype(np.uint8)
-    grey = Image.fromarray(pixels)
+    gray = Image.fromarray(pixels)
     deep = Image.fromarray(pixels.astype(np.uint16) * 99)
     pictures: list[tuple[str, Any, dict[str, Any]]] = [
-        ("a.png", grey, {}),
+        ("a.png", gray, {}),
         ("b.png", deep, {}),
-        ("c.png", grey.convert("RGB"), {}),
-        ("d.png", grey.quantize(4), {}),
-        ("a.jpg", grey, {}),
-        ("b.jpg", grey.convert("RGB"), {"progressive": True}),
-        ("a.bmp", grey, {}),
-        ("b.bmp", grey.convert("RGB"), {}),
-        ("a.tif", grey, {}),
+        ("c.png", gray.convert("RGB"), {}),
+        ("d.png", gray.quantize(4), {}),
+        ("a.jpg", gray, {}),
+        ("b.jpg", gray.convert("RGB"), {"progressive": True}),
+        ("a.bmp", gray, {}),
+        ("b.bmp", gray.convert("RGB"), {}),
+        ("a.tif", gray, {}),
         ("b.tif", deep, {}),
-        ("c.tif", grey, {"compression": "tiff_lzw"}),
-        ("d.tif", grey, {"compression": "tiff_adobe_deflate"}),
+        ("c.tif", gray, {"compression": "tiff_lzw"}),
+        ("d.tif", gray, {"compression": "tiff_adobe_deflate"}),
         ("e.tif", Image.fromarray(pixels.astype(np.float32)), {"compression": "packbits"}),
-        ("f.tif", grey, {"save_all": True, "append_images": [grey]}),
+        ("f.tif", gray, {"save_all": True, "append_images": [gray]}),
     ]
     found = []
     for name, image, options in pictures:

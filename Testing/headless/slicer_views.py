@@ -113,7 +113,7 @@ def _add_volume(app: Any, scene: Scene) -> Any:
     node.SetIJKToRASMatrix(_matrix(scene.affine))
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGray")
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(*scene.window)
     return node

@@ -275,7 +275,7 @@ def deflated(folder: Path) -> None:
     save(folder, dataset, "a.dcm")
 
 
-def colour(folder: Path) -> None:
+def color(folder: Path) -> None:
     save(folder, image(0, pixels=np.zeros((3, 4, 4), np.uint8), SamplesPerPixel=3), "a.dcm")
 
 
@@ -295,7 +295,7 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "two phases": (two_phases, "2 images at every position"),
     "displaced": (displaced, "slice 3 of 5 .aside.dcm. is displaced"),
     "mixed": (mixed, "mixed series.*sagittal.dcm"),
-    "colour": (colour, "color image"),
+    "color": (color, "color image"),
     "palette": (lambda f: series(f, PhotometricInterpretation="PALETTE COLOR"), "color image"),
     "no position": (lambda f: series(f, ImagePositionPatient=None), "does not tell where its slice lies"),
     "no pixel spacing": (lambda f: series(f, PixelSpacing=[0, 0]), "pixel spacing of zero"),

@@ -87,7 +87,7 @@ def test_qform_counts_where_the_sform_is_not_set(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").affine, np.diag([-2.0, -2, 3, 1]))
 
 
-def test_metres_are_turned_into_millimetres(tmp_path: Path) -> None:
+def test_metres_are_turned_into_millimeters(tmp_path: Path) -> None:
     image = nib.Nifti1Image(VOXELS, np.diag([0.0005, 0.0005, 0.002, 1]))
     image.header.set_xyzt_units("meter")
     image.to_filename(tmp_path / "a.nii")
@@ -145,7 +145,7 @@ def rgb(folder: Path) -> Path:
     return save(folder / "a.nii", np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]))
 
 
-def colour_nrrd(folder: Path) -> Path:
+def color_nrrd(folder: Path) -> Path:
     sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkVectorUInt8, 3), str(folder / "a.nrrd"))
     return folder / "a.nrrd"
 
@@ -196,7 +196,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
         "outside its folder",
     ),
     "mhd that points elsewhere": (written("a.mhd", MHD % b"/etc/passwd"), "outside its folder"),
-    "colour nrrd": (colour_nrrd, "color or vector image"),
+    "color nrrd": (color_nrrd, "color or vector image"),
     "flat nrrd": (flat_nrrd, "2D image"),
 }
 

@@ -123,7 +123,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path, result: Result, na
 
 
 @pytest.mark.parametrize("affine", [OBLIQUE, SHEARED], ids=["oblique", "sheared"])
-def test_slicer_opens_segments_with_names_colours_codes_and_grid(tmp_path: Path, result: Result, affine: Any) -> None:
+def test_slicer_opens_segments_with_names_colors_codes_and_grid(tmp_path: Path, result: Result, affine: Any) -> None:
     slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
     write_seg_nrrd(tmp_path / "a.seg.nrrd", replace(result, affine=affine))
 

@@ -81,7 +81,7 @@ SHEAR = np.array([[1, 0, 0.2, 5], [0, 1, 0.3, -3], [0, 0, 1.0, 2], [0, 0, 0, 1]]
 
 
 def world_mask(segmentation: Any, segment_id: str, points: np.ndarray) -> np.ndarray:
-    """Which of the world points [n, 3] lie in a segment, through all transforms, by nearest neighbour."""
+    """Which of the world points [n, 3] lie in a segment, through all transforms, by nearest neighbor."""
     image = slicer.vtkOrientedImageData()
     segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
     matrix = vtk.vtkMatrix4x4()
@@ -194,7 +194,7 @@ class TestVolumeNode:
 
 
 def a_warp() -> Any:
-    """A thin-plate spline that bends by some millimetres."""
+    """A thin-plate spline that bends by some millimeters."""
     source, target = vtk.vtkPoints(), vtk.vtkPoints()
     for point in [*itertools.product((-40, 40), repeat=3), (0, 0, 0)]:
         source.InsertNextPoint(point)
@@ -216,7 +216,7 @@ class TestRegionOfInterest:
     def test_box_of_voxels(self) -> None:
         roi = self.a_roi((0, 0, 0), (15, 15, 20))
         box = bridge.roi_box(roi, a_volume())
-        # 20 voxels of 1.5 mm left of 30 mm is the centre; half of 15 mm is five voxels.
+        # 20 voxels of 1.5 mm left of 30 mm is the center; half of 15 mm is five voxels.
         assert box[0] == (15, 26)
         assert box[2] == (4, 13)
 
@@ -278,7 +278,7 @@ class TestSegments:
         truth = (a_labelmap() == 1).reshape(-1)
         assert dice(world_mask(node, "LiverSeg_liver", world_points(volume)), truth) >= 0.99
 
-    def test_names_colours_and_terms(self) -> None:
+    def test_names_colors_and_terms(self) -> None:
         volume = a_volume()
         node = bridge.write_segments(a_result(volume), volume).node
         assert ids_of(node) == ["LiverSeg_liver", "LiverSeg_tumor"]
@@ -442,7 +442,7 @@ class TestEditedSegments:
         assert (written.node, written.kept) == (node, ())
         np.testing.assert_array_equal(self.liver_of(node, volume), liver)
 
-    def test_name_colour_neighbours_and_a_saved_scene_are_no_edits(self, scene: Any, tmp_path: Any) -> None:
+    def test_name_color_neighbors_and_a_saved_scene_are_no_edits(self, scene: Any, tmp_path: Any) -> None:
         volume = a_volume()
         node = bridge.write_segments(a_result(volume), volume).node
         segment = node.GetSegmentation().GetSegment("LiverSeg_liver")
@@ -546,7 +546,7 @@ def test_table_has_a_row_for_each_structure() -> None:
     assert table.GetNumberOfRows() == 3
 
 
-def test_a_table_without_lesions_or_grey_values_leaves_their_columns_out(scene: Any) -> None:
+def test_a_table_without_lesions_or_gray_values_leaves_their_columns_out(scene: Any) -> None:
     volume = a_volume()
     liver = measure(np.minimum(a_labelmap(), 1), bridge.ijk_to_ras(volume), labels_for({1: "liver"}))
     assert [list(row) for row in bridge.table_rows(bridge.write_table(liver))] == [["Structure", "Volume [mL]"]]

@@ -17,7 +17,7 @@ from LiverSegLib.errors import OutputError
 from LiverSegLib.measure import Measurements
 from LiverSegLib.pictures import save_animation
 from LiverSegLib.pictures.animation import slices_shown
-from LiverSegLib.pictures.grey import blend, grey_pixels
+from LiverSegLib.pictures.gray import blend, gray_pixels
 from LiverSegLib.pictures.scene import Overlay
 from LiverSegLib.volume import Result, Volume, label_for
 
@@ -146,16 +146,16 @@ def test_an_mp4_gets_every_frame_and_is_there_only_when_ffmpeg_succeeds(
 
 
 def test_a_blend_leaves_the_rest_of_the_picture_as_it_was() -> None:
-    grey = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    gray = np.arange(100, dtype=np.uint8).reshape(10, 10)
     labels = np.zeros((10, 10), np.uint8)
     labels[2:8, 3:9] = 1
-    picture = blend(grey, labels, [Overlay("liver", (200, 100, 0), (1,))])
+    picture = blend(gray, labels, [Overlay("liver", (200, 100, 0), (1,))])
     outside = labels == 0
-    assert np.array_equal(picture[outside], np.repeat(grey[outside][:, None], 3, axis=1))
+    assert np.array_equal(picture[outside], np.repeat(gray[outside][:, None], 3, axis=1))
     assert picture[2, 3].tolist() == [200, 100, 0]
     assert picture[5, 5].tolist() == [round(55 + 0.35 * (200 - 55)), round(55 + 0.35 * 45), round(55 * 0.65)]
 
 
-def test_greys_are_clipped_to_the_window_and_what_is_not_finite_is_black_or_white() -> None:
+def test_grays_are_clipped_to_the_window_and_what_is_not_finite_is_black_or_white() -> None:
     values = np.array([-np.inf, np.nan, -50, 0, 50, 100, 400, np.inf])
-    assert grey_pixels(values, (0, 100)).tolist() == [0, 0, 0, 0, 128, 255, 255, 255]
+    assert gray_pixels(values, (0, 100)).tolist() == [0, 0, 0, 0, 128, 255, 255, 255]

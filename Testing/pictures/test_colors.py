@@ -46,8 +46,8 @@ def test_no_two_segments_of_a_picture_look_alike(names: tuple[str, ...]) -> None
     colors = picture_colors(labels_of(names))
     assert set(colors) == set(names)
     assert nearest(list(colors.values())) >= FAR
-    grey = lab([(shade, shade, shade) for shade in (0, 60, 120, 180, 255)])
-    assert min(np.linalg.norm(grey - color, axis=1).min() for color in lab(list(colors.values()))) > 20
+    gray = lab([(shade, shade, shade) for shade in (0, 60, 120, 180, 255)])
+    assert min(np.linalg.norm(gray - color, axis=1).min() for color in lab(list(colors.values()))) > 20
     assert colors["liver"] == (221, 130, 101)
 
 
@@ -57,7 +57,7 @@ def test_even_sixty_labels_differ() -> None:
 
 
 def test_the_measure_of_difference() -> None:
-    # Reference values of sRGB red, white and a grey (D65).
+    # Reference values of sRGB red, white and a gray (D65).
     found = lab([(255, 0, 0), (255, 255, 255), (119, 119, 119)])
     np.testing.assert_allclose(found, np.array([[53.24, 80.09, 67.20], [100, 0, 0], [50.03, 0, 0]]), atol=0.1)
     assert nearest([label_for(1, "liver").color, label_for(1, "stomach").color]) < 5  # what the eye could not tell

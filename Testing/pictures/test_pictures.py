@@ -17,7 +17,7 @@ from LiverSegLib.measure import Measurements, SegmentMeasurement
 from LiverSegLib.pictures import figures, save_case_picture, save_slice_grid
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.case_picture import axial_planes
-from LiverSegLib.pictures.grey import CT_WINDOW, display_window
+from LiverSegLib.pictures.gray import CT_WINDOW, display_window
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.pictures.surface import render_front
 from LiverSegLib.volume import Result, Volume, label_for
@@ -223,7 +223,7 @@ def test_mosaic_takes_different_slices_from_the_top_down(tmp_path: Path) -> None
         save_slice_grid(tmp_path / "grid.png", volume, result, n=0)
 
 
-def test_grey_window_is_fixed_for_ct_and_from_percentiles_otherwise() -> None:
+def test_gray_window_is_fixed_for_ct_and_from_percentiles_otherwise() -> None:
     rng = np.random.default_rng(0)
     mr = rng.uniform(0, 400, (20, 20, 20)).astype(np.float32)
     mr[0, 0, 0] = np.nan

@@ -72,10 +72,10 @@ def pictures(tmp_path: Path) -> Path:
     folder = tmp_path / "xray"
     folder.mkdir()
     for seed, name in enumerate("abcd"):
-        grey = np.random.default_rng(seed).integers(0, 255, (20, 24), dtype=np.uint8)
+        gray = np.random.default_rng(seed).integers(0, 255, (20, 24), dtype=np.uint8)
         mask = np.zeros((20, 24), np.uint8)
         mask[4:12, 4:12], mask[12:16, 4:12] = 128, 255
-        Image.fromarray(grey).save(folder / f"{name}.png")
+        Image.fromarray(gray).save(folder / f"{name}.png")
         Image.fromarray(mask).save(folder / f"{name}-mask.png")
     return tmp_path
 
@@ -448,7 +448,7 @@ def color_mask(data: Path) -> None:
     Image.fromarray(mask).save(data / "xray/b-mask.png")
 
 
-def grey_edges_in_the_mask(data: Path) -> None:
+def gray_edges_in_the_mask(data: Path) -> None:
     mask = np.zeros((20, 24), np.uint8)
     mask[4:12, 4:12] = 77
     Image.fromarray(mask).save(data / "xray/b-mask.png")
@@ -460,7 +460,7 @@ def grey_edges_in_the_mask(data: Path) -> None:
         (truncated_picture, "xray/b.png", "damaged"),
         (mask_of_another_size, "xray/b-mask.png", "20x24x1, its image b.png of 24x20x1"),
         (color_mask, "xray/b-mask.png", "color picture"),
-        (grey_edges_in_the_mask, "xray/b-mask.png", "label 77"),
+        (gray_edges_in_the_mask, "xray/b-mask.png", "label 77"),
     ],
 )
 def test_a_bad_picture_is_refused_by_name(pictures: Path, spoil: Callable[[Path], None], file: str, words: str) -> None:
@@ -469,12 +469,12 @@ def test_a_bad_picture_is_refused_by_name(pictures: Path, spoil: Callable[[Path]
 
 
 def lossy(pictures: Path, levels: tuple[int, ...], values: dict[int, int]) -> list[Finding]:
-    """The errors of pictures whose masks are JPEGs of these grey levels."""
+    """The errors of pictures whose masks are JPEGs of these gray levels."""
     for name in "abcd":
         mask = np.kron(np.array([levels]), np.ones((16, 16))).astype(np.uint8)
         Image.fromarray(mask).save(pictures / f"xray/{name}-mask.jpg", quality=90)
-        grey = np.random.default_rng(ord(name)).integers(0, 255, mask.shape, dtype=np.uint8)
-        Image.fromarray(grey).save(pictures / f"xray/{name}.png")
+        gray = np.random.default_rng(ord(name)).integers(0, 255, mask.shape, dtype=np.uint8)
+        Image.fromarray(gray).save(pictures / f"xray/{name}.png")
         (pictures / f"xray/{name}-mask.png").unlink()
     return findings(recipe_of(PICTURES, masks=[{"path": "xray/{name}-mask.jpg", "values": values}]), pictures)
 

@@ -54,7 +54,7 @@ def alterations(case: LabeledVolume) -> list[LabeledVolume]:
 
 @pytest.fixture
 def segmenter(threshold_package: Callable[..., Path]) -> Segmenter:
-    """Calls everything above 100 HU liver and above 200 HU tumour."""
+    """Calls everything above 100 HU liver and above 200 HU tumor."""
     return Segmenter(threshold_package(**COARSE), "cpu")
 
 
@@ -72,13 +72,13 @@ def save(array: Array, affine: npt.NDArray[np.float64], path: Path) -> None:
 
 
 def strips() -> Array:
-    """Background, liver and tumour, three voxels each."""
+    """Background, liver and tumor, three voxels each."""
     return np.repeat([0, 1, 2], 3)[:, None, None] * np.ones((1, 4, 4), int)
 
 
-def test_the_liver_includes_the_tumour_of_both() -> None:
+def test_the_liver_includes_the_tumor_of_both() -> None:
     found = strips()
-    found[6] = 1  # one slice of tumour taken for liver
+    found[6] = 1  # one slice of tumor taken for liver
     made = score(drawn(strips(), "liver", "tumor"), result_of(found, "liver", "tumor"))
     liver, tumor = made.labels
     assert (liver.label, liver.dice) == ("liver", 1.0)
@@ -91,7 +91,7 @@ def test_the_liver_includes_the_tumour_of_both() -> None:
 
 
 @pytest.mark.parametrize("who", ["model", "reference"])
-def test_a_tumour_that_only_one_side_knows_is_liver(who: str) -> None:
+def test_a_tumor_that_only_one_side_knows_is_liver(who: str) -> None:
     plain, rich = (strips() > 0).astype(int), strips()
     if who == "model":
         made = score(drawn(plain, "liver"), result_of(rich, "liver", "tumor"))
@@ -121,8 +121,8 @@ def test_no_common_label_is_one_sentence() -> None:
 
 
 def test_scores_survive_the_files(case: LabeledVolume, segmenter: Segmenter, tmp_path: Path) -> None:
-    unlabelled = labeled("no reference", case.volume, None)
-    scores = evaluate([case, unlabelled], segmenter, tmp_path, title="title", command="command")
+    unlabeled = labeled("no reference", case.volume, None)
+    scores = evaluate([case, unlabeled], segmenter, tmp_path, title="title", command="command")
     assert read_scores(tmp_path) == scores
     dice = scores.cases[0].labels[0].dice
     assert dice is not None

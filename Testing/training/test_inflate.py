@@ -72,7 +72,7 @@ def test_the_3d_network_gives_slice_by_slice_what_the_2d_one_gives(tmp_path: Pat
     assert out.std() > 0.01
 
 
-def test_it_learns_from_neighbouring_slices(tmp_path: Path) -> None:
+def test_it_learns_from_neighboring_slices(tmp_path: Path) -> None:
     _, solid = both(flat_package(tmp_path))
     solid(torch.randn(1, 1, 16, 16, 5)).square().mean().backward()
     kernel = next(p for p in solid.parameters() if p.ndim == 5 and p.shape[-1] == 3)

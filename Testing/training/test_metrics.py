@@ -112,7 +112,7 @@ def test_distances_follow_the_affine(turn: str) -> None:
     assert scored(a, b, affine).hd95_mm == pytest.approx(expected)
 
 
-def test_the_tolerance_is_in_millimetres() -> None:
+def test_the_tolerance_is_in_millimeters() -> None:
     a = np.zeros((20, 20, 20), bool)
     a[5:15, 5:15, 5:15] = True
     b = np.roll(a, 1, axis=2)  # one slice of 4 mm away

@@ -125,8 +125,8 @@ class TestReading:
             read_volume(save(tmp_path / f"a.{ending}", pixels, vector=True))
 
     def test_palettes_and_few_bits_count_as_what_they_show(self, tmp_path: Path) -> None:
-        grey = Image.fromarray(PIXELS)
-        for name, image in (("a.png", grey.convert("1")), ("b.png", grey.quantize(8)), ("c.bmp", grey.convert("P"))):
+        gray = Image.fromarray(PIXELS)
+        for name, image in (("a.png", gray.convert("1")), ("b.png", gray.quantize(8)), ("c.bmp", gray.convert("P"))):
             image.save(tmp_path / name)
             shown = np.asarray(image.convert("L"))
             np.testing.assert_array_equal(read_volume(tmp_path / name).array[:, :, 0].T, shown)
@@ -137,7 +137,7 @@ class TestReading:
         assert float(np.abs(volume.array[:, :, 0].T.astype(float) - PIXELS).mean()) < 3
 
     @pytest.mark.parametrize("channels", [3, 4])
-    def test_grey_in_colour_channels_is_grey(self, tmp_path: Path, channels: int) -> None:
+    def test_gray_in_color_channels_is_gray(self, tmp_path: Path, channels: int) -> None:
         pixels = np.repeat(PIXELS[..., None], channels, axis=-1)
         if channels == 4:
             pixels[..., 3] = 255
@@ -340,7 +340,7 @@ PYRAMID = ("PyramidUNet", {"channels": [4, 8, 8]}, 2)
 
 
 class TestPackages:
-    def test_size_and_normalisation_are_read_back(self, tmp_path: Path) -> None:
+    def test_size_and_normalization_are_read_back(self, tmp_path: Path) -> None:
         folder = made_package(
             tmp_path, *PYRAMID, size=(96, 64, -1), intensity=(ScalePercentiles(1.0, 98.0),), pixdim=(-1, -1, 4.0)
         )

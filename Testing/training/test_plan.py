@@ -39,7 +39,7 @@ NETWORK_ARGUMENTS = {
 def box_case(
     shape: tuple[int, int, int], spacing: Sequence[float], seed: int = 0, levels: tuple[float, float] = (60, 140)
 ) -> RawCase:
-    """A body of 20 HU that fills the volume, with a labelled cube of evenly spread HU in its middle."""
+    """A body of 20 HU that fills the volume, with a labeled cube of evenly spread HU in its middle."""
     array = np.full(shape, 20, np.int16)
     label = np.zeros(shape, np.uint8)
     middle = tuple(slice(n // 4, n - n // 4) for n in shape)
@@ -97,7 +97,7 @@ def test_air_around_the_body_does_not_count_where_the_recipe_crops_it() -> None:
     assert fingerprint([case], whole).shapes.tolist() == [[32, 32, 32]]
 
 
-def test_the_window_holds_99_percent_of_the_labelled_voxels() -> None:
+def test_the_window_holds_99_percent_of_the_labeled_voxels() -> None:
     planned = plan_for("UNet", (48, 48, 48), (3, 3, 3), 4)
     assert planned.recipe["preprocess"]["window"] == [60, 140]
     wide = make_plan(recipe_with("UNet"), [box_case((60, 60, 60), (3, 3, 3), levels=(0, 1000))], 4)
@@ -105,7 +105,7 @@ def test_the_window_holds_99_percent_of_the_labelled_voxels() -> None:
     assert (low, high) == (pytest.approx(5, abs=3), pytest.approx(995, abs=3))
 
 
-def test_mr_keeps_its_normalisation() -> None:
+def test_mr_keeps_its_normalization() -> None:
     recipe = load_recipe("liver3d_monai", ["modality=MR", "preprocess.normalize=zscore"])
     planned = make_plan(recipe, [box_case((48, 48, 32), (2, 2, 4))], 4)
     assert list(planned.recipe["preprocess"]["window"]) == [-200, 200]

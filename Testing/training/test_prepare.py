@@ -139,22 +139,22 @@ def picture(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def test_a_picture_lies_left_and_posterior_and_masks_beside_images_are_no_images(tmp_path: Path) -> None:
-    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    picture(tmp_path / "1.png", grey)
-    picture(tmp_path / "1-mask.png", np.where(grey > 5, 255, 0).astype(np.uint8))
+    gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    picture(tmp_path / "1.png", gray)
+    picture(tmp_path / "1-mask.png", np.where(gray > 5, 255, 0).astype(np.uint8))
     (entry,) = list_cases(files(image="{name}.png", masks=[{"path": "{name}-mask.png", "above": 127}]), tmp_path)
     case = entry.load()
     assert (entry.name, entry.patient, case.spacing_told) == ("1", "source_1", False)
-    assert np.array_equal(case.volume.array[..., 0], grey.T)
+    assert np.array_equal(case.volume.array[..., 0], gray.T)
     assert np.array_equal(case.volume.affine, np.diag([-1, -1, 1, 1]))
-    assert np.array_equal(case.label[..., 0], (grey.T > 5).astype(np.uint8))
+    assert np.array_equal(case.label[..., 0], (gray.T > 5).astype(np.uint8))
 
 
-def test_turned_slices_are_turned_back_and_grey_stands_for_the_window(tmp_path: Path) -> None:
-    grey = np.array([[0, 51], [102, 255], [51, 2]], np.uint8)
+def test_turned_slices_are_turned_back_and_gray_stands_for_the_window(tmp_path: Path) -> None:
+    gray = np.array([[0, 51], [102, 255], [51, 2]], np.uint8)
     for how, axis in (("flipped", 1), ("mirrored", 0)):
-        picture(tmp_path / f"{how}_7_1.png", np.flip(grey, axis))
-        picture(tmp_path / f"m/{how}_7_1.png", np.flip(np.where(grey > 100, 255, 0).astype(np.uint8), axis))
+        picture(tmp_path / f"{how}_7_1.png", np.flip(gray, axis))
+        picture(tmp_path / f"m/{how}_7_1.png", np.flip(np.where(gray > 100, 255, 0).astype(np.uint8), axis))
     source = files(
         image="{how}_{patient}_{slice}.png",
         masks=[{"path": "m/{how}_{patient}_{slice}.png", "above": 127}],
@@ -170,7 +170,7 @@ def test_turned_slices_are_turned_back_and_grey_stands_for_the_window(tmp_path: 
         assert np.array_equal(case.label[..., 0], [[0, 0], [1, 1], [0, 0]])
 
 
-def test_colours_of_an_image_become_their_luminance(tmp_path: Path) -> None:
+def test_colors_of_an_image_become_their_luminance(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", np.full((4, 4, 3), (255, 0, 0), np.uint8))
     picture(tmp_path / "m/a.png", np.full((4, 4, 3), 255, np.uint8))
     (entry,) = list_cases(files(image="{name}.png", masks=[{"path": "m/{name}.png", "values": {255: 1}}]), tmp_path)

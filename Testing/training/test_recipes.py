@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from LiverSegLib.cli import commands
 from LiverSegLib.models import read_package
 from Testing.recipe_data import (
-    GREY,
+    GRAY,
     PHANTOM_BEST,
     SMALL,
     draw_slice,
@@ -243,8 +243,8 @@ def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp
 
     small = [*SMALL["unet2d_vgg16"], "optimization.learning_rate=1e-12"]
     recipe = load_recipe("unet2d_vgg16", small)
-    colours = build_network("VGG16UNet", {"in_channels": 3, "out_channels": 2, "spatial_dims": 2})
-    state = {f"features.{k}": v for k, v in _torchvision_keys(colours).items()}
+    colors = build_network("VGG16UNet", {"in_channels": 3, "out_channels": 2, "spatial_dims": 2})
+    state = {f"features.{k}": v for k, v in _torchvision_keys(colors).items()}
     torch.save(state, tmp_path / "vgg16.pth")
     started = load_recipe("unet2d_vgg16", [*small, f"network.pretrained={tmp_path / 'vgg16.pth'}"])
     call(
@@ -305,7 +305,7 @@ def test_the_pyramid_recipe_reads_labels_of_every_format(
     monkeypatch.chdir(tmp_path)
     values = REGIONS
     if kind == "jpg":
-        values = f"values: {{{GREY[6]}: 1, {GREY[1]}: 2, {GREY[2]}: 3, {GREY[7]}: 4}}"
+        values = f"values: {{{GRAY[6]}: 1, {GRAY[1]}: 2, {GRAY[2]}: 3, {GRAY[7]}: 4}}"
     mask = f"{{path: 'slices-dicom/masks/{{patient}}_slice{{slice}}.{kind}', {values}, others: background}}"
     recipe = load_recipe("pyramid2d_multi", [AMOS % mask])
     data = write_dicom_slices(tmp_path, kind)  # type: ignore[arg-type]

@@ -232,7 +232,7 @@ def test_a_mass_stays_outside_the_liver(slice_case: dict[str, np.ndarray]) -> No
     assert np.array_equal(after["image"][inside], slice_case["image"][inside])
 
 
-def test_lesions_become_tumour_where_the_model_has_it(slice_case: dict[str, np.ndarray]) -> None:
+def test_lesions_become_tumor_where_the_model_has_it(slice_case: dict[str, np.ndarray]) -> None:
     lesion: Any = augment.RandLesiond(1.0, tumor_label=2).set_random_state(1)
     after = lesion(slice_case)
     assert (after["label"] == 2).any()

@@ -442,7 +442,7 @@ def test_early_stopping_counts_epochs_where_validation_is_rare(prepared: Path, t
     assert [bool(row["val_dice"]) for row in rows] == [False, True] * 3
 
 
-def test_checkpoints_are_kept_every_few_epochs_with_their_optimiser(prepared: Path, tmp_path: Path) -> None:
+def test_checkpoints_are_kept_every_few_epochs_with_their_optimizer(prepared: Path, tmp_path: Path) -> None:
     run(tiny_recipe(optimization={"max_epochs": 5, "checkpoint_every": 2}), prepared, tmp_path)
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt", "epoch_1.ckpt", "epoch_3.ckpt"}

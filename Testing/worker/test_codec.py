@@ -61,7 +61,7 @@ def test_a_message_survives_the_line(message: messages.Message) -> None:
         ({"id": None}, "Segment.id should be of type int"),
         ({"id": True}, "Segment.id should be of type int"),
         ({"id": 0}, "ids count from 1"),
-        ({"colour": 1}, "unknown field 'colour'"),
+        ({"color": 1}, "unknown field 'color'"),
         ({"affine": [[1, 0, 0, 0]]}, "should have 4 items, not 1"),
         ({"affine": 7}, "Segment.affine"),
         ({"volume": "../other.npy"}, "'../other.npy' is not allowed"),

@@ -22,7 +22,7 @@ from LiverSegLib.io.picture import PICTURES
 from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.colors import picture_colors
-from LiverSegLib.pictures.grey import blend, grey_pixels
+from LiverSegLib.pictures.gray import blend, gray_pixels
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
 from LiverSegLib.volume import Label, Result, Volume
@@ -138,7 +138,7 @@ def save_blend(path: Path, scene: Scene) -> None:
     plane = scene.planes[0]
     pixels = plane.cut(scene.image)
     if pixels.dtype != np.uint8:
-        pixels = grey_pixels(pixels, scene.window)
+        pixels = gray_pixels(pixels, scene.window)
     line = max(1, round(min(pixels.shape) / 400))
     _save_png(path, blend(pixels, plane.cut(scene.labelmap), scene.overlays, line))
 

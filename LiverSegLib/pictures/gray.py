@@ -56,7 +56,7 @@ def _sample(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-def grey_pixels(image: npt.NDArray[Any], window: tuple[float, float]) -> Pixels:
+def gray_pixels(image: npt.NDArray[Any], window: tuple[float, float]) -> Pixels:
     """Voxel values of any shape as 0 to 255, black at the window's low end; what is not finite is black."""
     low, high = window
     values = np.nan_to_num(image.astype(np.float32), nan=low, posinf=high, neginf=low)
