@@ -10,9 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOUSES = ("LiverSeg", "LiverSegLib", "Training")
 MOST_LINES = 50
 MOST_POSITIONAL_FIELDS = 3
-# What is above the limits still; only ever lowered.
-LONG_FUNCTIONS_LEFT = 5
-POSITIONAL_DATACLASSES_LEFT = 54
+# Values that everybody writes in the order of their fields, as in MONAI, or as a picture has its axes; only ever lowered.
+POSITIONAL_DATACLASSES_LEFT = 7
 
 
 def trees(*houses: str) -> Iterator[tuple[str, ast.Module]]:
@@ -43,7 +42,7 @@ def positional_dataclasses(tree: ast.Module) -> Iterator[str]:
 
 def test_functions_are_short() -> None:
     found = [f"{path}: {name}" for path, tree in trees(*HOUSES) for name in long_functions(tree)]
-    assert len(found) <= LONG_FUNCTIONS_LEFT, found
+    assert found == []
 
 
 def test_dataclasses_of_many_fields_are_keyword_only() -> None:
