@@ -18,7 +18,7 @@ PARTS = {
     "dicom": ("pydicom", "highdicom"),
     "pictures": ("matplotlib",),
     "quality": ("ruff", "mypy"),
-    "slicer": ("slicer.util", "PySide6.QtWidgets"),
+    "slicer": ("slicer.util", "trame_slicer", "PySide6.QtWidgets"),
     "training": ("lightning.pytorch", "pydantic", "yaml", "tensorboard", "torchmetrics", "markdown_it"),
 }
 """For each part the modules that the tests ask for with `pytest.importorskip`, or import in the code under test."""

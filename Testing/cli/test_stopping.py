@@ -184,7 +184,10 @@ MOMENTS = ["started", "segmenting 1 inputs", "segmenting <input 1>", "staged .se
 def is_reached(moment: str, folder: Path) -> bool:
     """Whether a run has come that far, as its log and its temporary files tell."""
     if moment.startswith("staged"):
-        return any(folder.glob(f"out/.liverseg-*.tmp/*{moment.removeprefix('staged ')}"))
+        try:
+            return any(folder.glob(f"out/.liverseg-*.tmp/*{moment.removeprefix('staged ')}"))
+        except FileNotFoundError:  # a folder went away while it was looked into
+            return False
     log = folder / "cache" / "logs" / "liverseg.log"
     return log.is_file() and moment in log.read_text()
 

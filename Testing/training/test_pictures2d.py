@@ -409,7 +409,7 @@ class TestWarnings:
     def test_a_ct_for_an_xray_model_is(self, tmp_path: Path) -> None:
         package = read_package(made_package(tmp_path, *PYRAMID))
         ct = Volume(np.arange(1000.0).reshape(10, 10, 10), np.eye(4), "x", "CT")
-        assert "is CT but Toy was trained on DX" in warnings_for(ct, package)[0]
+        assert "is CT but Toy model was trained on DX" in warnings_for(ct, package)[0]
 
 
 @pytest.mark.usefixtures("float32")
