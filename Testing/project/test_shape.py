@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOUSES = ("LiverSeg", "LiverSegLib", "Training")
 MOST_LINES = 50
 MOST_POSITIONAL_FIELDS = 3
-# Values that everybody writes in the order of their fields, as in MONAI, or as a picture has its axes; only ever lowered.
+# Values that everybody writes in the order of their fields, as in MONAI; only ever lowered.
 POSITIONAL_DATACLASSES_LEFT = 7
 
 
