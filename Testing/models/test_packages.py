@@ -82,6 +82,7 @@ def test_our_safetensors_are_those_of_the_library(random_package: MakePackage) -
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
+@pytest.mark.usefixtures("float32")
 @pytest.mark.parametrize("left_out", ["model.safetensors", "model.pt"])
 def test_a_package_with_one_weight_file_segments_alike(
     threshold_package: MakePackage, draw_case: Callable[..., Volume], left_out: str
