@@ -34,10 +34,10 @@ from vtk.util.numpy_support import vtk_to_numpy
 from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
-from LiverSegLib.labels import display_name
+from LiverSegLib.labels import Label, display_name
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import VoxelBox
-from LiverSegLib.volume import Label, Result, Volume
+from LiverSegLib.volume import Result, Volume
 
 _ONE_VOXEL = (slice(0, 1), slice(0, 1), slice(0, 1))  # of what is empty
 _BINARY_LABELMAP = "Binary labelmap"

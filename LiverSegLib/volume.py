@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
-from LiverSegLib.labels import Label as Label
-from LiverSegLib.labels import label_for as label_for
-from LiverSegLib.labels import values_of
+from LiverSegLib.labels import Label, values_of
 from LiverSegLib.measure import Measurements, voxel_ml_of
 
 # From a microscope's voxel to a meter: what lies outside is a damaged header, and a grid of such steps would not

@@ -16,11 +16,11 @@ from nibabel import orientations
 
 from LiverSegLib.boxes import bounding_box, whole_of
 from LiverSegLib.errors import OutputError
-from LiverSegLib.labels import organs_first, values_of
+from LiverSegLib.labels import Label, organs_first, values_of
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.gray import display_window, looks_like_hu
 from LiverSegLib.pictures.scene import Box, Overlay, Plane, Scene
-from LiverSegLib.volume import Label, Volume
+from LiverSegLib.volume import Volume
 
 # Name, axis across the plane, axis to the right (reversed), axis upwards.
 _VIEWS = (("Axial", 2, 0, 1), ("Coronal", 1, 0, 2), ("Sagittal", 0, 1, 2))

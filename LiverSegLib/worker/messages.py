@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from LiverSegLib import errors
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, ProtocolError, WorkerError
+from LiverSegLib.labels import Label
 from LiverSegLib.measure import Measurements
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.system import DeviceInfo
-from LiverSegLib.volume import Label
 
 PROTOCOL = 2
 """Version of the messages; both ends must have the same."""

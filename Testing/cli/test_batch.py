@@ -11,8 +11,9 @@ from LiverSegLib import stopping
 from LiverSegLib.cli.batch import run_batch
 from LiverSegLib.cli.output_plan import Case
 from LiverSegLib.errors import InputError, SegmentationCancelled
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements
-from LiverSegLib.volume import Result, label_for
+from LiverSegLib.volume import Result
 
 CASES = [Case(path=Path(f"{name}.nii"), name=name, out=Path("out")) for name in "abc"]
 

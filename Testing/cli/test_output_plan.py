@@ -16,8 +16,9 @@ from LiverSegLib.cli.output_plan import Case, plan_cases
 from LiverSegLib.cli.outputs import case_name, check_writable, write_outputs
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io import write_labelmap, write_seg_nrrd
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements, SegmentMeasurement
-from LiverSegLib.volume import Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 from Testing.conftest import MakePackage
 
 

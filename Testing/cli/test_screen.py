@@ -22,9 +22,10 @@ from LiverSegLib.cli.outputs import write_outputs
 from LiverSegLib.cli.screen import console, show_error, show_note
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import read_volume, write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements, SegmentMeasurement
 from LiverSegLib.printable import csv_text, printable
-from LiverSegLib.volume import Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 from Testing.conftest import MakePackage
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,8 +16,9 @@ import slicer.util
 import vtk
 
 from LiverSegLib import slicer_bridge as bridge
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements
-from LiverSegLib.volume import Result, label_for
+from LiverSegLib.volume import Result
 from LiverSegLib.worker.arrays import ArrayFolder
 from Testing.headless.scene import make_scene
 

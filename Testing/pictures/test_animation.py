@@ -14,12 +14,13 @@ from nibabel import orientations
 from PIL import Image
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements
 from LiverSegLib.pictures import save_animation
 from LiverSegLib.pictures.animation import slices_shown
 from LiverSegLib.pictures.gray import blend, gray_pixels
 from LiverSegLib.pictures.scene import Overlay
-from LiverSegLib.volume import Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 
 LABELS = (label_for(1, "liver"), label_for(2, "tumor"))
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])

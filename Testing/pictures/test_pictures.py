@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from matplotlib.image import imread
 
 from LiverSegLib.errors import OutputError
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements, SegmentMeasurement
 from LiverSegLib.pictures import figures, save_case_picture, save_slice_grid
 from LiverSegLib.pictures.build import build_scene
@@ -20,7 +21,7 @@ from LiverSegLib.pictures.case_picture import axial_planes
 from LiverSegLib.pictures.gray import CT_WINDOW, display_window
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.pictures.surface import render_front
-from LiverSegLib.volume import Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 
 # Small panels, so that the tests are quick.
 GAP, TILE = 8, 300

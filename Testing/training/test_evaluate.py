@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import OutputError
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements
 from LiverSegLib.phantom import make_phantom
-from LiverSegLib.volume import Result, Volume, label_for
+from LiverSegLib.volume import Result, Volume
 from Training.__main__ import app
 from Training.data.phantoms import write_dataset
 from Training.errors import DataError

@@ -17,7 +17,8 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from LiverSegLib.errors import OutputError
-from LiverSegLib.volume import Volume, label_for
+from LiverSegLib.labels import label_for
+from LiverSegLib.volume import Volume
 from Training.__main__ import app
 from Training.errors import DataError, RunError
 from Training.evaluation.pictures import save_triplet

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import Settings
-from LiverSegLib.volume import Result, label_for
+from LiverSegLib.volume import Result
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.launch import worker_command
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.labels import Label
 from LiverSegLib.pictures import figures, panels
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.scene import Plane, Scene
-from LiverSegLib.volume import Label, Volume
+from LiverSegLib.volume import Volume
 
 LabelMap = npt.NDArray[np.uint8]
 

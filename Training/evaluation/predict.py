@@ -19,13 +19,14 @@ from LiverSegLib.engine.two_step import segment_within
 from LiverSegLib.io import read_slice, read_volume
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.io.picture import PICTURES
+from LiverSegLib.labels import Label
 from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.gray import blend, gray_pixels
 from LiverSegLib.pictures.scene import Scene
 from LiverSegLib.printable import csv_text
-from LiverSegLib.volume import Label, Result, Volume
+from LiverSegLib.volume import Result, Volume
 from Training.evaluation.predict_inputs import find_inputs
 from Training.files import write_csv
 

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from LiverSegLib.labels import label_for
 from LiverSegLib.pictures import figures
 from LiverSegLib.pictures.colors import picture_colors
-from LiverSegLib.volume import label_for
 from Training.recipe import Recipe
 
 MAX_SAMPLES = 8
