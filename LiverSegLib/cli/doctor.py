@@ -36,7 +36,7 @@ def _processor() -> list[tuple[str, str, str]]:
     rows.append(
         (
             "CPU arithmetic",
-            "AMX: bfloat16, unless float32 is clearly faster in a trial" if amx else "float32 (no AMX)",
+            "AMX: bfloat16" if amx else "float32 (no AMX)",
             "",
         )
     )

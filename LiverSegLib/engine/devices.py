@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from LiverSegLib.errors import DeviceError
-
-_TRIALS = 4
-"""Runs of each arithmetic; the first only warms up."""
-_CLEARLY_FASTER = 1.2
 
 
 @dataclass(frozen=True)
@@ -66,30 +61,12 @@ def has_bf16_matrix_unit() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
-def with_precision(device: torch.device, network: torch.nn.Module, sample: torch.Tensor) -> Device:
-    """Choose the arithmetic for `network`: half precision where the hardware has it, on a CPU after a trial.
+def with_precision(device: torch.device) -> Device:
+    """Half precision where the device has units for it, else float32.
 
-    The labels of the two differ in some voxels, so the choice must not depend on what else the machine does: both are
-    timed in turn, the best time of each counts, and float32 is chosen only where it is clearly faster.
-
-    Args:
-        device: where the network is.
-        network: ready to run.
-        sample: one input [1, 1, ...] on the device, for the trial on a CPU.
+    The labels of the two differ in some voxels, so the choice is the device's alone: a trial of both, which takes what
+    is faster at that moment, gave the same scan other labels on a busy machine.
     """
     if device.type == "cuda":
         return Device(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-    plain, half = Device(device), Device(device, torch.bfloat16)
-    if device.type != "cpu" or not has_bf16_matrix_unit():
-        return plain
-    pairs = [(_seconds(plain, network, sample), _seconds(half, network, sample)) for _ in range(_TRIALS)]
-    plain_seconds, half_seconds = map(min, zip(*pairs, strict=True))
-    return plain if plain_seconds * _CLEARLY_FASTER < half_seconds else half
-
-
-def _seconds(device: Device, network: torch.nn.Module, sample: torch.Tensor) -> float:
-    """Processor time that one run takes of this program, not that of others."""
-    with torch.inference_mode(), device.autocast():
-        start = time.process_time()
-        network(sample)
-        return time.process_time() - start
+    return Device(device, torch.bfloat16 if device.type == "cpu" and has_bf16_matrix_unit() else None)

@@ -67,7 +67,7 @@ class Segmenter:
             self._network = loaded_network(self.package).eval().requires_grad_(False)
             layout = torch.channels_last if self.package.spatial_dims == 2 else torch.channels_last_3d
             self._network.to(memory_format=layout)  # type: ignore[call-overload]
-        self._device: Device | None = None  # arithmetic is chosen with the first input
+        self._device: Device | None = None  # of the last input
 
     def segment(
         self,
@@ -175,17 +175,13 @@ class Segmenter:
         infer = infer_slices if dims == 2 else infer_windows
         inferer = replace(inferer, roi_size=window, batch_size=batch)
         with self._stoppable(monitor):
-            logits = infer(padded, self._on(device, window), inferer, monitor, softmax=package.softmax)
+            logits = infer(padded, self._on(device), inferer, monitor, softmax=package.softmax)
         return logits[(slice(None), *inner)]
 
-    def _on(self, device: torch.device, window: tuple[int, ...]) -> Network:
-        """The network on `device`, its arithmetic chosen once by a trial of one window."""
+    def _on(self, device: torch.device) -> Network:
+        """The network on `device`, in the arithmetic that this device is best at."""
         self._network = self._network.to(device)
-        if self._device is None or self._device.device != device:
-            # A small window is enough for the trial and keeps it short.
-            sample = torch.zeros((1, 1, *(min(w, 96) if w % 32 == 0 else w for w in window)), device=device)
-            with self._blamed(sample.shape):
-                self._device = with_precision(device, self._network, sample)
+        self._device = with_precision(device)
         chosen, network = self._device, self._network
 
         def run(x: torch.Tensor) -> torch.Tensor:

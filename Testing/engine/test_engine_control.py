@@ -89,12 +89,11 @@ class Slow(torch.nn.Module):
         return torch.cat([-self.layers(x), x, x - 1], dim=1)
 
 
-@pytest.mark.parametrize("half_precision", [False, True], ids=["window", "precision trial"])
+@pytest.mark.parametrize("half_precision", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("after", [1, 33, 70])
 def test_no_layer_of_a_slow_network_follows_a_stop(
     threshold_package: MakePackage, case: Volume, after: int, half_precision: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A processor with half precision tries both kinds of arithmetic before the first window.
     monkeypatch.setattr(devices, "has_bf16_matrix_unit", lambda: half_precision)
     segmenter = Segmenter(threshold_package(), "cpu")
     segmenter._network = slow = Slow()
