@@ -33,13 +33,7 @@ def _processor() -> list[tuple[str, str, str]]:
     facts = torch.cpu.get_capabilities()
     rows = [("CPU", f"{facts.get('cpu_name') or cpu_name()}, {torch.get_num_threads()} threads", "")]
     amx = has_bf16_matrix_unit()
-    rows.append(
-        (
-            "CPU arithmetic",
-            "AMX: bfloat16" if amx else "float32 (no AMX)",
-            "",
-        )
-    )
+    rows.append(("CPU arithmetic", "AMX: bfloat16" if amx else "float32 (no AMX)", ""))
     if hint := priority_hint():
         rows.append(("Priority", "lowest", hint))
     memory = main_memory()

@@ -51,7 +51,7 @@ def test_the_harness_outlives_and_names_every_way_to_fail(tmp_path: Path, monkey
     assert "string_at" in found[2].detail
     assert found[3].kind == "hang of more than 5 s"
     assert found[4].kind == "memory"
-    assert "60 MiB" in found[4].detail
+    assert found[4].detail.startswith(("59 MiB", "60 MiB"))  # pages that were there before count, too
     assert "--seed 1 --first 6 --count 1" in str(report)
 
 

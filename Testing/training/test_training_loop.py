@@ -257,7 +257,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(prepared: Path, tmp_pat
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed training")
-@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("images", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_processes_validate_however_few_images_there_are(images: int, tmp_path: Path) -> None:
     """Batch norm: its buffers are sent at every step, so that both have to take the same number of steps."""
     folder = write_prepared(tmp_path / "prepared")
