@@ -15,10 +15,12 @@ from LiverSegLib.measure import Measurements
 _STAGES = {
     "start": (_("Loading PyTorch"), 0, 3),
     "load": (_("Loading the model"), 3, 6),
+    "locate": (_("Looking for the organ"), 6, 20),
     "prepare": (_("Preparing the volume"), 6, 10),
     "network": (_("Segmenting"), 10, 90),
     "restore": (_("Restoring the grid"), 90, 95),
     "postprocess": (_("Cleaning up"), 95, 98),
+    "divide": (_("Dividing the organ"), 97, 99),
     "measure": (_("Measuring"), 98, 100),
 }
 

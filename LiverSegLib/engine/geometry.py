@@ -40,6 +40,13 @@ class AxisOrder:
         slices = tuple(slice(None, None, -1 if f else 1) for f in self.flip)
         return array.transpose(self.order)[slices]
 
+    def input_box(self, box: Box, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """A box in the new order as half-open ranges of the [i, j, k] array of `shape`."""
+        ends = [(0, 0)] * 3
+        for axis, side, flip in zip(self.order, box, self.flip, strict=True):
+            ends[axis] = (shape[axis] - side.stop, shape[axis] - side.start) if flip else (side.start, side.stop)
+        return _three(ends)
+
 
 def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
     """The order that brings the axes closest to `axcodes`, for example "RAS" or "LPS".
@@ -108,6 +115,14 @@ class ModelGrid:
                 return None
             sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
         return _three(sides)
+
+
+@dataclass(frozen=True)
+class GridLabels:
+    """Labels uint8 [X, Y, Z] of one model on its own grid."""
+
+    labels: torch.Tensor
+    grid: ModelGrid
 
 
 def model_grid(

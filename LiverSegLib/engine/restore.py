@@ -25,7 +25,7 @@ def restore(
     # Fortran order: NIfTI, NRRD and Slicer all keep i fastest, and so do the slabs below.
     labelmap = np.zeros(shape, np.uint8, order="F")
     view = grid.axes.apply(labelmap)
-    box = bounding_box((_labels(logits) > 0).cpu().numpy(), margin=1)
+    box = bounding_box((labels_of(logits) > 0).cpu().numpy(), margin=1)
     target = grid.input_box(box) if box is not None else None
     if box is None or target is None:
         for done in range(2):
@@ -35,7 +35,7 @@ def restore(
     positions = [grid.model_positions(axis)[target[axis]] - box[axis].start for axis in range(3)]
     part = logits[(slice(None), *box)]
     if nearest:
-        part = _labels(part)[None].float()
+        part = labels_of(part)[None].float()
         positions = [np.round(at) for at in positions]
     zyx = part.permute(0, 3, 2, 1)  # slabs along z, x fastest
     count = inside.shape[2]
@@ -58,7 +58,7 @@ def _as_labels(logits: torch.Tensor) -> torch.Tensor:
     return logits.max(0).indices  # many times faster than argmax on a CPU
 
 
-def _labels(logits: torch.Tensor) -> torch.Tensor:
+def labels_of(logits: torch.Tensor) -> torch.Tensor:
     """Labels uint8 [X, Y, Z] of logits [D, X, Y, Z], some slices at a time: their indices take eight bytes each."""
     found = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
     depth = max(1, _SLAB_VALUES // (logits[..., 0].numel() or 1))

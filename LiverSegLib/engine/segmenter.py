@@ -1,44 +1,31 @@
-"""The one straight line from a volume to its segments."""
+"""From a volume to its segments: one model, or a chain of models that help each other."""
 
 from __future__ import annotations
 
-import gc
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-import torch
-
-from LiverSegLib.engine import geometry, plan
-from LiverSegLib.engine.devices import Device, choose_device, with_precision
-from LiverSegLib.engine.inputs import usable_array, warnings_for
-from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
-from LiverSegLib.engine.postprocess import postprocess
-from LiverSegLib.engine.progress import Monitor, ProgressCallback, StopCallback
+from LiverSegLib.engine.divide import divide
+from LiverSegLib.engine.geometry import GridLabels
+from LiverSegLib.engine.guide import segment_near
+from LiverSegLib.engine.inputs import usable_array
+from LiverSegLib.engine.memory import memory_guard
+from LiverSegLib.engine.one_model import NO_MEMORY, OneModel
+from LiverSegLib.engine.progress import Monitor, ProgressCallback, Stages, StopCallback
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels
-from LiverSegLib.engine.restore import restore
-from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, pad_to
-from LiverSegLib.errors import DeviceError, LiverSegError
+from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegLib.measure import measure
-from LiverSegLib.models import ModelPackage, find_package, read_package
-from LiverSegLib.models.inferer import Inferer
-from LiverSegLib.models.weights import loaded_network
-from LiverSegLib.networks import final_logits
+from LiverSegLib.models import ModelPackage, find_package, find_partner, read_package
 from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
 
-log = logging.getLogger(__name__)
-_NO_MEMORY = "There is not enough memory for this volume, even with small windows; close other programs or crop it."
-
 
 class Segmenter:
-    """A model on a device, ready to segment any number of volumes.
+    """A model on a device, with the models that it names as its helpers, ready to segment any number of volumes.
+
+    A model with a guide looks only near what the guide finds. A model that divides an organ has its labels dealt out
+    to the organ that the other model finds; it is that model's guide, too, where both name each other.
 
     Args:
         model: package, path of one, name of a built-in one, or None for the default.
@@ -62,12 +49,34 @@ class Segmenter:
     ) -> None:
         self.package = model if isinstance(model, ModelPackage) else read_package(find_package(model))
         self.settings = settings or Settings()
-        self._wanted = choose_device(device)
-        with memory_guard(f"There is not enough memory for the model {self.package.name}; close other programs."):
-            self._network = loaded_network(self.package).eval().requires_grad_(False)
-            layout = torch.channels_last if self.package.spatial_dims == 2 else torch.channels_last_3d
-            self._network.to(memory_format=layout)  # type: ignore[call-overload]
-        self._device: Device | None = None  # of the last input
+        self._model = OneModel(self.package, device)
+        self._organ = self._partner(self.package.divides, device) if self.package.divides else None
+        whose = self.package if self._organ is None else self._organ.package
+        # A pair that name each other: the one that divides has looked everywhere already.
+        guide = None if whose.guide is None else read_package(find_partner(whose.guide.model, whose))
+        same = guide is not None and guide.path.resolve() == self.package.path.resolve()
+        self._guide = None if guide is None else self._model if same else OneModel(guide, device)
+
+    @property
+    def packages(self) -> list[ModelPackage]:
+        """The packages of the chain, this model's first."""
+        others = [self._organ, self._guide]
+        return [self.package, *(one.package for one in others if one is not None and one is not self._model)]
+
+    def _partner(self, name: str, device: str) -> OneModel:
+        """The model whose organ is divided."""
+        organ = read_package(find_partner(name, self.package))
+        if organ.divides or self._divided not in (label.name for label in organ.labels):
+            raise ModelError(
+                f"The model {self.package.name} divides the {self._divided} that {organ.name} finds, but that model "
+                "finds none by itself; repair the package."
+            )
+        return OneModel(organ, device)
+
+    @property
+    def _divided(self) -> str:
+        """The name of the organ that this model's labels are parts of."""
+        return next((label.part_of for label in self.package.labels if label.part_of), MAIN_ORGAN)
 
     def segment(
         self,
@@ -94,171 +103,40 @@ class Segmenter:
         request = request or SegmentationRequest(settings=self.settings)
         wanted = check_targets(request.targets, self.package.labels, self.package.title)
         monitor, settings = Monitor(progress, should_stop), request.settings
-        with memory_guard(_NO_MEMORY):
+        with memory_guard(NO_MEMORY):
             result = segment_region(volume, request.region, lambda part: self._segment(part, settings, monitor))
             return select_labels(result, wanted)
 
     def _segment(self, volume: Volume, settings: Settings, monitor: Monitor) -> Result:
-        package, stages = self.package, _Stages(monitor)
-        with stages.run("prepare"):
-            notes = warnings_for(volume, package)
-            array, repaired = usable_array(volume)
-            own = package.inferer
-            inferer = own if settings.overlap is None else replace(own, overlap=settings.overlap)
-            grid = geometry.model_grid(volume, package.axcodes, package.pixdim, package.size)
-            plan.check_grid(volume, grid, package, inferer.overlap)
-        logits, fallback = self._infer(array, grid, inferer, stages)
-        labelmap = restore(logits, grid, volume.array.shape, package.nearest, monitor)
-        del logits  # what follows needs room
-        stages.lap("restore")
-        with stages.run("postprocess"):
-            postprocess(labelmap, package.labels, settings, monitor.check)
+        if self._organ is None:
+            return self._guided(self._model, volume, settings, monitor)[0]
+        organ, found = self._guided(self._organ, volume, settings, monitor)
+        if self._guide is not self._model or found is None:
+            found = self._model.find(volume, monitor.of_stage("divide"))
+        stages = Stages(monitor)
+        labelmap = divide(organ.mask(self._divided), found, monitor)
+        stages.lap("divide")
         with stages.run("measure"):
-            unit = "HU" if (volume.modality or package.modality) == "CT" else ""
-            measurements = measure(labelmap, volume.affine, package.labels, array, unit)
-        notes += repaired + fallback
-        if not labelmap.any():
-            notes.append(_nothing_found(volume, package))
-        assert self._device is not None
-        return Result(
+            array, _ = usable_array(volume)
+            unit = organ.measurements.intensity_unit
+            measurements = measure(labelmap, volume.affine, self.package.labels, array, unit)
+        return replace(
+            organ,
             labelmap=labelmap,
-            affine=volume.affine,
-            labels=package.labels,
+            labels=self.package.labels,
             measurements=measurements,
-            timings=stages.seconds,
-            warnings=tuple(notes),
-            device=self._device.text,
-            model=package.title,
+            timings=organ.timings | stages.seconds,
+            model=f"{self.package.title} in {organ.model}",
         )
 
-    def _infer(
-        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, inferer: Inferer, stages: _Stages
-    ) -> tuple[torch.Tensor, list[str]]:
-        """Logits (or a margin) [D, X, Y, Z] on the model grid, with less memory at each failure for want of it."""
-        notes: list[str] = []
-        for device, shrink in _attempts(self._wanted):
-            try:
-                with torch.inference_mode(), _flushed_denormals():
-                    x = geometry.to_model_grid(array, grid, device)
-                    for step in self.package.intensity:
-                        stages.monitor.check()
-                        x = step(x)
-                    stages.lap("resample")
-                    logits = self._run(x, inferer, device, shrink, stages.monitor)
-                    stages.lap("network")
-                if shrink > 1 or device != self._wanted:
-                    how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
-                    notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")
-                return logits, notes
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
-                gc.collect()
-                torch.cuda.empty_cache()  # does nothing where CUDA was never used
-        raise DeviceError(_NO_MEMORY)
-
-    def _run(
-        self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, monitor: Monitor
-    ) -> torch.Tensor:
-        package = self.package
-        divisible = [-(-n // k) * k for n, k in zip(x.shape, package.divisible, strict=True)]
-        image, inner = pad_to(x[None, None], divisible, "constant")  # as MONAI's DivisiblePad
-        padded = image[0, 0]
-        dims = package.spatial_dims
-        size = padded.shape[:dims]
-        window = tuple(n if w == -1 else w for w, n in zip(inferer.roi_size[:dims], size, strict=True))
-        window = tuple(max(w // shrink // 32 * 32, min(w, 32)) for w in window) if shrink > 1 else window
-        batch = 1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size
-        if device.type == "cpu":
-            plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *window))
-        infer = infer_slices if dims == 2 else infer_windows
-        inferer = replace(inferer, roi_size=window, batch_size=batch)
-        with self._stoppable(monitor):
-            logits = infer(padded, self._on(device), inferer, monitor, softmax=package.softmax)
-        return logits[(slice(None), *inner)]
-
-    def _on(self, device: torch.device) -> Network:
-        """The network on `device`, in the arithmetic that this device is best at."""
-        self._network = self._network.to(device)
-        self._device = with_precision(device)
-        chosen, network = self._device, self._network
-
-        def run(x: torch.Tensor) -> torch.Tensor:
-            x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
-            with chosen.autocast(), self._blamed(x.shape):
-                logits: torch.Tensor = final_logits(network(x), x.ndim)
-            plan.check_output(self.package, tuple(x.shape), logits)
-            return logits
-
-        return run
-
-    @contextmanager
-    def _blamed(self, shape: tuple[int, ...]) -> Iterator[None]:
-        """A failure of the network becomes a sentence if its package asks for the impossible."""
-        try:
-            yield
-        except LiverSegError:
-            raise
-        except Exception as error:
-            plan.explain_failure(self.package, tuple(shape), error)
-            raise
-
-    @contextmanager
-    def _stoppable(self, monitor: Monitor) -> Iterator[None]:
-        """Ask for a stop before every layer: one window of a large network takes seconds on a CPU."""
-        hooks = [
-            module.register_forward_pre_hook(lambda *_: monitor.check())
-            for module in self._network.modules()
-            if not any(module.children())
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-
-def _nothing_found(volume: Volume, package: ModelPackage) -> str:
-    names = [label.name for label in package.labels]
-    where = "the abdomen" if MAIN_ORGAN in names else "what the model segments"
-    return f"{' and '.join(names)} not found in {volume.name}; check that it shows {where}."
-
-
-def _attempts(wanted: torch.device) -> list[tuple[torch.device, int]]:
-    """Device and divisor of the window size, in the order in which they are tried."""
-    tries = [(wanted, 1), (wanted, 2)]
-    return tries if wanted.type == "cpu" else [*tries, (torch.device("cpu"), 1), (torch.device("cpu"), 2)]
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Denormal floats, common behind ReLUs, cost many CPUs a hundred cycles each."""
-    torch.set_flush_denormal(True)  # does nothing on a processor that cannot
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-class _Stages:
-    """Reports each stage as it begins and ends, and keeps its seconds."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self.monitor = monitor
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    @contextmanager
-    def run(self, stage: str) -> Iterator[None]:
-        """A stage of one step."""
-        self.monitor.report(stage, 0, 1)
-        yield
-        self.monitor.report(stage, 1, 1)
-        self.lap(stage)
-
-    def lap(self, stage: str) -> None:
-        """What took place since the last stage ended was `stage`."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
+    def _guided(
+        self, model: OneModel, volume: Volume, settings: Settings, monitor: Monitor
+    ) -> tuple[Result, GridLabels | None]:
+        """The result of a model where its guide says, and what the guide found."""
+        if self._guide is None or model.package.guide is None:
+            return model.segment(volume, settings, monitor), None
+        stages = Stages(monitor)
+        found = self._guide.find(volume, monitor.of_stage("locate"))
+        stages.lap("locate")
+        result = segment_near(model, found, model.package.guide.margin_mm, volume, settings, monitor)
+        return replace(result, timings=stages.seconds | result.timings), found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from LiverSegLib import __version__
 from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import labels_for
 from LiverSegLib.models.intensity import intensity_text
-from LiverSegLib.models.spec import NOT_STATED, ModelDescription
+from LiverSegLib.models.spec import MODEL_NAME, NOT_STATED, WIDEST_MARGIN, Guide, ModelDescription
 from LiverSegLib.models.text import is_name, one_line, shown
 from LiverSegLib.networks import canonical_name
 from LiverSegLib.networks.registry import OURS
@@ -24,6 +25,8 @@ _MAX_CHANNELS = 256
 _LONGEST_NAME = 100
 _A_NAME = f"a text of at most {_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit"
 _LARGEST_INTEGER = 10**15
+_CHAIN = "liverseg_chain"
+"""Where the other models of a chain are named; MONAI does not look there and runs this one alone."""
 
 
 def read_metadata(data: dict[str, Any], package: str) -> ModelDescription:
@@ -48,6 +51,7 @@ def read_metadata(data: dict[str, Any], package: str) -> ModelDescription:
         intended_use=one_line(data.get("intended_use", NOT_STATED)),
         metrics=_read_metrics(data, package),
         changelog={key: one_line(text) for key, text in changelog.items()} if isinstance(changelog, dict) else {},
+        **_read_chain(data.get(_CHAIN, {}), package),
     )
 
 
@@ -72,6 +76,30 @@ def _read_channels(data: dict[str, Any], package: str) -> tuple[tuple[Label, ...
     if twice is not None:
         raise ModelError(f"The package {package} has two channels that mean {twice}; repair its channel_def.")
     return labels, str(modality).upper()
+
+
+def _read_chain(chain: Any, package: str) -> dict[str, Any]:
+    """`guide` and `divides`: which other models work with this one."""
+    try:
+        guide, divides = chain.get("guide"), chain.get("divides", "")
+        found = None if guide is None else Guide(guide["model"], float(guide.get("margin_mm", Guide.margin_mm)))
+        names = [*([found.model] if found else []), *([divides] if divides != "" else [])]
+        right = all(re.fullmatch(MODEL_NAME, name) for name in names)
+        right &= found is None or 0 <= found.margin_mm <= WIDEST_MARGIN
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        right = False
+    if not right:
+        raise ModelError(
+            f"The package {package} names other models by {shown(chain)} in metadata.json; {_CHAIN} needs plain names "
+            f"of packages and a margin_mm of 0 to {WIDEST_MARGIN:g}."
+        )
+    return {"guide": found, "divides": divides}
+
+
+def _write_chain(spec: ModelSpec) -> dict[str, Any]:
+    guide = {} if spec.guide is None else {"guide": {"model": spec.guide.model, "margin_mm": spec.guide.margin_mm}}
+    chain = guide | ({"divides": spec.divides} if spec.divides else {})
+    return {_CHAIN: chain} if chain else {}
 
 
 def _read_name(data: dict[str, Any], key: str, package: str) -> str:
@@ -135,6 +163,7 @@ def write_metadata(spec: ModelSpec) -> dict[str, Any]:
         "eval_metrics": spec.metrics,
         "intended_use": spec.intended_use,
         "references": [],
+        **_write_chain(spec),
         "network_data_format": _data_format(spec, channels),
     }
 

@@ -11,6 +11,22 @@ from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import Intensity
 
 NOT_STATED = "not stated"
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""How a package names another: no path, so that the other can only lie beside it or ship with LiverSeg."""
+WIDEST_MARGIN = 500.0
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Another model that tells where this one looks.
+
+    Args:
+        model: the name of its package: one that lies beside this one's, or a built-in one.
+        margin_mm: how far from what it finds this model's labels may reach.
+    """
+
+    model: str
+    margin_mm: float = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +39,9 @@ class ModelDescription:
         labels: what it segments, in rising order of value; the network has one channel more.
         metrics: results of its evaluation by name.
         changelog: what changed, by version.
+        guide: the model that says where this one looks; None: it looks at the whole image by itself.
+        divides: the name of the package whose organ is divided among this one's labels, found as a guide is; "":
+            the labels are drawn as the network has them.
     """
 
     name: str
@@ -34,6 +53,8 @@ class ModelDescription:
     intended_use: str = NOT_STATED
     metrics: dict[str, float] = field(default_factory=dict)
     changelog: dict[str, str] = field(default_factory=dict)
+    guide: Guide | None = None
+    divides: str = ""
 
     @property
     def title(self) -> str:

@@ -31,6 +31,8 @@ class WarmModel:
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
         self._key: tuple[object, ...] = ()
+        self._files: list[Path] = []
+        self._seen: list[list[tuple[str, int, int]]] = []
 
     def __bool__(self) -> bool:
         return self._segmenter is not None
@@ -38,7 +40,7 @@ class WarmModel:
     def get(self, model: str | None, device: str) -> tuple[Segmenter, bool]:
         """The segmenter for a model on a device, and whether it was ready.
 
-        A package that changed on disk since it was loaded counts as another.
+        A package that changed on disk since it was loaded counts as another, also where it helps the one asked for.
 
         Raises:
             ModelError, DeviceError: as `Segmenter` does.
@@ -50,14 +52,17 @@ class WarmModel:
         from LiverSegLib.models import find_package
 
         path = find_package(model)
-        key = (path.resolve(), _stamps(path), str(choose_device(device)))
-        if self._segmenter is not None and key == self._key:
+        key = (path.resolve(), str(choose_device(device)))
+        if self._segmenter is not None and key == self._key and self._seen == [_stamps(file) for file in self._files]:
             return self._segmenter, True
         self.release()  # first, so that two models never share the memory
-        start = time.perf_counter()
-        self._segmenter, self._key = Segmenter(path, device), key
-        log.info("Loaded %s on %s in %.2f s", path, key[2], time.perf_counter() - start)
-        return self._segmenter, False
+        start, seen = time.perf_counter(), _stamps(path)
+        loaded = Segmenter(path, device)
+        helpers = [package.path for package in loaded.packages[1:]]
+        self._files, self._seen = [path, *helpers], [seen, *(_stamps(file) for file in helpers)]
+        self._segmenter, self._key = loaded, key
+        log.info("Loaded %s on %s in %.2f s", path, key[1], time.perf_counter() - start)
+        return loaded, False
 
     def release(self) -> None:
         """Free the model's memory, also that of the GPU."""

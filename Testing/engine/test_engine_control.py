@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from LiverSegLib.engine import devices
-from LiverSegLib.engine import segmenter as segmenter_module
+from LiverSegLib.engine import devices, one_model
 from LiverSegLib.engine.devices import choose_device
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Segmenter
@@ -96,7 +95,7 @@ def test_no_layer_of_a_slow_network_follows_a_stop(
 ) -> None:
     monkeypatch.setattr(devices, "has_bf16_matrix_unit", lambda: half_precision)
     segmenter = Segmenter(threshold_package(), "cpu")
-    segmenter._network = slow = Slow()
+    segmenter._model._network = slow = Slow()
     with pytest.raises(SegmentationCancelled):
         segmenter.segment(case, should_stop=lambda: slow.passed >= after)
     assert slow.passed == after
@@ -144,7 +143,7 @@ def test_too_little_memory_leads_to_smaller_windows(
     case = draw_case(GRID, (70, 66, 34))
     segmenter = Segmenter(threshold_package(roi_size=(64, 64, 64)), "cpu")
     expected = segmenter.segment(case)
-    segmenter._network = greedy = Greedy(error, largest=32)
+    segmenter._model._network = greedy = Greedy(error, largest=32)
 
     result = segmenter.segment(case)
 
@@ -160,8 +159,8 @@ def test_a_full_device_leads_to_the_processor(threshold_package: MakePackage, ca
     segmenter = Segmenter(package, "cpu")
     expected = segmenter.segment(case)
     # "meta" is a real torch device that no machine lacks; it plays a graphics card without memory.
-    segmenter._wanted = torch.device("meta")
-    segmenter._network = greedy = Greedy(torch.OutOfMemoryError("full"), largest=999, full="meta")
+    segmenter._model._wanted = torch.device("meta")
+    segmenter._model._network = greedy = Greedy(torch.OutOfMemoryError("full"), largest=999, full="meta")
 
     result = segmenter.segment(case)
 
@@ -173,22 +172,22 @@ def test_a_full_device_leads_to_the_processor(threshold_package: MakePackage, ca
 
 def test_no_memory_at_all_is_a_sentence(threshold_package: MakePackage, case: Volume) -> None:
     segmenter = Segmenter(threshold_package(), "cpu")
-    segmenter._network = Greedy(MemoryError(), largest=0)
+    segmenter._model._network = Greedy(MemoryError(), largest=0)
     with pytest.raises(DeviceError, match=r"not enough memory for this volume.*crop it"):
         segmenter.segment(case)
 
 
 def test_other_failures_of_the_network_are_not_hidden(threshold_package: MakePackage, case: Volume) -> None:
     segmenter = Segmenter(threshold_package(), "cpu")
-    segmenter._network = Greedy(RuntimeError("a defect"), largest=0)
+    segmenter._model._network = Greedy(RuntimeError("a defect"), largest=0)
     with pytest.raises(RuntimeError, match="a defect"):
         segmenter.segment(case)
 
 
 def test_the_order_of_attempts() -> None:
     card, processor = torch.device("cuda:0"), torch.device("cpu")
-    assert segmenter_module._attempts(card) == [(card, 1), (card, 2), (processor, 1), (processor, 2)]
-    assert segmenter_module._attempts(processor) == [(processor, 1), (processor, 2)]
+    assert one_model._attempts(card) == [(card, 1), (card, 2), (processor, 1), (processor, 2)]
+    assert one_model._attempts(processor) == [(processor, 1), (processor, 2)]
 
 
 def spotted(case: Volume) -> Volume:

@@ -13,7 +13,7 @@ import torch
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import labels_for
-from LiverSegLib.models import ModelDescription, ModelPackage, ModelSpec, read_description, read_package
+from LiverSegLib.models import Guide, ModelDescription, ModelPackage, ModelSpec, read_description, read_package
 from LiverSegLib.models.intensity import INTENSITY, Intensity, Normalize, ScalePercentiles, ScaleRange
 from Testing.conftest import toy_spec, write_toy
 
@@ -44,6 +44,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "X-ray": {"modality": "DX"},
     "any modality": {"modality": ""},
     "no version": {"version": ""},
+    "guide": {"guide": Guide("coarse_one", 12.5)},
+    "divides": {"divides": "liver.v2", "guide": Guide("coarse")},
     "results": {"metrics": {"liver Dice": 0.95, "cases": 20}, "changelog": {"1.2.3": "more", "1.0": "first"}},
 }
 

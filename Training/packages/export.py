@@ -11,7 +11,7 @@ import torch
 
 from LiverSegLib.errors import LiverSegError, OutputError
 from LiverSegLib.labels import labels_for
-from LiverSegLib.models import ModelSpec, read_package
+from LiverSegLib.models import Guide, ModelSpec, read_package
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.package import write_package
@@ -104,6 +104,8 @@ def package_spec(recipe: Recipe, metrics: dict[str, float]) -> ModelSpec:
         intensity=(grid.intensity,),
         divisible=recipe.divisible(),
         inferer=Inferer(roi_size=window.roi_size, overlap=window.overlap, batch_size=window.batch_size),
+        guide=None if window.guide is None else Guide(window.guide.model, window.guide.margin_mm),
+        divides=window.divides,
     )
 
 

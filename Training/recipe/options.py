@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.models.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.models.spec import MODEL_NAME, WIDEST_MARGIN, Guide
 from LiverSegLib.networks import canonical_name, check_arguments
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -226,14 +227,24 @@ class Optimization(Part):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
 
+class GuideModel(Part):
+    """The package that says where the exported one looks (`LiverSegLib.models.Guide`)."""
+
+    model: Annotated[str, Field(pattern=MODEL_NAME)]
+    margin_mm: Annotated[float, Field(ge=0, le=WIDEST_MARGIN)] = Guide.margin_mm
+
+
 class Inference(Part):
-    """The sliding window that validation, evaluation and the exported package use."""
+    """The sliding window that validation, evaluation and the exported package use, and the package's helpers."""
 
     roi_size: tuple[int, ...]
     # Where it differs from training's, for example because the training slices do not tell their pixel size.
     pixdim: tuple[float, float, float] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     batch_size: int = Field(default=4, ge=1)
+    guide: GuideModel | None = None
+    # The package whose organ is divided among this model's labels.
+    divides: Annotated[str, Field(pattern=f"^$|{MODEL_NAME}")] = ""
 
 
 class Card(Part):
