@@ -182,7 +182,9 @@ def write_cut_livers(msd: Path, folder: Path) -> Path:
         drawn = nib.load(path)
         liver = np.asarray(drawn.dataobj) > 0
         pieces = np.where(liver, 1, 0).astype(np.uint8)
-        for axis, at in enumerate(np.indices(liver.shape)):
+        places = np.indices(liver.shape)
+        for axis in range(3):
+            at = places[axis]
             pieces[liver & (at > np.median(at[liver]))] += 2**axis
         name = path.name.removesuffix(".nii.gz")
         nib.save(nib.Nifti1Image(pieces, drawn.affine), folder / "cut" / f"{name}_couinaud.nii.gz")
