@@ -1,7 +1,8 @@
-"""What the values of a label map mean: `Label`, and all that is known of organs and their lesions.
+"""What the values of a label map mean: `Label`, and all that is known of organs, their segments and their lesions.
 
-A label belongs to an organ by data alone: the tables below are the only place that knows names of organs and
-lesions. Everything else asks a label whether it is a lesion (`is_lesion`) and what it is `part_of`.
+A label belongs to an organ by data alone: the tables below are the only place that knows names of organs, segments
+and lesions. Everything else asks a label what it is `part_of`, and whether it is a lesion in it (`is_lesion`) or makes
+it up together with others (`is_piece`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class Label:
 
     Args:
         value: the voxel value, 1 to 255.
-        name: lower-case name, for example "liver".
+        name: lower-case name, for example "liver" or "liver_segment_4".
         color: red, green, blue, 0 to 255.
         terminology: Slicer's serialized terminology entry (SNOMED CT codes), or "" where none is known.
-        display_name: for people, for example "Liver tumor".
+        display_name: for people, for example "Liver tumor" or "Liver segment IV".
         part_of: the name of the organ that it is a part of; None for what stands alone.
         is_lesion: it is a lesion, which is counted and measured one by one and lies inside its organ.
     """
@@ -44,10 +45,15 @@ class Label:
         """ID of our segment in a Slicer segmentation; only segments of this name are ever replaced."""
         return f"LiverSeg_{self.name}"
 
+    @property
+    def is_piece(self) -> bool:
+        """It makes up its organ together with others, as the Couinaud segments do; a lesion only lies in it."""
+        return self.part_of is not None and not self.is_lesion
+
 
 @dataclass(frozen=True)
 class _Code:
-    """An entry of SNOMED CT, with the color of Slicer's General Anatomy list."""
+    """An entry of SNOMED CT and a color; that of an organ is the one of Slicer's General Anatomy list."""
 
     color: Color
     code: str
@@ -67,14 +73,47 @@ _ORGANS = {
     "aorta": _Code((224, 97, 76), "15825003", "Aorta"),
 }
 _NEOPLASM = _Code((255, 214, 0), "108369006", "Neoplasm")
-KNOWN_NAMES = (*_ORGANS, LESION)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One of the parts that make up an organ; `short` is what it is called where the organ is known."""
+
+    organ: str
+    short: str
+    code: _Code
+
+
+# DICOM CID 7170. The colors are bright enough for a gray CT and far from liver and lesion; neighbors can be told apart
+# without red or green, too.
+_COUINAUD = (
+    ("I", (236, 255, 140), "71133005"),
+    ("II", (217, 0, 36), "277956007"),
+    ("III", (178, 98, 152), "277957003"),
+    ("IV", (89, 227, 255), "277958008"),
+    ("V", (144, 89, 255), "277959000"),
+    ("VI", (62, 178, 120), "277960005"),
+    ("VII", (140, 178, 255), "277961009"),
+    ("VIII", (255, 128, 0), "277962002"),
+)
+_PIECES = {
+    f"{MAIN_ORGAN}_segment_{number}": _Piece(MAIN_ORGAN, roman, _Code(color, code, f"Couinaud hepatic segment {roman}"))
+    for number, (roman, color, code) in enumerate(_COUINAUD, start=1)
+}
+KNOWN_NAMES = (*_ORGANS, LESION, *_PIECES)
 """The names with a color and a terminology of their own."""
 SOLID = frozenset({MAIN_ORGAN})
 """Organs that are one body without holes, their lesions included, in every patient."""
 # Words for a lesion, alone or after an organ: "kidney_tumor", "lung lesion".
 _LESION_WORDS = frozenset({"tumor", "tumour", "lesion", "cancer"})
-# Spellings that bundles use for the same thing.
-_SYNONYMS = {"liver tumor": LESION, "liver_tumor": LESION} | dict.fromkeys(_LESION_WORDS, LESION)
+# Spellings that bundles use for the same thing, with "_" for spaces.
+_SYNONYMS = {f"{MAIN_ORGAN}_{LESION}": LESION} | dict.fromkeys(_LESION_WORDS, LESION)
+_SYNONYMS |= {
+    f"{words}_{count}": name
+    for number, (name, piece) in enumerate(_PIECES.items(), start=1)
+    for words in (f"{MAIN_ORGAN}_segment", "segment", "couinaud", "couinaud_segment")
+    for count in (number, piece.short.lower())
+}
 _PALETTE = ((46, 134, 171), (241, 143, 1), (94, 177, 91), (178, 79, 130), (199, 62, 29), (120, 120, 200))
 
 
@@ -84,26 +123,34 @@ def label_for(value: int, name: str) -> Label:
     A lesion that does not say whose it is belongs to the liver; see `labels_for` for those of other organs.
     """
     key = name.strip().lower()
-    key = _SYNONYMS.get(key, key)
+    key = _SYNONYMS.get("_".join(key.split()), key)
     shown = (key[:1].upper() + key[1:]).replace("_", " ")
     organ, is_lesion = _lesion_of(key)
     if is_lesion:
         return lesion_in(Label(value=value, name=key, color=_NEOPLASM.color, display_name=shown, is_lesion=True), organ)
-    if key in _ORGANS:
-        known = _ORGANS[key]
+    piece = _PIECES.get(key)
+    known = piece.code if piece is not None else _ORGANS.get(key)
+    if known is not None:
+        # Slicer shows the meaning that is written here for what its own list does not hold, such as the segments.
         entry = _entry("3D Slicer General Anatomy list", "123037004^Anatomical Structure", known, None)
-        return Label(value=value, name=key, color=known.color, terminology=entry, display_name=shown)
+        label = Label(value=value, name=key, color=known.color, terminology=entry, display_name=shown)
+        return label if piece is None else _in_its_organ(label, piece)
     return Label(value=value, name=key, color=_PALETTE[value % len(_PALETTE)], display_name=shown)
+
+
+def _in_its_organ(label: Label, piece: _Piece) -> Label:
+    return replace(label, part_of=piece.organ, display_name=f"{_ORGANS[piece.organ].meaning} segment {piece.short}")
 
 
 def labels_for(names: Mapping[int, str]) -> tuple[Label, ...]:
     """The labels of one label map, in rising order of value.
 
-    A lesion that does not say whose it is belongs to the liver where that is there, else to the only organ beside
-    it. Without any organ it is taken for one of the liver; beside several others it belongs to none.
+    A lesion that does not say whose it is belongs to the liver where that or a segment of it is there, else to the
+    only organ beside it. Without any organ it is taken for one of the liver; beside several others it belongs to none.
     """
     labels = tuple(label_for(value, names[value]) for value in sorted(names))
-    organs = [label.name for label in labels if label.name in _ORGANS]
+    there = (label.part_of if label.is_piece else label.name for label in labels)
+    organs = [name for name in dict.fromkeys(there) if name in _ORGANS]
     return tuple(_at_home(label, organs) if label.is_lesion and organs else label for label in labels)
 
 
@@ -134,20 +181,40 @@ def display_name(name: str) -> str:
     return label_for(1, name).display_name
 
 
+def short_name(name: str) -> str:
+    """How a label is called beside others of its organ: "liver_segment_4" -> "IV"; any other keeps its name."""
+    return _PIECES[name].short if name in _PIECES else name
+
+
+def organs_of_pieces(labels: Sequence[Label]) -> tuple[str, ...]:
+    """The organs that are no label themselves, but of which all pieces are."""
+    names = {label.name for label in labels}
+    needed: dict[str, set[str]] = {}
+    for name, piece in _PIECES.items():
+        needed.setdefault(piece.organ, set()).add(name)
+    return tuple(organ for organ, pieces in needed.items() if organ not in names and pieces <= names)
+
+
 def values_of(name: str, labels: Sequence[Label]) -> tuple[int, ...]:
-    """The values that count as `name`: its own, then those of its parts; none where it is not among the labels."""
+    """The values that count as `name`: its own, then those of its pieces and lesions.
+
+    All pieces of an organ together are the organ where it is no label itself. None where it is not among the labels:
+    lesions alone, or some of its pieces, are no organ.
+    """
     own = [label.value for label in labels if label.name == name]
-    return (*own, *(label.value for label in labels if label.part_of == name)) if own else ()
+    if not own and name not in organs_of_pieces(labels):
+        return ()
+    return (*own, *(label.value for label in labels if label.part_of == name))
 
 
 def organs_first(labels: Sequence[Label]) -> list[Label]:
-    """The labels with those first that hold others, and the main organ: what lies inside is drawn over them."""
+    """The labels with those first that hold others, and the main organ, then pieces, then what lies inside them."""
     holders = _holders(labels)
-    return sorted(labels, key=lambda label: label.name not in holders)
+    return sorted(labels, key=lambda label: 0 if label.name in holders else 1 if label.is_piece else 2)
 
 
 def by_rank(labels: Iterable[Label]) -> list[Label]:
-    """The organs that hold lesions, and the main organ, then all lesions, then the others; each by value."""
+    """The organs that hold others, and the main organ, then all lesions, then the others; each by value."""
     found = sorted(labels, key=lambda label: label.value)
     holders = _holders(found)
     return sorted(found, key=lambda label: 0 if label.name in holders else 1 if label.is_lesion else 2)

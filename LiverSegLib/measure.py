@@ -1,4 +1,4 @@
-"""Numbers from a label map: volumes in mL, gray values, lesions with their longest diameter, tumor burden."""
+"""Numbers from a label map: volumes in mL, shares of an organ, gray values, lesions with diameters, tumor burden."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.boxes import bounding_box
-from LiverSegLib.labels import LESION, Label, values_of
+from LiverSegLib.labels import LESION, Label, label_for, organs_of_pieces, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class SegmentMeasurement:
         std_intensity: standard deviation of the image in it, likewise.
         burden_percent: of lesions, their volume in percent of their organ's; None for all else and where there is
             no organ.
+        organ_percent: of the pieces that an organ is made of, their volume in percent of the organ's without its
+            lesions: those of all pieces are 100 together. None for all else and where the whole organ is not known.
     """
 
     name: str
@@ -33,6 +35,7 @@ class SegmentMeasurement:
     mean_intensity: float | None = None
     std_intensity: float | None = None
     burden_percent: float | None = None
+    organ_percent: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +67,33 @@ class Measurements:
         segments: one for each label, in rising order of value.
         lesions: label by label, each by falling volume.
         intensity_unit: unit of the gray values: "HU" for CT, "" where the image has none.
+        organs: the whole of each organ that is no label itself but that its pieces make up, lesions included.
     """
 
     segments: tuple[SegmentMeasurement, ...] = ()
     lesions: tuple[Lesion, ...] = ()
     intensity_unit: str = ""
+    organs: tuple[SegmentMeasurement, ...] = ()
 
     @property
     def tumor_burden_percent(self) -> float | None:
         """Burden of the first lesion label that has an organ; those of others stand in `segments`."""
         return next((s.burden_percent for s in self.segments if s.burden_percent is not None), None)
 
+    @property
+    def shared_organ(self) -> str | None:
+        """The organ that the segments' `organ_percent` is of; "organ" where they are of several, None without any."""
+        organs = {label_for(1, s.name).part_of for s in self.segments if s.organ_percent is not None}
+        return "organ" if len(organs) > 1 else next(iter(organs), None)
+
     def of(self, names: Collection[str]) -> Measurements:
-        """What was measured of some labels only."""
-        segments = tuple(segment for segment in self.segments if segment.name in names)
-        return replace(self, segments=segments, lesions=tuple(x for x in self.lesions if x.name in names))
+        """What was measured of some labels and whole organs only."""
+        return replace(
+            self,
+            segments=tuple(segment for segment in self.segments if segment.name in names),
+            lesions=tuple(lesion for lesion in self.lesions if lesion.name in names),
+            organs=tuple(organ for organ in self.organs if organ.name in names),
+        )
 
     def numbered_lesions(self) -> Iterator[tuple[int, Lesion]]:
         """The lesions with their numbers: 1 is the largest of its label."""
@@ -88,12 +103,12 @@ class Measurements:
             yield counts[lesion.name], lesion
 
     def volume_ml(self, name: str) -> float:
-        """Volume in mL of the segment called `name`.
+        """Volume in mL of the segment or whole organ called `name`.
 
         Raises:
-            KeyError: no such segment was measured.
+            KeyError: no such segment or organ was measured.
         """
-        return {segment.name: segment.volume_ml for segment in self.segments}[name]
+        return {segment.name: segment.volume_ml for segment in (*self.segments, *self.organs)}[name]
 
 
 def measure(
@@ -113,33 +128,27 @@ def measure(
         intensity_unit: their unit, "HU" for CT.
 
     Returns:
-        Volumes in mL of every label (0 where it is absent), mean and standard deviation of the image in each, the
-        lesions, and their volume in percent of that of their organ where the model has both.
+        Volumes in mL of every label (0 where it is absent) and of every organ of which only the pieces are labels, mean
+        and standard deviation of the image in each, the lesions, and where the organ is known the volumes of its
+        lesions and of its pieces in percent of it.
     """
     sums = _Sums(labelmap, image)
+    lesion_values = {label.value for label in labels if label.is_lesion}
     segments = []
     lesions: list[Lesion] = []
     for label in sorted(labels, key=lambda label: label.value):
-        values = list(values_of(label.name, labels))
-        voxels = int(sums.voxels[values].sum())
-        mean, std = sums.gray_of(values)
-        burden = None
+        measured = sums.of(label.name, values_of(label.name, labels), affine)
+        organ = values_of(label.part_of or "", labels)
         if label.is_lesion:
             found = find_lesions(labelmap == label.value, affine, image)
             lesions += [replace(lesion, name=label.name) for lesion in found]
-            whole = int(sums.voxels[list(values_of(label.part_of or "", labels))].sum())
-            burden = 100.0 * int(sums.voxels[label.value]) / whole if whole else None
-        segments.append(
-            SegmentMeasurement(
-                name=label.name,
-                voxels=voxels,
-                volume_ml=voxels * voxel_ml_of(affine),
-                mean_intensity=mean,
-                std_intensity=std,
-                burden_percent=burden,
-            )
-        )
-    return Measurements(segments=tuple(segments), lesions=tuple(lesions), intensity_unit=intensity_unit)
+            measured = replace(measured, burden_percent=sums.percent(label.value, organ))
+        elif label.is_piece:
+            healthy = [value for value in organ if value not in lesion_values]
+            measured = replace(measured, organ_percent=sums.percent(label.value, healthy))
+        segments.append(measured)
+    organs = tuple(sums.of(name, values_of(name, labels), affine) for name in organs_of_pieces(labels))
+    return Measurements(segments=tuple(segments), lesions=tuple(lesions), intensity_unit=intensity_unit, organs=organs)
 
 
 def voxel_ml_of(affine: npt.NDArray[np.float64]) -> float:
@@ -166,6 +175,18 @@ class _Sums:
                 self.voxels += np.bincount(labels, minlength=256)
                 if image is not None:
                     self._add(labels, image[:, :, k][inside].astype(np.float64))
+
+    def of(self, name: str, values: Sequence[int], affine: npt.NDArray[np.float64]) -> SegmentMeasurement:
+        """Size and gray value of the label or organ `name`, whose voxels have these values."""
+        voxels = int(self.voxels[list(values)].sum())
+        mean, std = self.gray_of(list(values))
+        volume = voxels * voxel_ml_of(affine)
+        return SegmentMeasurement(name=name, voxels=voxels, volume_ml=volume, mean_intensity=mean, std_intensity=std)
+
+    def percent(self, value: int, whole: Sequence[int]) -> float | None:
+        """Voxels of one value in percent of those of several; None where these have none."""
+        count = int(self.voxels[list(whole)].sum())
+        return 100.0 * int(self.voxels[value]) / count if count else None
 
     def gray_of(self, labels: list[int]) -> tuple[float | None, float | None]:
         """Mean and standard deviation over all voxels of some labels; None where there are none."""

@@ -338,13 +338,16 @@ def measured_volume(table_node: Any) -> Any:
 
 
 def measurement_rows(measurements: Measurements, labels: Sequence[Label] = ()) -> list[dict[str, Any]]:
-    """A row for each segment and then for each lesion, largest first: column title -> name, number, or None.
+    """A row for each segment, each organ of which only the pieces are segments, and each lesion, largest first.
 
-    The columns of gray values are there where the image was measured, those of diameter and center where there are
-    lesions.
+    Returns:
+        Of each row column title -> name, number, or None. The columns of gray values are there where the image was
+        measured, that of shares where there are pieces of an organ, those of diameter and center where there are
+        lesions.
     """
     shown = {label.name: label.display_name for label in labels}
-    parts: list[tuple[SegmentMeasurement | Lesion, str]] = [(segment, "") for segment in measurements.segments]
+    wholes = (*measurements.segments, *measurements.organs)
+    parts: list[tuple[SegmentMeasurement | Lesion, str]] = [(whole, "") for whole in wholes]
     parts += [(lesion, f" {number}") for number, lesion in measurements.numbered_lesions()]
     unit = f" [{measurements.intensity_unit}]" if measurements.intensity_unit else ""
     has_gray = any(part.mean_intensity is not None for part, _number in parts)
@@ -354,6 +357,9 @@ def measurement_rows(measurements: Measurements, labels: Sequence[Label] = ()) -
         row: dict[str, Any] = dict(zip(_FIRST_TITLES, (name + number, part.volume_ml), strict=True))
         if has_gray:
             row |= {f"Mean{unit}": part.mean_intensity, f"Standard deviation{unit}": part.std_intensity}
+        if measurements.shared_organ is not None:
+            share = part.organ_percent if isinstance(part, SegmentMeasurement) else None
+            row[f"Share of {measurements.shared_organ} [%]"] = share
         if measurements.lesions:
             titles = ["Longest diameter [mm]", *(f"Center {letter} [mm]" for letter in "RAS")]
             values = [part.longest_diameter_mm, *part.center_ras] if isinstance(part, Lesion) else [None] * 4

@@ -137,8 +137,8 @@ def _texts(job: SegmentationJob | None) -> tuple[str, ...]:
         return "", "", ""
     states = {"waiting": _("waiting"), "finished": _("done"), "cancelled": _("stopped"), "failed": _("failed")}
     state = states.get(job.state, f"{percent(job.progress)} %")
-    segments = job.measurements.segments if job.measurements else ()
-    organ = [part.volume_ml for part in segments if part.name == MAIN_ORGAN]
+    segments, organs = (job.measurements.segments, job.measurements.organs) if job.measurements else ((), ())
+    organ = [part.volume_ml for part in (*segments, *organs) if part.name == MAIN_ORGAN]
     lesionNames = [label.name for label in job.labels if label.is_lesion]
     lesions = [part.volume_ml for part in segments if part.name in lesionNames]
     return state, *(f"{sum(found):.1f}" if found else "" for found in (organ, lesions))

@@ -42,7 +42,8 @@ class ModelInfo:
     @property
     def text(self) -> str:
         """What it segments and what it does not, in a line or two."""
-        what = ", ".join(label.display_name.lower() for label in self.about.labels)
+        names = (label.display_name for label in self.about.labels)
+        what = ", ".join(name[:1].lower() + name[1:] for name in names)
         text = _("Segments {what} on {modality}.").format(what=what, modality=self.about.modality or _("any image"))
         if not self.hasLesions:
             text += " " + _("Marks no tumors.")

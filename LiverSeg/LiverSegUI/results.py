@@ -39,21 +39,21 @@ class ResultsView:
         self.job = job
         lesions = lesionText(job.measurements, job.labels)
         text = f"{job.volumeName}: {lesions}" if lesions else job.volumeName
-        rows, _unit = resultRows(slicer_bridge.measurement_rows(job.measurements, job.labels))
-        self._fill(rows, job.measurements.intensity_unit, text)
+        rows, _unit, organ = resultRows(slicer_bridge.measurement_rows(job.measurements, job.labels))
+        self._fill(rows, job.measurements.intensity_unit, organ, text)
         self._ui.resultsText.setToolTip(_("Segmented by {model}.").format(model=job.model))
 
     def showTable(self, tableNode: Any) -> None:
         """Fill the table from a table of the scene, for example one that was loaded; no other table than ours."""
-        rows, unit = resultRows(slicer_bridge.table_rows(tableNode))
+        rows, unit, organ = resultRows(slicer_bridge.table_rows(tableNode))
         if rows:
             self.job = None
-            self._fill(rows, unit, _("From the table {name}.").format(name=tableNode.GetName()))
+            self._fill(rows, unit, organ, _("From the table {name}.").format(name=tableNode.GetName()))
 
     def clear(self) -> None:
         """Show nothing."""
         self.job = None
-        self._fill([], "", _("No results yet."))
+        self._fill([], "", "", _("No results yet."))
 
     def copy(self, _checked: bool = False) -> None:
         """The table as text with tabs, on the clipboard."""
@@ -81,18 +81,20 @@ class ResultsView:
         except LiverSegError as error:
             self._say(str(error), True)
 
-    def _fill(self, rows: list[tuple[str, ...]], unit: str, text: str) -> None:
+    def _fill(self, rows: list[tuple[str, ...]], unit: str, organ: str, text: str) -> None:
         self._rows = rows
         mean = _("Mean ± SD") + (f" ({unit})" if unit else "")
-        self._titles = (_("Structure"), _("Volume (mL)"), mean, _("Diameter (mm)"))
+        share = [_("% of {organ}").format(organ=organ)] if organ else []
+        self._titles = (_("Structure"), _("Volume (mL)"), mean, _("Diameter (mm)"), *share)
         self._ui.resultsText.setText(text)
         table = self._ui.resultsTable
+        table.setColumnCount(len(self._titles))
         table.setHorizontalHeaderLabels(list(self._titles))
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, cell in enumerate(row):
                 table.setItem(number, column, qt.QTableWidgetItem(cell))
-        for column in (1, 2, 3):
+        for column in range(1, len(self._titles)):
             table.resizeColumnToContents(column)
         table.setColumnHidden(3, not any(row[3] for row in rows))
         self._ui.copyButton.setEnabled(bool(rows))

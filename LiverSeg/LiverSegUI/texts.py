@@ -49,16 +49,23 @@ def stageText(progress: Progress | None) -> str:
     return text
 
 
-def resultRows(rows: list[dict[str, Any]]) -> tuple[list[tuple[str, ...]], str]:
-    """The panel's results table, from rows of the bridge: structure, mL, mean and deviation, mm; and its unit."""
+def resultRows(rows: list[dict[str, Any]]) -> tuple[list[tuple[str, ...]], str, str]:
+    """The panel's results table, from rows of the bridge.
+
+    Returns:
+        Of each row structure, mL, mean and deviation, mm, and in a table of pieces of an organ their share of it in
+        percent; then the unit of the gray values; then that organ's name, "" in a table without shares.
+    """
+    share = next((title for title in (rows[0] if rows else ()) if title.startswith("Share of ")), "")
     mean = next((title for title in (rows[0] if rows else ()) if title.split(" [")[0] == "Mean"), "")
     deviation = mean.replace("Mean", "Standard deviation")
     shown: list[tuple[str, ...]] = []
     for row in rows:
         gray = f"{_rounded(row[mean])} ± {_rounded(row[deviation])}" if _rounded(row.get(mean)) else ""
         volume, diameter = (_rounded(row.get(title), 1) for title in ("Volume [mL]", "Longest diameter [mm]"))
-        shown.append((row["Structure"], volume, gray, diameter))
-    return shown, mean.removeprefix("Mean [").removesuffix("]") if "[" in mean else ""
+        shown.append((row["Structure"], volume, gray, diameter, *([_rounded(row[share], 1)] if share else [])))
+    unit = mean.removeprefix("Mean [").removesuffix("]") if "[" in mean else ""
+    return shown, unit, share.removeprefix("Share of ").removesuffix(" [%]")
 
 
 def _rounded(number: str | float | None, digits: int = 0) -> str:

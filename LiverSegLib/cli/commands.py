@@ -176,13 +176,17 @@ def result_table(name: str, result: Result) -> Table:
     """What was found in one input, for people."""
     seconds = sum(result.timings.values())
     table = Table("Segment", title=plain(f"{name}: {result.model} on {result.device}, {seconds:.1f} s", "table.title"))
+    measured = result.measurements
     for title in ("Volume (mL)", "Longest diameter (mm)"):
         table.add_column(title, justify="right")
-    for found in result.measurements.segments:
-        table.add_row(plain(found.name), f"{found.volume_ml:.1f}", "")
-    for number, lesion in enumerate(result.measurements.lesions, start=1):
+    if measured.shared_organ is not None:
+        table.add_column(plain(f"% of {measured.shared_organ}"), justify="right")
+    for found in (*measured.segments, *measured.organs):
+        share = "" if found.organ_percent is None else f"{found.organ_percent:.1f}"
+        table.add_row(plain(found.name), f"{found.volume_ml:.1f}", *(["", share] if measured.shared_organ else [""]))
+    for number, lesion in enumerate(measured.lesions, start=1):
         table.add_row(f"  lesion {number}", f"{lesion.volume_ml:.2f}", f"{lesion.longest_diameter_mm:.1f}")
-    for found in result.measurements.segments:
+    for found in measured.segments:
         if found.burden_percent is not None:
             table.add_row(plain(f"{found.name} burden"), f"{found.burden_percent:.1f} %", "")
     return table

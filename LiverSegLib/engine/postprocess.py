@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.components import Mask, Parts, nothing, slabs
-from LiverSegLib.labels import SOLID, Label
+from LiverSegLib.labels import SOLID, Label, organs_of_pieces, values_of
 from LiverSegLib.request import Settings
 
 _WORLD = 1
@@ -25,29 +26,57 @@ def postprocess(
     Args:
         labelmap: labels of a model.
         labels: what its values mean. One body without holes is made only of an organ that is one, such as the
-            liver; lesions are kept inside any organ.
+            liver; lesions are kept inside any organ. An organ is all of its pieces, each of which may be in parts;
+            holes are filled only where the organ has a value of its own.
         settings: what is to be done.
         check: called several times a second; may raise.
     """
-    organs = [
-        (label, [part.value for part in labels if part.is_lesion and part.part_of == label.name]) for label in labels
-    ]
-    organs = [(label, lesions) for label, lesions in organs if lesions or label.name in SOLID]
+    organs = [organ for organ in _organs(labels) if organ.lesions or organ.is_solid]
     box = bounding_box(labelmap) if organs else None
     if box is None:
         return
     # Memory order for SciPy: it walks C order, our arrays have i fastest.
     part = labelmap[box].transpose(2, 1, 0)
-    for label, lesions in organs:
-        values = (label.value, *lesions)
-        if not any(_is_one_of(part[place], values).any() for place in slabs(part.shape, check)):
+    for organ in organs:
+        if not any(_is_one_of(part[place], organ.values).any() for place in slabs(part.shape, check)):
             continue
-        if settings.largest_component and label.name in SOLID:
-            _keep_largest(part, values, check)
-        for lesion in lesions if settings.lesions_inside else ():
-            _remove_detached(part, label.value, lesion, check)
-        if settings.fill_holes and label.name in SOLID:
-            _fill_holes(part, label.value, values, check)
+        if settings.largest_component and organ.is_solid:
+            _keep_largest(part, organ.values, check)
+        for lesion in organ.lesions if settings.lesions_inside else ():
+            _remove_detached(part, organ.tissue, lesion, check)
+        if settings.fill_holes and organ.is_solid and organ.own is not None:
+            _fill_holes(part, organ.own, organ.values, check)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Organ:
+    """An organ by the values of its voxels.
+
+    Args:
+        own: the value of its own label; None where only its pieces are labels.
+        tissue: its own and those of its pieces.
+        lesions: those of its lesions.
+        is_solid: it is one body without holes.
+    """
+
+    own: int | None
+    tissue: tuple[int, ...]
+    lesions: tuple[int, ...]
+    is_solid: bool
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All of them."""
+        return (*self.tissue, *self.lesions)
+
+
+def _organs(labels: Sequence[Label]) -> Iterator[_Organ]:
+    """Every label as an organ, and the organs that only their pieces make up."""
+    owns = {label.name: label.value for label in labels}
+    for name in (*owns, *organs_of_pieces(labels)):
+        lesions = tuple(label.value for label in labels if label.is_lesion and label.part_of == name)
+        tissue = tuple(value for value in values_of(name, labels) if value not in lesions)
+        yield _Organ(own=owns.get(name), tissue=tissue, lesions=lesions, is_solid=name in SOLID)
 
 
 def _is_one_of(part: npt.NDArray[np.uint8], values: tuple[int, ...]) -> Mask:
@@ -67,7 +96,9 @@ def _keep_largest(part: npt.NDArray[np.uint8], values: tuple[int, ...], check: C
             part[place][organ[place] & ~kept] = 0
 
 
-def _remove_detached(part: npt.NDArray[np.uint8], organ: int, lesion: int, check: Callable[[], None]) -> None:
+def _remove_detached(
+    part: npt.NDArray[np.uint8], tissue: tuple[int, ...], lesion: int, check: Callable[[], None]
+) -> None:
     """Remove lesion parts that do not touch their organ."""
     parts = Parts(part == lesion, check)
     if not parts.count:
@@ -75,7 +106,7 @@ def _remove_detached(part: npt.NDArray[np.uint8], organ: int, lesion: int, check
     touching = np.zeros(parts.count + 1, bool)
     for place, numbers in parts.labeled():
         start, stop = max(place.start - 1, 0), min(place.stop + 1, len(part))  # with the layers above and below
-        near = ndimage.binary_dilation(part[start:stop] == organ)[place.start - start :][: len(numbers)]
+        near = ndimage.binary_dilation(_is_one_of(part[start:stop], tissue))[place.start - start :][: len(numbers)]
         touching[np.unique(numbers[near])] = True
     for place, detached in parts.chosen(~touching):
         part[place][detached] = 0

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from LiverSegLib.boxes import Box
 from LiverSegLib.errors import InputError
-from LiverSegLib.labels import Label, label_for
+from LiverSegLib.labels import Label, label_for, organs_of_pieces
 from LiverSegLib.request import RasBox, Region, VoxelBox
 from LiverSegLib.volume import Result, Volume
 
@@ -88,11 +88,15 @@ def crop(volume: Volume, box: VoxelBox) -> Volume:
 def check_targets(targets: Sequence[str] | None, labels: Sequence[Label], model: str) -> frozenset[str]:
     """Our spelling of the label names to keep; all of them for None.
 
+    An organ that is no label itself stands for its pieces: the liver for its segments.
+
     Raises:
         InputError: there are none, or the model does not segment one of them.
     """
     known = [label.name for label in labels]
-    wanted = frozenset(known if targets is None else (label_for(1, name).name for name in targets))
+    asked = frozenset(known if targets is None else (label_for(1, name).name for name in targets))
+    organs = asked.intersection(organs_of_pieces(labels))
+    wanted = (asked - organs).union(label.name for label in labels if label.is_piece and label.part_of in organs)
     for name in sorted(wanted):
         if name not in known:
             raise InputError(f"The model {model} does not segment {name!r}; choose among {', '.join(known)}.")
@@ -104,7 +108,8 @@ def check_targets(targets: Sequence[str] | None, labels: Sequence[Label], model:
 def select_labels(result: Result, wanted: frozenset[str]) -> Result:
     """The result with the labels `wanted` alone; the label map is changed in place.
 
-    Where a part is not wanted its organ is whole: without the tumors their voxels become liver.
+    Where a part is not wanted its organ is whole: without the tumors their voxels become liver. Measured is what was
+    found before: shares of an organ stay those of all of it.
     """
     values = {label.name: label.value for label in result.labels}
     if wanted >= values.keys():
@@ -115,4 +120,5 @@ def select_labels(result: Result, wanted: frozenset[str]) -> Result:
             table[label.value] = values.get(label.part_of or "", 0) if label.part_of in wanted else 0
     np.take(table, result.labelmap, out=result.labelmap)
     labels = tuple(label for label in result.labels if label.name in wanted)
-    return replace(result, labels=labels, measurements=result.measurements.of(wanted))
+    organs = {label.part_of for label in labels if label.is_piece and label.part_of} - values.keys()
+    return replace(result, labels=labels, measurements=result.measurements.of(wanted | organs))

@@ -19,16 +19,26 @@ from LiverSegLib.volume import Result
 SCHEMA_VERSION = 1
 _CENTER = ("center_r_mm", "center_a_mm", "center_s_mm")
 _INTENSITY = ("mean_intensity", "std_intensity")
-_COLUMNS = ("kind", "name", "number", "voxels", "volume_ml", "longest_diameter_mm", *_CENTER, *_INTENSITY)
+_COLUMNS = (
+    "kind",
+    "name",
+    "number",
+    "voxels",
+    "volume_ml",
+    "longest_diameter_mm",
+    *_CENTER,
+    *_INTENSITY,
+    "organ_percent",
+)
 
 
 def write_measurements_csv(path: Path | str, measurements: Measurements, *, opener: Opener = atomic_file) -> None:
-    """Write one row per segment and one per lesion.
+    """Write one row per segment, one per organ that is no segment but that its pieces make up, and one per lesion.
 
-    Columns: `kind` ("segment" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
-    `volume_ml`, `longest_diameter_mm`, the lesion's center in RAS mm, and mean and standard deviation of the
-    image in it (HU for CT); what a row lacks stays empty. A name that a spreadsheet would take for a formula has an
-    apostrophe before it.
+    Columns: `kind` ("segment", "organ" or "lesion"), `name`, `number` (1 is the largest lesion), `voxels`,
+    `volume_ml`, `longest_diameter_mm`, the lesion's center in RAS mm, mean and standard deviation of the
+    image in it (HU for CT), and `organ_percent`, the share of a piece in its organ; what a row lacks stays empty. A
+    name that a spreadsheet would take for a formula has an apostrophe before it.
 
     Args:
         path: the file; an existing one is replaced only by a complete one.
@@ -41,8 +51,10 @@ def write_measurements_csv(path: Path | str, measurements: Measurements, *, open
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for segment in measurements.segments:
-        writer.writerow({**_row("segment", segment), "voxels": segment.voxels})
+    parts = [("segment", segment) for segment in measurements.segments]
+    for kind, part in (*parts, *(("organ", organ) for organ in measurements.organs)):
+        share = {} if part.organ_percent is None else {"organ_percent": round(part.organ_percent, 2)}
+        writer.writerow({**_row(kind, part), "voxels": part.voxels, **share})
     for number, lesion in measurements.numbered_lesions():
         center = dict(zip(_CENTER, (round(x, 2) for x in lesion.center_ras), strict=True))
         diameter = round(lesion.longest_diameter_mm, 2)
@@ -84,6 +96,7 @@ def write_measurements_json(
         "warnings": list(result.warnings),
         "labels": [{**asdict(label), "segment_id": label.segment_id} for label in result.labels],
         "segments": [asdict(segment) for segment in measurements.segments],
+        "organs": [asdict(organ) for organ in measurements.organs],
         "lesions": [asdict(lesion) for lesion in measurements.lesions],
         "tumor_burden_percent": measurements.tumor_burden_percent,
         "intensity_unit": measurements.intensity_unit,

@@ -81,7 +81,7 @@ def _overlays(labelmap: npt.NDArray[np.uint8], labels: Sequence[Label]) -> tuple
     for label in organs_first(labels):
         values = tuple(value for value in values_of(label.name, labels) if present[value])
         if values:
-            overlays.append(Overlay(label.name, colors[label.name], values, label.is_lesion))
+            overlays.append(Overlay(label.name, colors[label.name], values, label.is_lesion, label.part_of))
     return tuple(overlays)
 
 
@@ -108,7 +108,7 @@ def _largest_slices(scene: Scene) -> list[int]:
         return [(n - 1) // 2 for n in scene.image.shape]
     lesions = [o for o in scene.overlays if o.is_lesion]
     box = scene.box
-    mask = (lesions or list(scene.overlays))[0].mask(scene.labelmap[box])
+    mask = (lesions[0] if lesions else scene.bodies[0].whole).mask(scene.labelmap[box])
     chosen = []
     for axis in range(3):
         area = mask.sum(axis=tuple(a for a in range(3) if a != axis))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from LiverSegLib.io.atomic import Opener, atomic_file
-from LiverSegLib.labels import Color
+from LiverSegLib.labels import Color, short_name
 from LiverSegLib.pictures import panels
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Plane, Scene
@@ -28,6 +29,11 @@ _DPI = 100
 _GAP, _CAPTION = 8, 66
 _SLICE_SIDE, _CAPTION_WIDTH = 900, 560
 _BACKGROUND = "#101214"
+# Sizes of the caption's second line and how small a note may make it; pixels that a letter of the note takes, and how
+# many letters of it are worth showing.
+_SIZES = (12, 11, 10, 9, 8)
+_READABLE = 10
+_NOTE_LETTER, _SHORTEST_NOTE = 9, 16
 
 
 def case_figure(scene: Scene, name: str, result: Result) -> Figure:
@@ -127,17 +133,39 @@ def caption(figure: Figure, name: str, entries: Sequence[Entry], note: str = "")
     room = int(width / 16)
     figure.text(left, first, _shorten(name, room), color="white", size=13, weight="bold", **common)
     figure.text(right, first, WARNING, color="#ffb74d", size=12, weight="bold", ha="right", **common)
-    figure.text(right, second, _shorten(note, room), color="#9a9a9a", size=11, ha="right", **common)
+    for size, needed in _caption_sizes(len(note)):
+        texts, end = _written(figure, (left, second), entries, size)
+        left_over = int((right - end) * width / _NOTE_LETTER)
+        if left_over >= needed or size == _SIZES[-1]:
+            break
+        for text in texts:
+            text.remove()
+    if needed and left_over >= needed:
+        figure.text(right, second, _shorten(note, min(room, left_over)), color="#9a9a9a", size=11, ha="right", **common)
+
+
+def _caption_sizes(note: int) -> Iterator[tuple[int, int]]:
+    """Sizes of the entries to try, and how many letters of a note must have room beside them: readable ones first."""
+    yield from ((size, min(_SHORTEST_NOTE, note)) for size in _SIZES if size >= _READABLE)
+    yield from ((size, 0) for size in _SIZES)
+
+
+def _written(figure: Figure, at: tuple[float, float], entries: Sequence[Entry], size: int) -> tuple[list[Text], float]:
+    """Write the entries side by side from `at`, in fractions of the figure; and where the next would begin."""
+    width = figure.get_figwidth() * _DPI
+    (left, middle), texts = at, []
     for text, color in entries:
         ink = panels.INK if color is None else tuple(c / 255 for c in color)
-        drawn = figure.text(left, second, text, color=ink, size=12, **common)
-        left = drawn.get_window_extent().x1 / width + 20 / width
+        texts.append(figure.text(left, middle, text, color=ink, size=size, va="center", parse_math=False))
+        left = texts[-1].get_window_extent().x1 / width + 20 / width
+    return texts, left
 
 
 def measured(result: Result) -> list[Entry]:
     """What was measured as short texts, each with the color of the segment that it is about."""
     numbers, colors = result.measurements, picture_colors(result.labels)
-    entries: list[Entry] = [(f"{s.name} {_ml(s.volume_ml)}", colors.get(s.name)) for s in numbers.segments if s.voxels]
+    found = [segment for segment in (*numbers.organs, *numbers.segments) if segment.voxels]
+    entries: list[Entry] = [(f"{short_name(s.name)} {_ml(s.volume_ml)}", colors.get(s.name)) for s in found]
     if numbers.lesions:
         count = len(numbers.lesions)
         longest = max(lesion.longest_diameter_mm for lesion in numbers.lesions)
@@ -154,13 +182,15 @@ def _areas(scene: Scene, result: Result) -> list[Entry]:
         pixels = int(overlay.mask(scene.labelmap).sum())
         share = 100 * pixels / scene.labelmap.size
         size = f"{pixels * pixel_cm2:.1f} cm²" if scene.in_mm else f"{share:.1f} % of the picture"
-        entries.append((f"{overlay.name} {size}", overlay.color))
+        entries.append((f"{short_name(overlay.name)} {size}", overlay.color))
     return entries or [(_nothing(result), None)]
 
 
 def _nothing(result: Result) -> str:
     """What an empty segmentation is called: "no liver found"."""
-    return f"no {result.labels[0].name if result.labels else 'segment'} found"
+    first = next(iter(result.labels), None)
+    name = "segment" if first is None else first.part_of if first.is_piece else first.name
+    return f"no {name} found"
 
 
 def _ml(volume: float) -> str:

@@ -45,11 +45,13 @@ def draw_slice(axes: Axes, scene: Scene, plane: Plane, *, line: float = 1.3, fil
     rows, columns = labels.shape
     x = left + (right - left) / columns * (np.arange(columns + 2) - 0.5)
     y = top - (top - bottom) / rows * (np.arange(rows + 2) - 0.5)
+    painted = {part.name: part for body in scene.bodies for part in body.painted}
     for overlay in scene.overlays:
         mask = overlay.mask(labels)
         if mask.any():
             color = np.array(overlay.color) / 255
-            shown = np.ma.masked_where(~mask, mask)
+            own = painted[overlay.name].mask(labels) if overlay.name in painted else np.zeros_like(mask)
+            shown = np.ma.masked_where(~own, own)  # an organ does not tint its pieces
             axes.imshow(shown, cmap=ListedColormap([color]), alpha=fill, interpolation="nearest", **kwargs)
             axes.contour(x, y, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[color], linewidths=line)
 

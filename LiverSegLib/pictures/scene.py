@@ -1,8 +1,8 @@
-"""What is to be drawn, without saying how: `Scene`, `Plane`, `Overlay`."""
+"""What is to be drawn, without saying how: `Scene`, `Plane`, `Overlay`, `Body`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,35 @@ AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 @dataclass(frozen=True)
 class Overlay:
-    """One segment: `values` are the label map's values that belong to it; color is RGB, 0 to 255."""
+    """One segment: `values` are the label map's values that belong to it; color is RGB, 0 to 255.
+
+    `part_of` is the name of the organ that it is a piece of, or a lesion in.
+    """
 
     name: str
     color: tuple[int, int, int]
     values: tuple[int, ...]
     is_lesion: bool = False
+    part_of: str | None = None
 
     def mask(self, labelmap: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Boolean mask of the segment, in the shape of `labelmap` (any part of a label map)."""
         table = np.zeros(256, dtype=bool)
         table[list(self.values)] = True
         return table[labelmap]
+
+
+@dataclass(frozen=True)
+class Body:
+    """What has one surface: a segment alone, or an organ whose pieces are painted onto it.
+
+    Args:
+        whole: all of it, with its lesions.
+        painted: its pieces, and what is left of the organ; only one is the body itself.
+    """
+
+    whole: Overlay
+    painted: tuple[Overlay, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +130,25 @@ class Scene:
     def spacing(self) -> tuple[float, float, float]:
         """Voxel distances along i, j, k in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """The segments by their surfaces, outer ones first."""
+        found: dict[str, list[Overlay]] = {}
+        for overlay in self.overlays:
+            organ = None if overlay.is_lesion else overlay.part_of
+            found.setdefault(organ or overlay.name, []).append(overlay)
+        return tuple(self._body(organ, members) for organ, members in found.items())
+
+    def _body(self, organ: str, members: list[Overlay]) -> Body:
+        if len(members) == 1:
+            return Body(members[0], tuple(members))
+        inside = [overlay for overlay in self.overlays if overlay.part_of == organ]
+        values = tuple({value: None for overlay in (*members, *inside) for value in overlay.values})
+        held = {value for overlay in inside for value in overlay.values}
+        rest = [replace(member, values=tuple({*member.values} - held)) for member in members if member not in inside]
+        pieces = [member for member in members if member in inside]
+        return Body(replace(members[0], values=values), tuple(part for part in (*rest, *pieces) if part.values))
 
     @property
     def in_mm(self) -> bool:

@@ -1,7 +1,8 @@
 """A lit picture of the segments' surface from the front, in numpy and scipy alone.
 
 Each ray runs from the front (A) to the back. It stops where the smoothed mask crosses its level, and is lit
-there by the gradient of that same smooth field, so that the steps between slices do not show.
+there by the gradient of that same smooth field, so that the steps between slices do not show. Pieces of an organ
+are painted onto its surface, each where its own smooth mask is the highest.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from LiverSegLib.pictures.scene import Overlay, Scene
+from LiverSegLib.pictures.scene import Body, Overlay, Scene
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -24,6 +25,9 @@ _SEEN_THROUGH = 0.72
 _INNER_LEVEL = 0.3
 # The smooth fields change by about 0.1 per pixel at the silhouette: this makes it some two pixels wide.
 _EDGE = 5.0
+# Cells of margin around the box, and how many cells of the surface's grid are one of the grids of its paint.
+_MARGIN = 3
+_COARSER = 3
 
 
 def render_front(scene: Scene, pixels: int) -> tuple[FloatArray, float]:
@@ -45,9 +49,9 @@ def render_front(scene: Scene, pixels: int) -> tuple[FloatArray, float]:
     cell = max(3 * extent / pixels, max(sides) / 300, min(spacing) / 3)
     picture = np.zeros((pixels, pixels, 3), dtype=np.float32)
     covered = np.zeros((pixels, pixels), dtype=np.float32)
-    for number, overlay in enumerate(scene.overlays):
-        field = _smooth_field(overlay, scene, cell, inner=number > 0)
-        layer = _to_canvas(_shade(field, overlay.color), cell, extent, pixels)
+    for number, body in enumerate(scene.bodies):
+        field = _smooth_field(body.whole, scene, cell, inner=number > 0)
+        layer = _to_canvas(_shade(field, body, scene, cell), cell, extent, pixels)
         # What lies within an earlier segment is seen through it; what sticks out is seen in full.
         seen = layer[..., 3] * (1 - (1 - _SEEN_THROUGH) * covered)
         picture += (layer[..., :3] - picture) * seen[..., None]
@@ -57,20 +61,27 @@ def render_front(scene: Scene, pixels: int) -> tuple[FloatArray, float]:
 
 def _smooth_field(overlay: Overlay, scene: Scene, cell: float, *, inner: bool) -> FloatArray:
     """The segment as a smooth field with its surface at 0, on a grid of `cell` mm; [R, A, S] with margins."""
-    box, spacing = scene.box, scene.spacing
-    part = overlay.mask(scene.labelmap[box])
-    factors = [max(1, min(int(cell / s), n)) for s, n in zip(spacing, part.shape, strict=True)]
-    coarse = np.pad(_block_mean(part, factors), 3)
-    steps = [s * f for s, f in zip(spacing, factors, strict=True)]
+    coarse, steps = _coarse(overlay, scene, cell)
     # Blur by as much as the slices are apart; small lesions inside must survive it.
     strength = 1.0 if inner else 1.5
     sigma = [strength * max(s, cell) / s for s in steps]
     smooth = ndimage.gaussian_filter(coarse, sigma)
-    shape = [max(2, round(n * s / cell)) for n, s in zip(coarse.shape, steps, strict=True)]
-    zoom = [m / n for m, n in zip(shape, coarse.shape, strict=True)]
+    zoom = [m / n for m, n in zip(_cells(coarse, steps, cell), coarse.shape, strict=True)]
     field: FloatArray = ndimage.zoom(smooth, zoom, order=1, grid_mode=True, mode="nearest")
     level = _INNER_LEVEL if inner else 0.5
     return field - np.float32(level * min(1.0, float(smooth.max(initial=0.0))))
+
+
+def _coarse(overlay: Overlay, scene: Scene, cell: float) -> tuple[FloatArray, list[float]]:
+    """The share of the segment in blocks of voxels no larger than `cell` mm, with a margin; and their sides in mm."""
+    part = overlay.mask(scene.labelmap[scene.box])
+    factors = [max(1, min(int(cell / s), n)) for s, n in zip(scene.spacing, part.shape, strict=True)]
+    return np.pad(_block_mean(part, factors), _MARGIN), [s * f for s, f in zip(scene.spacing, factors, strict=True)]
+
+
+def _cells(coarse: FloatArray, steps: list[float], cell: float) -> list[int]:
+    """How many cells of the smooth field's grid lie along each side of blocks."""
+    return [max(2, round(n * s / cell)) for n, s in zip(coarse.shape, steps, strict=True)]
 
 
 def _block_mean(mask: npt.NDArray[np.bool_], factors: list[int]) -> FloatArray:
@@ -81,7 +92,7 @@ def _block_mean(mask: npt.NDArray[np.bool_], factors: list[int]) -> FloatArray:
     return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
-def _shade(field: FloatArray, color: tuple[int, int, int]) -> FloatArray:
+def _shade(field: FloatArray, body: Body, scene: Scene, cell: float) -> FloatArray:
     """First surface on every ray from the front; [rows, columns, 5]: lit RGB, hit (0 or 1), highest field."""
     ahead = field[:, ::-1, :] > 0
     seen = ahead.any(axis=1)
@@ -96,10 +107,30 @@ def _shade(field: FloatArray, color: tuple[int, int, int]) -> FloatArray:
     rim = np.clip(normal[..., 1], 0, 1) ** 0.5  # edges turn dark, which shows the roundness
     light = (0.38 + 0.70 * diffuse) * (0.6 + 0.4 * rim)
     image = np.zeros((*hit.shape, 5), dtype=np.float32)
-    image[..., :3] = np.clip(light[..., None] * np.array(color) / 255 + 0.16 * shine[..., None], 0, 1)
+    color = np.array([part.color for part in body.painted])[_part_at(np.stack([rows, hit, columns]), body, scene, cell)]
+    image[..., :3] = np.clip(light[..., None] * color / 255 + 0.16 * shine[..., None], 0, 1)
     image[..., 3] = seen
     image[..., 4] = field.max(axis=1)
     return image.transpose(1, 0, 2)[::-1, ::-1]
+
+
+def _part_at(hit: npt.NDArray[np.intp], body: Body, scene: Scene, cell: float) -> npt.NDArray[np.intp]:
+    """Which painted part of a body lies where the rays stop, cells [R, A, S] of the smooth field: [R, S]."""
+    best = np.zeros(hit.shape[1:], dtype=np.intp)
+    if len(body.painted) == 1:
+        return best
+    blocks, sides = _coarse(body.whole, scene, cell)
+    ends = zip(hit, blocks.shape, _cells(blocks, sides, cell), sides, strict=True)
+    place = [((n + 0.5) * count / cells - _MARGIN) * side for n, count, cells, side in ends]  # mm from the box's corner
+    highest = np.full(best.shape, -1, dtype=np.float32)
+    for number, part in enumerate(body.painted):
+        coarse, steps = _coarse(part, scene, _COARSER * cell)
+        smooth = ndimage.gaussian_filter(coarse, [_COARSER * cell / step for step in steps])
+        at = [mm / step - 0.5 + _MARGIN for mm, step in zip(place, steps, strict=True)]
+        value = ndimage.map_coordinates(smooth, at, order=1, mode="nearest")
+        best[value > highest] = number
+        highest = np.maximum(highest, value)
+    return best
 
 
 def _gradient_at(field: FloatArray, depth: npt.NDArray[np.intp]) -> FloatArray:

@@ -18,7 +18,7 @@ from LiverSegLib.measure import Measurements
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.system import DeviceInfo
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages; both ends must have the same."""
 
 Row = tuple[float, float, float, float]

@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from LiverSegLib import __version__
 from LiverSegLib.cli.commands import app, metrics_text, result_table
 from LiverSegLib.cli.outputs import write_outputs
-from LiverSegLib.cli.screen import console, show_error, show_note
+from LiverSegLib.cli.screen import console, plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.io import read_volume, write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
-from LiverSegLib.labels import label_for
-from LiverSegLib.measure import Measurements, SegmentMeasurement
+from LiverSegLib.labels import label_for, labels_for
+from LiverSegLib.measure import Measurements, SegmentMeasurement, measure
 from LiverSegLib.printable import csv_text, printable
 from LiverSegLib.volume import Result, Volume
 from Testing.conftest import MakePackage
@@ -94,6 +94,22 @@ def test_a_license_and_a_folder_are_shown_as_they_are(ct: Path, threshold_packag
         assert is_harmless(done.output)
         assert printable(f"{out}/Meyer_Hans.seg.nrrd") in done.output
         assert (out / "Meyer_Hans.seg.nrrd").is_file()
+
+
+def test_pieces_of_an_organ_have_a_column_and_a_row_together() -> None:
+    labels = labels_for({number: f"liver_segment_{number}" for number in range(1, 9)})
+    labelmap = np.arange(100 * 9, dtype=np.uint16).reshape(100, 3, 3) % 9
+    measured = measure(labelmap.astype(np.uint8), np.diag([4.0, 5, 5, 1]), labels)
+    result = Result(labelmap=labelmap.astype(np.uint8), affine=np.eye(4), labels=labels, measurements=measured)
+    table = result_table("ct.nii", result)
+    assert [column.header for column in table.columns][1:] == [
+        "Volume (mL)",
+        "Longest diameter (mm)",
+        plain("% of liver"),
+    ]
+    rows = list(zip(*(map(str, column.cells) for column in table.columns), strict=True))
+    assert rows == [*((label.name, "10.0", "", "12.5") for label in labels), ("liver", "80.0", "", "")]
+    assert len(result_table("ct.nii", result_with("liver")).columns) == 3
 
 
 def test_an_error_sentence_is_harmless_too(liverseg: Liverseg, tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from LiverSegLib.cli.outputs import write_outputs
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io import read_volume, write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
 from LiverSegLib.io.atomic import atomic_file
-from LiverSegLib.labels import display_name, label_for
-from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
+from LiverSegLib.io.marks import is_ours
+from LiverSegLib.labels import display_name, label_for, labels_for
+from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement, measure
 from LiverSegLib.volume import Result, Volume
 
 # A rotation about the superior axis with spacing 0.7 x 0.7 x 1.6 mm, rounded as a NIfTI header would.
@@ -213,6 +214,32 @@ def test_csv_has_one_row_per_segment_and_lesion(tmp_path: Path, result: Result) 
     assert (rows[2]["longest_diameter_mm"], rows[2]["center_s_mm"]) == ("1.61", "3.46")
 
 
+def test_pieces_of_an_organ_have_their_shares_in_both_tables(tmp_path: Path, result: Result) -> None:
+    labels = labels_for({number: f"liver_segment_{number}" for number in range(1, 9)})
+    labelmap = np.arange(10, dtype=np.uint8).reshape(10, 1, 1) % 9
+    pieces = replace(
+        result, labelmap=labelmap, labels=labels, measurements=measure(labelmap, np.eye(4), labels, labelmap, "HU")
+    )
+    write_measurements_csv(tmp_path / "a.csv", pieces.measurements)
+    write_measurements_json(tmp_path / "a.json", pieces)
+
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    assert list(reader.fieldnames or ())[-3:] == ["mean_intensity", "std_intensity", "organ_percent"]
+    assert [(row["kind"], row["name"]) for row in rows] == [
+        *(("segment", label.name) for label in labels),
+        ("organ", "liver"),
+    ]
+    assert [row["organ_percent"] for row in rows] == [*["12.5"] * 8, ""]
+    assert (rows[8]["voxels"], rows[8]["volume_ml"], rows[8]["mean_intensity"]) == ("8", "0.008", "4.5")
+    assert is_ours(tmp_path / "a.csv")
+    content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert [segment["organ_percent"] for segment in content["segments"]] == [12.5] * 8
+    assert [(organ["name"], organ["voxels"]) for organ in content["organs"]] == [("liver", 8)]
+    assert {label["part_of"] for label in content["labels"]} == {"liver"}
+
+
 def test_json_says_what_the_numbers_came_from(tmp_path: Path, result: Result) -> None:
     write_measurements_json(tmp_path / "a.json", result)
 
@@ -222,7 +249,7 @@ def test_json_says_what_the_numbers_came_from(tmp_path: Path, result: Result) ->
     assert content["timings_s"] == {"locate": 0.5, "infer": 1.25}
     assert content["warnings"] == list(result.warnings)
     assert content["labels"][1]["segment_id"] == "LiverSeg_tumor"
-    unknown = {"mean_intensity": None, "std_intensity": None, "burden_percent": None}
+    unknown = {"mean_intensity": None, "std_intensity": None, "burden_percent": None, "organ_percent": None}
     assert content["segments"][0] == {"name": "liver", "voxels": 36, "volume_ml": 28.224, **unknown}
     assert content["lesions"][0]["longest_diameter_mm"] == 1.61234
     assert content["tumor_burden_percent"] == 2.78

@@ -39,6 +39,11 @@ def scene() -> Iterator[Any]:
     scene.Clear(1)
 
 
+ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII")
+# DICOM CID 7170.
+CODES = ("71133005", "277956007", "277957003", "277958008", "277959000", "277960005", "277961009", "277962002")
+
+
 def a_volume(affine: np.ndarray = AFFINE, shape: tuple[int, ...] = SHAPE, name: str = "CT") -> Any:
     """A scalar volume node that holds its voxels' running number."""
     array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape[::-1])
@@ -59,6 +64,16 @@ def a_result(volume: Any, labelmap: np.ndarray | None = None) -> Result:
     affine = bridge.ijk_to_ras(volume)
     labels = (label_for(1, "liver"), label_for(2, "tumor"))
     return Result(labelmap=labelmap, affine=affine, labels=labels, measurements=measure(labelmap, affine, labels))
+
+
+def a_cut_result(volume: Any) -> Result:
+    """The liver of `a_labelmap` cut into its eight segments along i, measured."""
+    whole, affine = a_labelmap() > 0, bridge.ijk_to_ras(volume)
+    labelmap = np.where(whole, np.clip((np.arange(SHAPE[0]) - 10) // 3, 0, 7)[:, None, None] + 1, 0).astype(np.uint8)
+    labels = labels_for({number: f"liver_segment_{number}" for number in range(1, 9)})
+    image = slicer.util.arrayFromVolume(volume).transpose(2, 1, 0)
+    measured = measure(labelmap, affine, labels, image, "HU")
+    return Result(labelmap=labelmap, affine=affine, labels=labels, measurements=measured)
 
 
 def a_transform(matrix: np.ndarray, parent: Any = None, name: str = "T") -> Any:
@@ -292,6 +307,23 @@ class TestSegments:
         region = getattr(entry, "GetRegionObject", None) or entry.GetAnatomicRegionObject
         assert region().GetCodeValue() == "10200004"
         assert logic.SerializeTerminologyEntry(entry) == _tag(tumor)
+
+    def test_names_colors_and_terms_of_segments_of_the_liver(self) -> None:
+        volume = a_volume()
+        result = a_cut_result(volume)
+        node = bridge.write_segments(result, volume).node
+        assert ids_of(node) == [f"LiverSeg_liver_segment_{number}" for number in range(1, 9)]
+        logic, entry = slicer.modules.terminologies.logic(), slicer.vtkSlicerTerminologyEntry()
+        for roman, code, label in zip(ROMAN, CODES, result.labels, strict=True):
+            segment = node.GetSegmentation().GetSegment(label.segment_id)
+            assert segment.GetName() == f"Liver segment {roman}"
+            np.testing.assert_allclose(np.array(segment.GetColor()) * 255, label.color, atol=0.5)
+            # The lists of Slicer do not hold these codes: it shows what is written in the segment.
+            assert logic.DeserializeTerminologyEntry(_tag(segment), entry)
+            assert entry.GetCategoryObject().GetCodeMeaning() == "Anatomical Structure"
+            found = entry.GetTypeObject()
+            assert (found.GetCodeValue(), found.GetCodeMeaning()) == (code, f"Couinaud hepatic segment {roman}")
+            assert logic.SerializeTerminologyEntry(entry) == _tag(segment)
 
     def test_stands_beside_the_volume(self, scene: Any) -> None:
         volume = a_volume()
@@ -544,6 +576,18 @@ def test_table_has_a_row_for_each_structure() -> None:
     assert not any("nan" in str(value).lower() for row in rows for value in row.values())
     assert bridge.write_table(measurements, table) is table
     assert table.GetNumberOfRows() == 3
+
+
+def test_table_of_segments_of_the_liver_has_their_shares_and_the_whole() -> None:
+    result = a_cut_result(a_volume())
+    table = bridge.write_table(result.measurements, labels=result.labels)
+    rows = bridge.table_rows(table)
+    assert [row["Structure"] for row in rows] == [*(f"Liver segment {roman}" for roman in ROMAN), "Liver"]
+    assert list(rows[0]) == ["Structure", "Volume [mL]", "Mean [HU]", "Standard deviation [HU]", "Share of liver [%]"]
+    shares = [row["Share of liver [%]"] for row in rows]
+    assert sum(float(share) for share in shares[:8]) == pytest.approx(100, abs=0.4)
+    assert shares[8] == ""
+    assert rows[8]["Volume [mL]"] == pytest.approx(sum(row["Volume [mL]"] for row in rows[:8]))
 
 
 def test_a_table_without_lesions_or_gray_values_leaves_their_columns_out(scene: Any) -> None:

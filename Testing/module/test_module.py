@@ -18,6 +18,8 @@ from Testing.headless.case import add_volume, is_idle, worker_pids  # noqa: E402
 
 pytest_plugins = ("Testing.module_case",)
 
+ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII")
+
 
 def segment_ids(node: Any) -> list[str]:
     return list(node.GetSegmentation().GetSegmentIDs())
@@ -29,6 +31,29 @@ def run(host: Any, seconds: float = 90) -> str:
     assert host.spin_until(lambda: is_idle(host), seconds), "the segmentation did not end"
     host.spin(0.05)
     return str(host.widget.ui.statusText.text())
+
+
+def a_job_of_segments(volume: Any) -> Any:
+    """A finished job whose model has eight segments of the liver, 10 mL each."""
+    from LiverSegUI.job import JobOptions, SegmentationJob
+
+    from LiverSegLib.labels import labels_for
+    from LiverSegLib.measure import measure
+
+    labelmap = np.repeat(np.arange(9, dtype=np.uint8), 100).reshape(9, 10, 10)
+    job = SegmentationJob(volume, JobOptions())
+    job.labels = labels_for({number: f"liver_segment_{number}" for number in range(1, 9)})
+    image = np.full(labelmap.shape, 100)
+    job.measurements = measure(labelmap, np.diag([4.0, 5, 5, 1]), job.labels, image, "HU")
+    job.state = "finished"
+    return job
+
+
+def cells(table: Any) -> list[list[str]]:
+    """The texts of a table widget, row by row."""
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount())] for row in range(table.rowCount())
+    ]
 
 
 def segmentations() -> list[Any]:
@@ -110,6 +135,36 @@ class TestPanel:
         assert liver.startswith("Liver\t")
         ready.widget.panel.results.save(tmp_path / "x.csv")
         assert "segment,liver" in (tmp_path / "x.csv").read_text()
+
+    def test_segments_of_the_liver_have_their_shares(self, ready: Any, volume: Any) -> None:
+        from LiverSegLib import slicer_bridge
+
+        job = a_job_of_segments(volume)
+        panel, ui = ready.widget.panel, ready.widget.ui
+        panel.results.show(job)
+        assert cells(ui.resultsTable) == [
+            *([f"Liver segment {roman}", "10.0", "100 ± 0", "", "12.5"] for roman in ROMAN),
+            ["Liver", "80.0", "100 ± 0", "", ""],
+        ]
+        assert ui.resultsTable.horizontalHeaderItem(4).text() == "% of liver"
+        assert ui.resultsTable.isColumnHidden(3)
+        assert not ui.resultsTable.isColumnHidden(4)
+        ui.copyButton.click()
+        assert slicer.app.clipboard().text().splitlines()[1] == "Liver segment I\t10.0\t100 ± 0\t\t12.5"
+        shown = cells(ui.resultsTable)
+        panel.results.clear()
+        assert ui.resultsTable.columnCount() == 4
+        panel.results.showTable(slicer_bridge.write_table(job.measurements, labels=job.labels))
+        assert cells(ui.resultsTable) == shown
+        run(ready)
+        assert ui.resultsTable.columnCount() == 4
+
+    def test_the_batch_table_tells_the_liver_of_segments(self, ready: Any, volume: Any) -> None:
+        job = a_job_of_segments(volume)
+        batch = ready.widget.panel.batch
+        batch._jobs[volume.GetID()] = job
+        batch.update()
+        assert [ready.widget.ui.batchTable.item(0, column).text() for column in (1, 2, 3)] == ["done", "80.0", ""]
 
     def test_edit(self, ready: Any, volume: Any) -> None:
         run(ready)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ pytest.importorskip("matplotlib")
 from matplotlib.image import imread
 
 from LiverSegLib.errors import OutputError
-from LiverSegLib.labels import label_for
-from LiverSegLib.measure import Measurements, SegmentMeasurement
+from LiverSegLib.labels import label_for, labels_for
+from LiverSegLib.measure import Measurements, SegmentMeasurement, measure
 from LiverSegLib.pictures import figures, save_case_picture, save_slice_grid
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.case_picture import axial_planes
@@ -28,6 +30,8 @@ GAP, TILE = 8, 300
 LABELS = (label_for(1, "liver"), label_for(2, "tumor"))
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 # In RAS order: the liver lies at the patient's right (high i), in front (high j) and above (high k).
+SEGMENTS = {number: f"liver_segment_{number}" for number in range(1, 9)}
+ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"]
 LIVER = (slice(34, 54), slice(24, 40), slice(12, 20))
 TUMOR = (slice(40, 46), slice(28, 34), slice(14, 17))
 
@@ -211,6 +215,75 @@ def test_front_view_shows_the_right_lobe_on_the_left_and_the_tumor_through_the_l
     assert lit[:100, 100:].sum() > lit[100:, 100:].sum()
     yellow = (picture[..., 1] > 0.75 * picture[..., 0]) & lit
     assert 100 < yellow.sum() < 0.5 * lit.sum()
+
+
+def cut_liver(names: dict[int, str]) -> tuple[Volume, Result]:
+    """The phantom with its liver cut into four in front and four behind them, as segments 1 to 8."""
+    volume, result = phantom(tumor=False)
+    labels = np.zeros_like(result.labelmap)
+    labels[LIVER] = 1 + np.repeat(range(4), 5)[:, None, None] + np.repeat((4, 0), 8)[:, None]
+    known = labels_for(names)
+    measured = measure(labels, AFFINE, known)
+    return volume, Result(labelmap=labels, affine=AFFINE, labels=known, measurements=measured, model="a model 1.0")
+
+
+def test_segments_are_painted_onto_one_surface() -> None:
+    volume, result = cut_liver(SEGMENTS)
+    (body,) = scene_of(volume, result).bodies
+    assert (set(body.whole.values), len(body.painted)) == (set(SEGMENTS), 8)
+    picture, _extent = render_front(scene_of(volume, result), 200)
+    lit = picture.max(axis=-1) > 0.3
+    whole, _extent = render_front(scene_of(*phantom(tumor=False)), 200)
+    assert (lit == (whole.max(axis=-1) > 0.3)).mean() > 0.98  # there is no seam between segments
+    hues = picture / np.maximum(picture.max(axis=-1, keepdims=True), 1e-6)
+    middle = hues[100, lit[100].nonzero()[0]]
+    colors = np.array([label.color for label in result.labels]) / 255
+    colors /= colors.max(axis=-1, keepdims=True)
+    nearest = np.linalg.norm(middle[:, None] - colors, axis=-1).argmin(axis=1) + 1
+    shown = [value for value, _pixels in itertools.groupby(nearest) if len(list(_pixels)) > 10]
+    assert shown == [4, 3, 2, 1]  # from the right of the patient, and nothing of those behind
+
+
+def test_a_liver_with_segments_and_a_tumor_is_one_body_with_a_lesion_in_it() -> None:
+    volume, result = cut_liver(SEGMENTS | {9: "tumor", 10: "liver"})
+    result.labelmap[TUMOR] = 9
+    result.labelmap[LIVER[0].start : LIVER[0].start + 2, LIVER[1], LIVER[2]] = 10
+    scene = scene_of(volume, result)
+    liver, tumor = scene.bodies
+    assert set(liver.whole.values) == set(range(1, 11))
+    assert [part.values for part in liver.painted] == [(10,), *((number,) for number in SEGMENTS)]
+    assert tumor.painted == (tumor.whole,)
+    without = scene_of(*cut_liver(SEGMENTS | {9: "tumor"}))
+    assert [overlay.name for overlay in without.overlays] == list(SEGMENTS.values())
+
+
+def test_slices_go_through_the_middle_of_the_organ_that_segments_make_up() -> None:
+    whole, cut = scene_of(*phantom(tumor=False)), scene_of(*cut_liver(SEGMENTS))
+    assert [plane.index for plane in cut.planes] == [plane.index for plane in whole.planes]
+
+
+def test_the_caption_of_segments_is_short_and_within_the_picture() -> None:
+    _volume, result = cut_liver(SEGMENTS | {9: "tumor"})
+    entries = figures.measured(result)
+    assert [text.split()[0] for text, _color in entries] == ["liver", *ROMAN]
+    assert [color for _text, color in entries] == [None, *(label.color for label in result.labels[:8])]
+    for side, drawn in ((680, 10), (380, 9)):  # all of them, and the model where it has room
+        figure, _axes = figures.panel_grid(rows=1, columns=2, side=side)
+        figures.caption(figure, "case", entries, "Couinaud segments of the liver, CT 0.1.0")
+        ends = [text.get_window_extent() for text in figure.texts[2:]]
+        assert len(ends) == drawn
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(ends))
+        assert ends[-1].x1 <= figure.get_figwidth() * 100
+    empty = replace(result, labelmap=np.zeros_like(result.labelmap), measurements=Measurements())
+    assert figures.measured(empty) == [("no liver found", None)]
+
+
+def test_an_organ_does_not_tint_its_segments(tmp_path: Path) -> None:
+    volume, bare = cut_liver(SEGMENTS)
+    save_case_picture(tmp_path / "bare.png", volume, bare)
+    save_case_picture(tmp_path / "both.png", volume, cut_liver(SEGMENTS | {9: "liver"})[1])
+    pictures = [panels(tmp_path / f"{name}.png")[0] for name in ("bare", "both")]
+    assert (np.abs(pictures[0] - pictures[1]).max(axis=-1) < 0.02).mean() > 0.98
 
 
 def test_mosaic_takes_different_slices_from_the_top_down(tmp_path: Path) -> None:

@@ -104,6 +104,51 @@ def test_a_tumor_that_only_one_side_knows_is_liver(who: str) -> None:
     assert made.lesions is None
 
 
+SEGMENTS = tuple(f"liver_segment_{number}" for number in range(1, 9))
+
+
+def cut() -> Array:
+    """Background, then the eight segments of the liver, two voxels each."""
+    return np.repeat(range(9), 2)[:, None, None] * np.ones((1, 4, 4), int)
+
+
+def test_segments_are_scored_each_and_as_the_liver_that_they_make_up() -> None:
+    found = cut()
+    found[2] = 2  # one slice of the first taken for the second
+    made = score(drawn(cut(), *SEGMENTS), result_of(found, *SEGMENTS))
+    dice = {row.label: row.dice for row in made.labels}
+    assert list(dice) == [*SEGMENTS, "liver"]
+    assert (dice["liver"], dice["liver_segment_3"]) == (1, 1)
+    assert (dice["liver_segment_1"], dice["liver_segment_2"]) == pytest.approx((2 / 3, 4 / 5))
+    assert made.lesions is None
+    assert made.classes is not None
+    assert made.classes.miou == pytest.approx((1 + 1 / 2 + 2 / 3 + 6) / 9)  # the liver is no class beside its segments
+
+
+def test_a_reference_of_segments_scores_a_model_of_the_liver() -> None:
+    found = np.where(cut() > 0, 1, 0)
+    found[-2:] = 2
+    made = score(drawn(cut(), *SEGMENTS), result_of(found, "liver", "tumor"))
+    assert [(row.label, row.dice) for row in made.labels] == [("liver", 1.0), ("tumor", None)]
+    assert made.labels[1].volume_ml == pytest.approx(32 / 1000)
+    assert made.lesions is None
+
+
+def test_a_reference_of_the_liver_scores_a_model_of_segments() -> None:
+    reference = np.where(cut() > 0, 1, 0)
+    reference[-1] = 2
+    made = score(drawn(reference, "liver", "tumor"), result_of(cut(), *SEGMENTS))
+    assert [(row.label, row.dice) for row in made.labels] == [*((name, None) for name in SEGMENTS), ("liver", 1.0)]
+    assert {row.volume_ml for row in made.labels[:8]} == {32 / 1000}
+    assert made.classes is not None
+    assert made.classes.miou == 1
+
+
+def test_some_segments_are_not_taken_for_the_liver() -> None:
+    with pytest.raises(DataError, match="reference has liver_segment_1, liver_segment_2 but the model segments liver;"):
+        score(drawn(np.minimum(cut(), 2), *SEGMENTS[:2]), result_of(cut() > 0, "liver"))
+
+
 def test_labels_are_matched_by_name_not_by_value() -> None:
     reference = np.where(strips() == 1, 2, np.where(strips() == 2, 1, 0))
     made = score(drawn(reference, "spleen", "liver"), result_of(strips(), "liver", "spleen"))

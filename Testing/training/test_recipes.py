@@ -19,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.cli import commands
+from LiverSegLib.labels import labels_for
 from LiverSegLib.models import read_package
 from Testing.recipe_data import (
     GRAY,
@@ -172,6 +173,50 @@ def test_a_recipe_of_volumes_runs_from_raw_data_to_segments(name: str, msd: Path
     assert len(scores["cases"]) >= 1
     (row,) = history(tmp_path / "run")
     assert 0 <= float(row["val_dice"]) <= 1
+
+
+def write_cut_livers(msd: Path, folder: Path) -> Path:
+    """Images of the drawn MSD folder with their livers cut into eight: by the middle of each axis."""
+    (folder / "cut").mkdir(parents=True)
+    for path in sorted((msd / "Task03_Liver" / "labelsTr").glob("*.nii.gz")):
+        drawn = nib.load(path)
+        liver = np.asarray(drawn.dataobj) > 0
+        pieces = np.where(liver, 1, 0).astype(np.uint8)
+        places = np.indices(liver.shape)
+        for axis in range(3):
+            at = places[axis]
+            pieces[liver & (at > np.median(at[liver]))] += 2**axis
+        name = path.name.removesuffix(".nii.gz")
+        nib.save(nib.Nifti1Image(pieces, drawn.affine), folder / "cut" / f"{name}_couinaud.nii.gz")
+        shutil.copy(msd / "Task03_Liver" / "imagesTr" / path.name, folder / "cut" / f"{name}_ct.nii.gz")
+    return folder
+
+
+def test_all_segments_of_the_liver_run_from_raw_data_to_their_shares(msd: Path, tmp_path: Path) -> None:
+    names = [f"liver_segment_{number}" for number in range(1, 9)]
+    changes = [change for change in SMALL["couinaud3d_ct"] if not change.startswith(("labels", "sources"))]
+    values = "{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8}"
+    masks = f"[{{path: 'cut/{{patient}}_couinaud.nii.gz', values: {values}}}]"
+    changes += [f"sources=[{{kind: files, name: cut, image: 'cut/{{patient}}_ct.nii.gz', masks: {masks}}}]"]
+    package = make_model("couinaud3d_ct", write_cut_livers(msd, tmp_path / "data"), tmp_path, changes)
+    assert read_package(package).labels == labels_for(dict(enumerate(names, start=1)))
+    (row,) = history(tmp_path / "run")
+    assert {f"val_dice_{name}" for name in names} <= row.keys()
+    scores = scores_of(package, tmp_path / "prepared", tmp_path / "scores")
+    assert scores["labels"] == [*names, "liver"]
+    assert [score["label"] for score in scores["cases"][0]["labels"]] == [*names, "liver"]
+    assert {"liver_dice_mean", "liver_segment_8_dice_mean"} <= scores["summary"].keys()
+    cut = tmp_path / "data" / "cut"
+    labels = segment(package, cut / "liver_000_ct.nii.gz", tmp_path / "out")
+    with (tmp_path / "out" / "liver_000_ct_measurements.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["kind"], row["name"]) for row in rows] == [*(("segment", name) for name in names), ("organ", "liver")]
+    assert int(rows[-1]["voxels"]) == np.count_nonzero(labels)
+    shares = sum(float(row["organ_percent"] or 0) for row in rows[:-1])
+    assert shares == pytest.approx(100 if labels.any() else 0, abs=0.1)
+    call(app, "predict", package, cut / "liver_000_ct.nii.gz", "--out", tmp_path / "predicted", "--device=cpu")
+    (summary,) = csv.DictReader((tmp_path / "predicted" / "summary.csv").read_text().splitlines())
+    assert summary["liver_voxels"] == rows[-1]["voxels"]
 
 
 def test_another_organ_is_three_overrides(msd: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import LiverSegError
-from LiverSegLib.labels import LESION, Label, labels_for, values_of
+from LiverSegLib.labels import LESION, Label, label_for, labels_for, organs_of_pieces, values_of
 from LiverSegLib.volume import Result
 from Training.errors import DataError
 from Training.evaluation.cases import LabeledVolume, Unreadable
@@ -33,8 +33,10 @@ class _Compared:
     """Result and reference as classes of one numbering.
 
     Args:
-        labels: the model's, numbered from 1 as the classes are; 0 is background.
-        common: the names that both have; without a reference, all of the model's.
+        labels: the model's, numbered from 1 as the classes are, then the organs that only pieces of it make up; 0 is
+            background.
+        common: the names that both have, whole organs included that one of them has in pieces only; without a
+            reference, all of the model's.
         found, reference: class numbers [i, j, k]; the reference is None where nobody drew one.
     """
 
@@ -52,21 +54,28 @@ class _Compared:
 def _compared(case: LabeledVolume, result: Result) -> _Compared:
     """Bring both to one numbering.
 
-    Labels that only one of the two has cannot be compared: a tumor is liver then, anything else background.
+    Labels that only one of the two has cannot be compared: a tumor or a segment of the liver is liver then, anything
+    else background.
     """
-    labels = tuple(replace(label, value=number) for number, label in enumerate(result.labels, start=1))
-    names = frozenset(label.name for label in labels)
-    common = names if case.reference is None else names & frozenset(case.names)
+    names = names_to_score(result.labels)
+    wholes = (label_for(1, name) for name in names[len(result.labels) :])
+    labels = tuple(replace(label, value=number) for number, label in enumerate((*result.labels, *wholes), start=1))
+    drawn = labels_for(dict(enumerate(case.names, start=1)))
+    common = frozenset(names if case.reference is None else {*names}.intersection(names_to_score(drawn)))
     if not common:
         raise DataError(
             f"{case.name}: the reference has {', '.join(case.names)} but the model segments "
-            f"{', '.join(label.name for label in labels)}; give both the same names."
+            f"{', '.join(label.name for label in result.labels)}; give both the same names."
         )
     found, reference = _classes(result.labels, labels, common)[result.labelmap], None
     if case.reference is not None:
-        drawn = labels_for(dict(enumerate(case.names, start=1)))
         reference = _classes(drawn, labels, common)[case.reference]
     return _Compared(labels=labels, common=common, found=found, reference=reference)
+
+
+def names_to_score(labels: Sequence[Label]) -> tuple[str, ...]:
+    """The names of labels, then those of the organs that they make up together without one being called so."""
+    return (*(label.name for label in labels), *organs_of_pieces(labels))
 
 
 def _classes(labels: Iterable[Label], numbered: Sequence[Label], common: frozenset[str]) -> Classes:
@@ -93,9 +102,10 @@ def score(case: LabeledVolume, result: Result, tolerance_mm: float = TOLERANCE_M
     rows: list[LabelScore] = []
     lesions: dict[str, LesionScore] = {}
     for label in both.labels:
-        found, reference = both.mask(both.found, label.name), None
-        if both.reference is not None and label.name in both.common:
-            reference = both.mask(both.reference, label.name)
+        is_common = label.name in both.common
+        # What cannot be compared still has its volume.
+        found = both.mask(both.found, label.name) if is_common else result.mask(label.name)
+        reference = both.mask(both.reference, label.name) if is_common and both.reference is not None else None
         rows.append(label_score(label.name, found, reference, case.volume, tolerance_mm))
         if label.is_lesion and reference is not None:
             lesions[label.name] = match_lesions(found, reference, case.volume.affine)
@@ -141,7 +151,7 @@ def evaluate(
     saved = time.monotonic()
 
     def together() -> Scores:
-        labels = [label.name for label in segmenter.package.labels]
+        labels = names_to_score(segmenter.package.labels)
         return summarize(scored, labels, tolerance_mm, title, command, segmenter.package.title)
 
     try:
@@ -185,9 +195,9 @@ def _drawn(folder: Path, number: int, case: LabeledVolume | Unreadable, result: 
     assert isinstance(case, LabeledVolume)
     # The number keeps names apart that differ only in signs that file names cannot have.
     path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)[:80]}.png"
-    reference = None if case.reference is None else _compared(case, result).reference
-    if reference is None:
+    both = _compared(case, result)
+    if both.reference is None:
         save_slice_grid(path, case.volume, result)
     else:
-        save_triplet(case.volume, reference, result.labelmap, result.labels, path)
+        save_triplet(case.volume, both.reference, result.labelmap, both.labels, path)
     return f"{folder.name}/{path.name}"

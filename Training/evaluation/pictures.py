@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.labels import Label
+from LiverSegLib.labels import Label, short_name
 from LiverSegLib.pictures import figures, panels
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.scene import Plane, Scene
@@ -46,7 +46,8 @@ def save_triplet(volume: Volume, reference: LabelMap, predicted: LabelMap, label
             panels.title(panel, name)
             if column == 0 and len(scene.image.shape) == 3 and scene.image.shape[plane.axis] > 1:
                 panels.title(panel, f"slice {plane.index + 1} of {scene.image.shape[plane.axis]}", right=True)
-    figures.caption(figure, volume.name, [(f"■ {overlay.name}", overlay.color) for overlay in scenes[0].overlays])
+    entries = [(f"■ {short_name(overlay.name)}", overlay.color) for overlay in scenes[0].overlays]
+    figures.caption(figure, volume.name, entries)
     figures.save(figure, path)
 
 

@@ -19,7 +19,7 @@ from LiverSegLib.engine.two_step import segment_within
 from LiverSegLib.io import read_slice, read_volume
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.io.picture import PICTURES
-from LiverSegLib.labels import Label
+from LiverSegLib.labels import Label, organs_of_pieces
 from LiverSegLib.pictures.animation import save_animation
 from LiverSegLib.pictures.build import build_scene
 from LiverSegLib.pictures.colors import picture_colors
@@ -173,7 +173,7 @@ def _save_png(path: Path, pixels: Any, palette: list[int] | None = None) -> None
 def _write_summary(path: Path, done: list[Outcome]) -> None:
     """A line for each input; volumes in mL, of single slices only the count of pixels."""
     labels = next((one.result.labels for one in done if one.result is not None), ())
-    names = [label.name for label in labels]
+    names = [*(label.name for label in labels), *organs_of_pieces(labels)]
     sizes = [f"{name}_{what}" for name in names for what in ("voxels", "ml")]
     rows = []
     for one in done:
@@ -182,10 +182,11 @@ def _write_summary(path: Path, done: list[Outcome]) -> None:
         row["message"] = csv_text(one.error)
         if one.result is not None:
             flat = one.result.labelmap.shape[2] == 1
-            for found in one.result.measurements.segments:
+            measured = one.result.measurements
+            for found in (*measured.segments, *measured.organs):
                 row |= {f"{found.name}_voxels": found.voxels}
                 row |= {} if flat else {f"{found.name}_ml": round(found.volume_ml, 3)}
-            row |= {"lesions": len(one.result.measurements.lesions)} if any(label.is_lesion for label in labels) else {}
+            row |= {"lesions": len(measured.lesions)} if any(label.is_lesion for label in labels) else {}
             row["message"] = csv_text(" ".join(one.result.warnings))
         rows.append(row)
     write_csv(path, ["name", "input", "status", "seconds", *sizes, "lesions", "message"], rows)
