@@ -27,7 +27,7 @@ from Training.data.phantoms import write_dataset
 from Training.errors import DataError
 from Training.evaluation.cases import LabeledVolume, Unreadable, load_cases
 from Training.evaluation.evaluate import evaluate, score
-from Training.evaluation.robustness import ALTERATIONS, altered
+from Training.evaluation.robustness import ALTERATIONS, STRESS, altered, resampled
 from Training.evaluation.scores import read_scores
 from Training.reports.evaluation_report import write_report
 from Training.reports.score_tables import markdown
@@ -416,6 +416,17 @@ def test_every_alteration_keeps_image_and_reference_together(alterations: list[L
         if not name.endswith("as it is"):
             same = other.volume.array.shape == plain.volume.array.shape
             assert not same or not np.array_equal(other.volume.array, plain.volume.array), name
+
+
+def test_stress_changes_the_image_and_keeps_the_organ(case: LabeledVolume) -> None:
+    plain = resampled(case)
+    for other in altered(case, STRESS):
+        assert other.reference is not None
+        assert other.reference.any(), other.name
+        assert other.volume.array.shape == other.reference.shape
+        assert np.isfinite(other.volume.array).all()
+        same = other.volume.array.shape == plain.volume.array.shape
+        assert not same or not np.array_equal(other.volume.array, plain.volume.array), other.name
 
 
 def test_alterations_are_the_same_twice(case: LabeledVolume, alterations: list[LabeledVolume]) -> None:

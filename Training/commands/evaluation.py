@@ -22,6 +22,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Of a prepared folder: val, test, train or all.")] = "val",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for scores, report and pictures.")] = None,
     alter: Annotated[bool, typer.Option(help="Also every alteration of the tail test.")] = False,
+    stress: Annotated[bool, typer.Option(help="Alterations that should break a model, to calibrate with.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     tolerance: Annotated[float, typer.Option(min=0, help="Of the normalized surface Dice, in mm.")] = 2.0,
     pictures_below: Annotated[float, typer.Option(help="Pictures only of cases with a Dice up to this.")] = 1.0,
@@ -37,11 +38,13 @@ def evaluate(
     segmenter = Segmenter(model, device)
     listed: Iterable[LabeledVolume | Unreadable] = load_cases(cases, data, split, set_)
     total = count_cases(cases, split, set_)
-    if alter:
-        from Training.evaluation.robustness import ALTERATIONS, altered_cases
+    if alter or stress:
+        from Training.evaluation.robustness import ALTERATIONS, STRESS, altered_cases
 
-        listed, total = altered_cases(listed), None if total is None else total * len(ALTERATIONS)
-    title, command = _described(cases, split, model, set_ or [], alter=alter)
+        changes = (ALTERATIONS if alter else {}) | (STRESS if stress else {})
+        listed, total = altered_cases(listed, changes), None if total is None else total * len(changes)
+    altered = " --alter" * alter + " --stress" * stress
+    title, command = _described(cases, split, model, set_ or [], altered)
     scores = run(
         _tracked(listed, total),
         segmenter,
@@ -62,16 +65,16 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _described(cases: Path, split: str, model: str | None, changes: list[str], *, alter: bool) -> tuple[str, str]:
+def _described(cases: Path, split: str, model: str | None, changes: list[str], altered: str) -> tuple[str, str]:
     """What the scores are called, and the command that gives them again."""
     from Training.data.folder import PreparedFolder
 
     prepared = PreparedFolder(cases).complete
-    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if alter else ''}"
+    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if altered else ''}"
     command = f"python -m Training evaluate {cases}"
     command += f" --split {split}" if prepared else " --data DATA" if cases.is_file() else ""
     command += "".join(f" --set {change}" for change in changes)
-    return title, f"{command}{f' --model {model}' if model else ''}{' --alter' if alter else ''}"
+    return title, f"{command}{f' --model {model}' if model else ''}{altered}"
 
 
 def _tracked(cases: Iterable[LabeledVolume | Unreadable], total: int | None) -> Iterator[LabeledVolume | Unreadable]:
@@ -98,4 +101,25 @@ def compare(
         console.print(f"Report: {escape(str(write_comparison(out, comparison)))}", soft_wrap=True)
 
 
-COMMANDS = (evaluate, compare)
+def calibrate(
+    package: Annotated[Path, typer.Argument(help="Package folder; what is expected of its results is put into it.")],
+    scores: Annotated[list[Path], typer.Argument(help="Folders that evaluate wrote of it, some with --alter.")],
+) -> None:
+    """Learn from evaluated cases what to expect of a result, and put that into the package."""
+    from LiverSegLib.labels import subject_of
+    from LiverSegLib.models import read_package
+    from LiverSegLib.models.package import write_calibration
+    from Training.commands.score_screen import show_trust
+    from Training.errors import DataError
+    from Training.evaluation.calibrate import fit
+    from Training.evaluation.scores import read_scores
+
+    organ = subject_of(read_package(package).labels)
+    if organ is None or not package.is_dir():
+        raise DataError(f"{package} is no package folder of a model of one organ; nothing can be expected of it.")
+    fitted = fit([read_scores(folder) for folder in scores], organ)
+    show_trust(console, fitted)
+    write_calibration(package, fitted.calibration)
+
+
+COMMANDS = (evaluate, compare, calibrate)

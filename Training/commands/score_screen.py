@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from Training.evaluation.calibrate import Fitted
 from Training.evaluation.compare import Comparison
 from Training.evaluation.scores import SHOWN, Scores, with_interval
 from Training.reports import comparison_report, score_tables
@@ -88,3 +89,22 @@ def _print(
         bold = len(cells) == 1
         table.add_row(*(f"[bold]{escape(cell)}[/bold]" if bold else escape(cell) for cell in cells))
     console.print(table)
+
+
+def show_trust(console: Console, fitted: Fitted) -> None:
+    """How far what is expected of results can be trusted, and what it goes by."""
+    header = ["left out", "cases", "failures", "AUC", "Dice error", "inside"]
+    rows = []
+    for title, trust in (("patients", fitted.new_patients), ("alterations", fitted.new_alterations)):
+        if trust is not None:
+            auc = "-" if trust.auc is None else f"{trust.auc:.3f}"
+            counts = [str(trust.cases), str(trust.failures)]
+            rows.append([title, *counts, auc, f"{trust.error:.3f}", f"{100 * trust.covered:.0f} %"])
+    _print(
+        console,
+        "Expected Dice of what it was not fitted to; AUC for a Dice below 0.9; inside the interval of 90 %",
+        header,
+        rows,
+    )
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in fitted.calibration.weights.items())
+    console.print(f"Goes by: {weights}.", highlight=False)

@@ -121,6 +121,8 @@ def score(case: LabeledVolume, result: Result, tolerance_mm: float = TOLERANCE_M
         lesion_label=next(iter(lesions), LESION),
         seconds=sum(result.timings.values()),
         warnings=" ".join(result.warnings),
+        evidence={} if result.quality is None else result.quality.evidence,
+        expected_dice=None if result.quality is None else result.quality.expected_dice,
     )
 
 

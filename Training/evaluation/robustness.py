@@ -5,7 +5,7 @@ Each alteration is deterministic and acts on a case resampled to 2 mm, image and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,8 @@ from Training.evaluation.cases import LabeledVolume, Unreadable
 from Training.evaluation.metrics import Mask
 
 Array = npt.NDArray[np.float32]
+Change = Callable[[Array, Mask], tuple[Array, Mask]]
+"""Changes image and organ [i, j, k] of 2 mm, LPS."""
 SPACING = 2.0
 AIR = -1000.0
 
@@ -42,10 +44,10 @@ def resampled(case: LabeledVolume) -> LabeledVolume:
     return replace(case, volume=volume, reference=organ.astype(np.uint8), names=case.names[:1])
 
 
-def altered(case: LabeledVolume) -> Iterator[LabeledVolume]:
-    """Every alteration of a case with a reference, the unaltered one first."""
+def altered(case: LabeledVolume, changes: Mapping[str, Change] | None = None) -> Iterator[LabeledVolume]:
+    """Every alteration of a case with a reference: those of the tail test, or the given ones."""
     base = resampled(case)
-    for title, change in ALTERATIONS.items():
+    for title, change in (ALTERATIONS if changes is None else changes).items():
         image, reference = change(np.array(base.volume.array), np.array(base.reference) > 0)
         # An alteration that joins slices makes them thicker.
         affine = base.volume.affine @ np.diag([1, 1, _JOINED.get(change, 1), 1])
@@ -54,16 +56,17 @@ def altered(case: LabeledVolume) -> Iterator[LabeledVolume]:
         yield replace(base, name=name, volume=volume, reference=reference.astype(np.uint8))
 
 
-def altered_cases(cases: Iterable[LabeledVolume | Unreadable]) -> Iterator[LabeledVolume | Unreadable]:
+def altered_cases(
+    cases: Iterable[LabeledVolume | Unreadable], changes: Mapping[str, Change] | None = None
+) -> Iterator[LabeledVolume | Unreadable]:
     """Every alteration of every case with a reference; what is unreadable stays."""
     for case in cases:
         if isinstance(case, Unreadable):
             yield case
         elif case.reference is not None:
-            yield from altered(case)
+            yield from altered(case, changes)
 
 
-Change = Callable[[Array, Mask], tuple[Array, Mask]]
 THICK = 4
 
 
@@ -127,3 +130,61 @@ ALTERATIONS: dict[str, Change] = {
     "ascites": partial(_with, augment.RandFluidd(1.0), 3),
     "arms": partial(_with, augment.RandArmsd(1.0), 4),
 }
+
+
+def _flip(axis: int, image: Array, reference: Mask) -> tuple[Array, Mask]:
+    return np.flip(image, axis).copy(), np.flip(reference, axis).copy()
+
+
+def _soft(change: Callable[[Array], Array], image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """Other gray values, the air left as it is."""
+    return np.where(image > -500, change(image), image).astype(np.float32), reference
+
+
+def _slab(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """Three centimeters through the middle of the organ."""
+    middle = int(np.flatnonzero(reference.any(axis=(0, 1))).mean())
+    place = (slice(None), slice(None), slice(max(0, middle - 8), middle + 8))
+    return image[place].copy(), reference[place].copy()
+
+
+def _cyst(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """Half of the organ is filled with water."""
+    half = reference.copy()
+    half[int(np.flatnonzero(reference.any(axis=(1, 2))).mean()) :] = False
+    water = np.where(half, np.float32(5), image)
+    return ndimage.gaussian_filter(water, 0.7).astype(np.float32), reference
+
+
+def _motion(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """Every slice lies up to 12 mm from where it belongs."""
+    image, reference = image.copy(), reference.copy()
+    for k, (i, j) in enumerate(np.random.default_rng(1).integers(-6, 7, (image.shape[2], 2))):
+        image[..., k] = np.roll(image[..., k], (i, j), (0, 1))
+        reference[..., k] = np.roll(reference[..., k], (i, j), (0, 1))
+    return image, reference
+
+
+def _streaks(image: Array, reference: Mask) -> tuple[Array, Mask]:
+    """Metal: bright and dark rays from a point beside the organ, in every slice."""
+    i, j = np.meshgrid(*(np.arange(n) - n // 2 for n in image.shape[:2]), indexing="ij")
+    rays = 250 * np.sin(24 * np.arctan2(j, i)) * np.exp(-np.hypot(i, j) / 60)
+    return (image + np.where(image > -500, rays[..., None], 0)).astype(np.float32), reference
+
+
+STRESS: dict[str, Change] = {
+    "noise 90 HU": partial(_noise, 90),
+    "blurred": lambda image, reference: (ndimage.gaussian_filter(image, 3).astype(np.float32), reference),
+    "upside down": partial(_flip, 2),
+    "mirrored": partial(_flip, 0),
+    "rotated 60 degrees": partial(_rotate, 60),
+    "half the contrast": partial(_soft, lambda x: x * 0.5),
+    "80 HU darker": partial(_soft, lambda x: x - 80),
+    "100 HU brighter": partial(_soft, lambda x: x + 100),
+    "inverted": partial(_soft, lambda x: 100 - x),
+    "a slab": _slab,
+    "half of it water": _cyst,
+    "motion": _motion,
+    "metal": _streaks,
+}
+"""Beyond the tail: what should break a model, so that its failures can be told from its successes."""

@@ -38,7 +38,8 @@ class CaseScore(Part):
     `labels`: a row for each label. `confusion`: voxels by reference class (rows) and found class, background first
     and then as `Scores.labels`; None without a reference. `lesions`: where model and reference mark them, of all
     lesion labels together. `lesion_label`: the first of these, beside which they stand in tables.
-    `seconds`: the segmentation alone. `picture`: beside scores.json. `error`: why there are no scores, or "".
+    `seconds`: the segmentation alone. `evidence`: what was seen of its quality without the reference, and
+    `expected_dice`: what follows from it. `picture`: beside scores.json. `error`: why there are no scores, or "".
     """
 
     case: str
@@ -49,6 +50,8 @@ class CaseScore(Part):
     lesion_label: str = LESION
     seconds: float = 0.0
     warnings: str = ""
+    evidence: dict[str, float] = Field(default={})
+    expected_dice: float | None = None
     picture: str | None = None
     error: str = ""
 
