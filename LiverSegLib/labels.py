@@ -104,6 +104,8 @@ KNOWN_NAMES = (*_ORGANS, LESION, *_PIECES)
 """The names with a color and a terminology of their own."""
 SOLID = frozenset({MAIN_ORGAN})
 """Organs that are one body without holes, their lesions included, in every patient."""
+LARGEST_ML = {MAIN_ORGAN: 6000.0}
+"""Above this even very sick organs are rare: whatever has more is hardly that organ."""
 # Words for a lesion, alone or after an organ: "kidney_tumor", "lung lesion".
 _LESION_WORDS = frozenset({"tumor", "tumour", "lesion", "cancer"})
 # Spellings that bundles use for the same thing, with "_" for spaces.
@@ -205,6 +207,13 @@ def values_of(name: str, labels: Sequence[Label]) -> tuple[int, ...]:
     if not own and name not in organs_of_pieces(labels):
         return ()
     return (*own, *(label.value for label in labels if label.part_of == name))
+
+
+def subject_of(labels: Sequence[Label]) -> str | None:
+    """The organ that a label map is about: the main one, else its only label; None where there are several."""
+    if values_of(MAIN_ORGAN, labels):
+        return MAIN_ORGAN
+    return labels[0].name if len(labels) == 1 else None
 
 
 def organs_first(labels: Sequence[Label]) -> list[Label]:

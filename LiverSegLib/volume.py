@@ -16,6 +16,7 @@ import numpy.typing as npt
 from LiverSegLib.errors import InputError
 from LiverSegLib.labels import Label, values_of
 from LiverSegLib.measure import Measurements, voxel_ml_of
+from LiverSegLib.quality import Quality
 
 # From a microscope's voxel to a meter: what lies outside is a damaged header, and a grid of such steps would not
 # fit into memory.
@@ -119,6 +120,7 @@ class Result:
         warnings: sentences that the user should read (modality, device fallback, empty result).
         device: where the network ran, for example "cpu (fp32)".
         model: name and version of the package.
+        quality: what is believed of it; None where nothing was looked at.
     """
 
     labelmap: npt.NDArray[np.uint8]
@@ -129,6 +131,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     device: str = "cpu"
     model: str = ""
+    quality: Quality | None = None
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """Boolean [i, j, k] mask of the label called `name` with its parts: lesions count as their organ.

@@ -16,6 +16,7 @@ from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.labels import display_name
 from LiverSegLib.measure import Measurements
+from LiverSegLib.quality import Quality
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result
 from LiverSegUI import views
@@ -60,6 +61,7 @@ class SegmentationJob:
         details: for the log.
         warnings: sentences that the user should read.
         measurements: volumes in mL and lesions, once finished.
+        quality: what is believed of the result, once finished; None where nothing is.
         timings: seconds per stage, once finished.
         warm: whether the model was already loaded when it began.
     """
@@ -81,6 +83,7 @@ class SegmentationJob:
         self.details = ""
         self.warnings: list[str] = slicer_bridge.transform_warnings(volumeNode)
         self.measurements: Measurements | None = None
+        self.quality: Quality | None = None
         self.timings: dict[str, float] = {}
         self.device = ""
         self.model = ""
@@ -174,6 +177,9 @@ class SegmentationJob:
         if image is None or image.GetDimensions() != self._size:
             text = _("{name} got other voxels while it was segmented, so its result was dropped; segment it again.")
             raise InputError(text.format(name=self.volumeName))
+        self.quality = result.quality
+        if self.quality is not None and self.quality.text:
+            self.warnings.append(f"{self.quality.text}.")
         self.warnings += result.warnings
         if image.GetMTime() != self._imageTime:
             text = _("{name} was changed while it was segmented; the segments are those of its earlier voxels.")

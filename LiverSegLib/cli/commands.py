@@ -176,6 +176,8 @@ def result_table(name: str, result: Result) -> Table:
     """What was found in one input, for people."""
     seconds = sum(result.timings.values())
     table = Table("Segment", title=plain(f"{name}: {result.model} on {result.device}, {seconds:.1f} s", "table.title"))
+    if result.quality is not None and result.quality.text:
+        table.caption = plain(result.quality.text)
     measured = result.measurements
     for title in ("Volume (mL)", "Longest diameter (mm)"):
         table.add_column(title, justify="right")

@@ -119,10 +119,11 @@ class ModelGrid:
 
 @dataclass(frozen=True)
 class GridLabels:
-    """Labels uint8 [X, Y, Z] of one model on its own grid."""
+    """Labels uint8 [X, Y, Z] of one model on its own grid, and how sure it is of them (see `certainty`)."""
 
     labels: torch.Tensor
     grid: ModelGrid
+    certainty: float | None = None
 
 
 def model_grid(

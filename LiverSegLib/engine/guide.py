@@ -11,6 +11,7 @@ from scipy import ndimage
 from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.geometry import GridLabels, ModelGrid
 from LiverSegLib.engine.one_model import OneModel
+from LiverSegLib.engine.posture import STRAIGHT, Turn
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.region import crop, segment_region
 from LiverSegLib.request import Settings
@@ -20,7 +21,13 @@ Mask = npt.NDArray[np.bool_]
 
 
 def segment_near(
-    model: OneModel, found: GridLabels, margin_mm: float, volume: Volume, settings: Settings, monitor: Monitor
+    model: OneModel,
+    found: GridLabels,
+    margin_mm: float,
+    volume: Volume,
+    settings: Settings,
+    monitor: Monitor,
+    turn: Turn = STRAIGHT,
 ) -> Result:
     """Segment what lies near a guide's largest part; the rest of the volume stays background.
 
@@ -28,20 +35,20 @@ def segment_near(
         model: sees a box of the volume only.
         found: what the guide found in this volume.
         margin_mm: how far from that the labels may reach.
-        volume, settings, monitor: as for `OneModel.segment`.
+        volume, settings, monitor, turn: as for `OneModel.segment`.
     """
     near = _near(found, margin_mm)
     box = bounding_box(near)
     target = None if box is None else found.grid.input_box(box)
     if target is None:
-        result = model.segment(volume, settings, monitor)
+        result = model.segment(volume, settings, monitor, turn=turn)
         note = (
             f"No part of {volume.name} stood out as the place to look at, so all of it was searched; check the result."
         )
         return replace(result, warnings=(*result.warnings, note))
     region = found.grid.axes.input_box(target, volume.array.shape)
     allowed = _on_input(near, found.grid, target, crop(volume, region).array.shape)
-    return segment_region(volume, region, lambda part: model.segment(part, settings, monitor, allowed))
+    return segment_region(volume, region, lambda part: model.segment(part, settings, monitor, allowed, turn))
 
 
 def _near(found: GridLabels, margin_mm: float) -> Mask:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.labels import LARGEST_ML
 from LiverSegLib.models.spec import ModelPackage
 from LiverSegLib.volume import Volume
 
@@ -59,6 +60,24 @@ def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
         slices = "1 slice" if count == 1 else f"{count} slices"
         notes.append(f"{volume.name} has only {slices}; volumes are of what is shown.")
     return notes
+
+
+def implausible(found_ml: float, organ: str, volume: Volume, package: ModelPackage) -> list[str]:
+    """What to tell of an organ that is larger than patients have it.
+
+    Raises:
+        InputError: so it is in an image that the model was not made for.
+    """
+    if found_ml <= LARGEST_ML.get(organ, np.inf):
+        return []
+    wanted = package.modality
+    foreign = bool(wanted) and (
+        volume.modality not in (None, wanted) or (wanted == "CT" and not looks_like_ct(volume.array))
+    )
+    what = f"{package.name} marked {found_ml / 1000:.1f} liters of {volume.name} as {organ}, which no patient has"
+    if foreign:
+        raise InputError(f"{what}; it was trained on {wanted}, which this image is not. Choose a model made for it.")
+    return [f"{what}; check orientation, spacing and units of the image, and do not trust the result."]
 
 
 def looks_like_ct(array: npt.NDArray[Any]) -> bool:

@@ -15,19 +15,22 @@ import torch
 
 from LiverSegLib.engine import geometry, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
-from LiverSegLib.engine.inputs import usable_array, warnings_for
+from LiverSegLib.engine.inputs import implausible, usable_array, warnings_for
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.postprocess import postprocess
+from LiverSegLib.engine.posture import STRAIGHT, Turn
 from LiverSegLib.engine.progress import Monitor, Stages
 from LiverSegLib.engine.restore import labels_of, restore
+from LiverSegLib.engine.second_look import certainty
 from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, pad_to
 from LiverSegLib.errors import DeviceError, LiverSegError
-from LiverSegLib.labels import MAIN_ORGAN
-from LiverSegLib.measure import measure
+from LiverSegLib.labels import MAIN_ORGAN, subject_of, values_of
+from LiverSegLib.measure import Measurements, SegmentMeasurement, measure
 from LiverSegLib.models import ModelPackage
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import final_logits
+from LiverSegLib.quality import Quality
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Result, Volume
 
@@ -57,7 +60,12 @@ class OneModel:
         self._device: Device | None = None  # of the last input
 
     def segment(
-        self, volume: Volume, settings: Settings, monitor: Monitor, allowed: npt.NDArray[np.bool_] | None = None
+        self,
+        volume: Volume,
+        settings: Settings,
+        monitor: Monitor,
+        allowed: npt.NDArray[np.bool_] | None = None,
+        turn: Turn = STRAIGHT,
     ) -> Result:
         """The result of this model alone.
 
@@ -66,12 +74,14 @@ class OneModel:
             settings: postprocessing switches.
             monitor: of progress and stop.
             allowed: boolean [i, j, k]; labels outside it are dropped before anything else is done with them.
+            turn: how the patient lies against what the affine says; only the network is shown the image so.
 
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
         package, stages = self.package, Stages(monitor)
-        array, grid, logits, notes = self.logits(volume, settings.overlap, stages)
+        array, grid, logits, notes = self.logits(volume, settings.overlap, stages, turn)
+        sure = None if package.softmax else certainty(logits, monitor)
         labelmap = restore(logits, grid, volume.array.shape, package.nearest, monitor)
         del logits  # what follows needs room
         if allowed is not None:
@@ -82,6 +92,9 @@ class OneModel:
         with stages.run("measure"):
             unit = "HU" if (volume.modality or package.modality) == "CT" else ""
             measurements = measure(labelmap, volume.affine, package.labels, array, unit)
+        quality = _first_look(package, measurements, sure)
+        if quality is not None:
+            notes += implausible(_whole(measurements, quality.organ).volume_ml, quality.organ, volume, package)
         if not labelmap.any():
             notes.append(_nothing_found(volume, package))
         assert self._device is not None
@@ -94,19 +107,21 @@ class OneModel:
             warnings=tuple(notes),
             device=self._device.text,
             model=package.title,
+            quality=quality,
         )
 
-    def find(self, volume: Volume, monitor: Monitor) -> geometry.GridLabels:
+    def find(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> geometry.GridLabels:
         """The labels on the model's own grid, for another model to go by: neither restored nor cleaned.
 
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
-        _, grid, logits, _ = self.logits(volume, None, Stages(monitor))
-        return geometry.GridLabels(labels_of(logits), grid)
+        _, grid, logits, _ = self.logits(volume, None, Stages(monitor), turn)
+        sure = None if self.package.softmax else certainty(logits, monitor)
+        return geometry.GridLabels(labels_of(logits), grid, sure)
 
     def logits(
-        self, volume: Volume, overlap: float | None, stages: Stages
+        self, volume: Volume, overlap: float | None, stages: Stages, turn: Turn
     ) -> tuple[npt.NDArray[Any], geometry.ModelGrid, torch.Tensor, list[str]]:
         """The usable voxels [i, j, k], the model's grid, logits (or a margin) [D, X, Y, Z] on it, and what to tell."""
         package = self.package
@@ -115,7 +130,8 @@ class OneModel:
             array, repaired = usable_array(volume)
             own = package.inferer
             inferer = own if overlap is None else replace(own, overlap=overlap)
-            grid = geometry.model_grid(volume, package.axcodes, package.pixdim, package.size)
+            shown = replace(volume, affine=turn.matrix @ volume.affine)
+            grid = geometry.model_grid(shown, package.axcodes, package.pixdim, package.size)
             plan.check_grid(volume, grid, package, inferer.overlap)
         logits, fallback = self._infer(array, grid, inferer, stages)
         return array, grid, logits, [*notes, *repaired, *fallback]
@@ -208,9 +224,26 @@ class OneModel:
                 hook.remove()
 
 
+def _first_look(package: ModelPackage, measured: Measurements, sure: float | None) -> Quality | None:
+    """What one model alone shows of its quality; None where it is about several organs."""
+    organ = subject_of(package.labels)
+    if organ is None:
+        return None
+    evidence = {} if sure is None else {"certainty": sure}
+    whole = _whole(measured, organ)
+    if measured.intensity_unit == "HU" and whole.mean_intensity is not None and whole.std_intensity is not None:
+        evidence |= {"gray": whole.mean_intensity, "spread": whole.std_intensity}
+    return Quality(organ=organ, evidence=evidence)
+
+
+def _whole(measured: Measurements, organ: str) -> SegmentMeasurement:
+    return next(part for part in (*measured.segments, *measured.organs) if part.name == organ)
+
+
 def _nothing_found(volume: Volume, package: ModelPackage) -> str:
-    names = [label.name for label in package.labels]
-    where = "the abdomen" if MAIN_ORGAN in names else "what the model segments"
+    is_main = bool(values_of(MAIN_ORGAN, package.labels))
+    where = "the abdomen" if is_main else "what the model segments"
+    names = [label.name for label in package.labels if not (is_main and label.is_piece)] or [MAIN_ORGAN]
     return f"{' and '.join(names)} not found in {volume.name}; check that it shows {where}."
 
 

@@ -11,12 +11,15 @@ from LiverSegLib.engine.guide import segment_near
 from LiverSegLib.engine.inputs import usable_array
 from LiverSegLib.engine.memory import memory_guard
 from LiverSegLib.engine.one_model import NO_MEMORY, OneModel
+from LiverSegLib.engine.posture import STRAIGHT, Turn, find_turned
 from LiverSegLib.engine.progress import Monitor, ProgressCallback, Stages, StopCallback
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels
+from LiverSegLib.engine.second_look import compare
 from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, find_partner, read_package
+from LiverSegLib.quality import notes_on
 from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
 
@@ -109,10 +112,11 @@ class Segmenter:
 
     def _segment(self, volume: Volume, settings: Settings, monitor: Monitor) -> Result:
         if self._organ is None:
-            return self._guided(self._model, volume, settings, monitor)[0]
-        organ, found = self._guided(self._organ, volume, settings, monitor)
+            return _judged(self._guided(self._model, volume, settings, monitor)[0], self.package)
+        organ, found, turn = self._guided(self._organ, volume, settings, monitor)
+        organ = _judged(organ, self._organ.package)
         if self._guide is not self._model or found is None:
-            found = self._model.find(volume, monitor.of_stage("divide"))
+            found = self._model.find(volume, monitor.of_stage("divide"), turn)
         stages = Stages(monitor)
         labelmap = divide(organ.mask(self._divided), found, monitor)
         stages.lap("divide")
@@ -131,12 +135,32 @@ class Segmenter:
 
     def _guided(
         self, model: OneModel, volume: Volume, settings: Settings, monitor: Monitor
-    ) -> tuple[Result, GridLabels | None]:
-        """The result of a model where its guide says, and what the guide found."""
+    ) -> tuple[Result, GridLabels | None, Turn]:
+        """The result of a model where its guide says, what the guide found, and how the patient lies."""
         if self._guide is None or model.package.guide is None:
-            return model.segment(volume, settings, monitor), None
+            return model.segment(volume, settings, monitor), None, STRAIGHT
         stages = Stages(monitor)
-        found = self._guide.find(volume, monitor.of_stage("locate"))
+        guide, locating = self._guide, monitor.of_stage("locate")
+        found, turn = find_turned(lambda turn: guide.find(volume, locating, turn))
         stages.lap("locate")
-        result = segment_near(model, found, model.package.guide.margin_mm, volume, settings, monitor)
-        return replace(result, timings=stages.seconds | result.timings), found
+        result = segment_near(model, found, model.package.guide.margin_mm, volume, settings, monitor, turn)
+        if turn != STRAIGHT:
+            note = f"The patient in {volume.name} lies turned by {turn.degrees} degrees against what its header says."
+            result = replace(result, warnings=(*result.warnings, note))
+        if result.quality is not None:
+            evidence, doubts = compare(result.mask(result.quality.organ), found, volume.affine, turn)
+            result = replace(
+                result, quality=replace(result.quality, evidence=result.quality.evidence | evidence, doubts=doubts)
+            )
+        return replace(result, timings=stages.seconds | result.timings), found, turn
+
+
+def _judged(result: Result, package: ModelPackage) -> Result:
+    """The result with what is expected of it, and what the user should read of that."""
+    quality = result.quality
+    if quality is None or not result.labelmap.any():
+        return result
+    if package.calibration is not None and (expected := package.calibration.expected(quality.evidence)) is not None:
+        dice, low, high = expected
+        quality = replace(quality, expected_dice=dice, low=low, high=high)
+    return replace(result, quality=quality, warnings=(*result.warnings, *notes_on(quality)))

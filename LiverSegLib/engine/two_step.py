@@ -15,7 +15,7 @@ from LiverSegLib.engine.region import check_targets, segment_region, select_labe
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_label_map
-from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in
+from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in, values_of
 from LiverSegLib.measure import measure
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result, Volume, spacing_of
@@ -63,7 +63,9 @@ def segment_within(
         stages = first.timings | found.timings
         timings = {stage: first.timings.get(stage, 0.0) + found.timings.get(stage, 0.0) for stage in stages}
         notes = tuple(dict.fromkeys([*first.warnings, *joint.warnings]))
-        return replace(joint, timings=timings, warnings=notes, model=f"{joint.model} within {first.model}")
+        return replace(
+            joint, timings=timings, warnings=notes, model=f"{joint.model} within {first.model}", quality=first.quality
+        )
 
     return select_labels(segment_region(volume, asked.region, segment), wanted)
 
@@ -96,7 +98,7 @@ def segment_within_mask(
 
     def segment(part: Volume) -> Result:
         found = lesion.segment(part, progress, should_stop, request=whole)
-        return _joined(inside, found, part, labels, margin_mm)
+        return replace(_joined(inside, found, part, labels, margin_mm), quality=None)
 
     return select_labels(segment_region(volume, box, segment), wanted)
 
@@ -152,7 +154,7 @@ def _only_organ(organ: Segmenter) -> str:
     names = [label.name for label in organ.package.labels]
     if len(names) == 1:
         return names[0]
-    if MAIN_ORGAN in names:
+    if values_of(MAIN_ORGAN, organ.package.labels):
         return MAIN_ORGAN
     raise ModelError(
         f"The model {organ.package.name} segments {len(names)} things, none of which is the liver; "

@@ -100,6 +100,7 @@ def write_measurements_json(
         "lesions": [asdict(lesion) for lesion in measurements.lesions],
         "tumor_burden_percent": measurements.tumor_burden_percent,
         "intensity_unit": measurements.intensity_unit,
+        "quality": None if result.quality is None else asdict(result.quality),
     }
     # NaN is not JSON; better no file than one that other programs cannot read.
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

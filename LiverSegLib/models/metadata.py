@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from LiverSegLib import __version__
-from LiverSegLib.errors import ModelError
+from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.labels import labels_for
 from LiverSegLib.models.intensity import intensity_text
 from LiverSegLib.models.spec import MODEL_NAME, NOT_STATED, WIDEST_MARGIN, Guide, ModelDescription
 from LiverSegLib.models.text import is_name, one_line, shown
 from LiverSegLib.networks import canonical_name
 from LiverSegLib.networks.registry import OURS
+from LiverSegLib.plain_data import from_plain
+from LiverSegLib.quality import EVIDENCE, Calibration
 
 if TYPE_CHECKING:
     from LiverSegLib.labels import Label
@@ -25,6 +28,7 @@ _MAX_CHANNELS = 256
 _LONGEST_NAME = 100
 _A_NAME = f"a text of at most {_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit"
 _LARGEST_INTEGER = 10**15
+_QUALITY = "liverseg_quality"
 _CHAIN = "liverseg_chain"
 """Where the other models of a chain are named; MONAI does not look there and runs this one alone."""
 
@@ -52,6 +56,7 @@ def read_metadata(data: dict[str, Any], package: str) -> ModelDescription:
         metrics=_read_metrics(data, package),
         changelog={key: one_line(text) for key, text in changelog.items()} if isinstance(changelog, dict) else {},
         **_read_chain(data.get(_CHAIN, {}), package),
+        calibration=_read_calibration(data.get(_QUALITY), package),
     )
 
 
@@ -94,6 +99,24 @@ def _read_chain(chain: Any, package: str) -> dict[str, Any]:
             f"of packages and a margin_mm of 0 to {WIDEST_MARGIN:g}."
         )
     return {"guide": found, "divides": divides}
+
+
+def _read_calibration(data: Any, package: str) -> Calibration | None:
+    if data is None:
+        return None
+    try:
+        found = from_plain(Calibration, data, _QUALITY)
+        unknown = [name for name in found.weights if name not in EVIDENCE]
+        if unknown:
+            raise InputError(f"{_QUALITY} weighs {shown(unknown[0])}, which is none of {', '.join(EVIDENCE)}.")
+    except InputError as error:
+        raise ModelError(f"The package {package} cannot be used: in metadata.json {error}") from error
+    return found
+
+
+def calibration_entry(calibration: Calibration) -> dict[str, Any]:
+    """What metadata.json says of a calibration, by its key."""
+    return {_QUALITY: asdict(calibration)}
 
 
 def _write_chain(spec: ModelSpec) -> dict[str, Any]:
@@ -164,6 +187,7 @@ def write_metadata(spec: ModelSpec) -> dict[str, Any]:
         "intended_use": spec.intended_use,
         "references": [],
         **_write_chain(spec),
+        **({} if spec.calibration is None else calibration_entry(spec.calibration)),
         "network_data_format": _data_format(spec, channels),
     }
 

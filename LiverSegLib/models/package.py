@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.models.archive import extracted, is_folder, read_member
 from LiverSegLib.models.checksums import write_checksums
 from LiverSegLib.models.config import BundleConfig, parse_json
 from LiverSegLib.models.folder import CARD, INFERENCE, LICENSE, MAX_TEXT, METADATA, WEIGHTS, PackageFolder
 from LiverSegLib.models.inference import read_inference, write_inference
-from LiverSegLib.models.metadata import read_metadata, write_metadata
+from LiverSegLib.models.metadata import calibration_entry, read_metadata, write_metadata
 from LiverSegLib.models.safetensors_file import write_safetensors
 from LiverSegLib.models.spec import NOT_STATED, ModelDescription, ModelPackage, ModelSpec
 from LiverSegLib.models.text import one_line
 
 if TYPE_CHECKING:
     import torch
+
+    from LiverSegLib.quality import Calibration
 
 _LONGEST_NAME = 100
 
@@ -120,6 +123,20 @@ def write_package(
     write_safetensors(folder / WEIGHTS[0], state, {"name": spec.name, "version": spec.version})
     if torch_file:
         torch.save(state, folder / WEIGHTS[1])
+    write_checksums(folder)
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Put a calibration into a package folder that is there; its weights stay.
+
+    Raises:
+        ModelError: it is no package, or damaged.
+        OutputError: it cannot be written to.
+    """
+    description = PackageFolder(folder).read_json(METADATA)
+    content = json.dumps(description | calibration_entry(calibration), indent=2) + "\n"
+    with atomic_file(folder / METADATA) as file:
+        file.write(content.encode())
     write_checksums(folder)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from LiverSegLib.labels import Label
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import Intensity
+from LiverSegLib.quality import Calibration
 
 NOT_STATED = "not stated"
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -42,6 +43,7 @@ class ModelDescription:
         guide: the model that says where this one looks; None: it looks at the whole image by itself.
         divides: the name of the package whose organ is divided among this one's labels, found as a guide is; "":
             the labels are drawn as the network has them.
+        calibration: how well its results are believed to be, from what is seen in them; None: not calibrated.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ModelDescription:
     changelog: dict[str, str] = field(default_factory=dict)
     guide: Guide | None = None
     divides: str = ""
+    calibration: Calibration | None = None
 
     @property
     def title(self) -> str:

@@ -15,10 +15,11 @@ from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, ProtocolError, WorkerError
 from LiverSegLib.labels import Label
 from LiverSegLib.measure import Measurements
+from LiverSegLib.quality import Quality
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.system import DeviceInfo
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the messages; both ends must have the same."""
 
 Row = tuple[float, float, float, float]
@@ -128,6 +129,7 @@ class Done(Numbered):
     warnings: tuple[str, ...]
     device: str
     model: str
+    quality: Quality | None
     warm: bool
 
     def __post_init__(self) -> None:

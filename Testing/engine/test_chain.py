@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from LiverSegLib.engine.divide import divide
 from LiverSegLib.engine.geometry import GridLabels, model_grid
+from LiverSegLib.engine.posture import Turn, find_turned
 from LiverSegLib.engine.progress import Monitor, Progress
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import ModelError, SegmentationCancelled
@@ -129,8 +131,6 @@ def test_all_of_the_organ_goes_to_parts_of_one_piece(parts: Path, case: Volume) 
 def test_a_part_in_two_pieces_keeps_the_larger_and_its_neighbors_get_the_rest() -> None:
     volume = Volume(np.zeros((40, 20, 20), np.int16), np.diag([-1.0, -1, 1, 1]))
     grid = model_grid(volume, "LPS", (2.0, 2.0, 2.0))
-    import torch
-
     drawn = np.zeros(grid.shape, np.uint8)
     drawn[2:10, 2:8, 2:8] = 1
     drawn[10:14, 2:8, 2:8] = 2
@@ -146,8 +146,6 @@ def test_a_part_in_two_pieces_keeps_the_larger_and_its_neighbors_get_the_rest() 
 def test_nothing_drawn_divides_nothing() -> None:
     volume = Volume(np.zeros((8, 8, 8), np.int16), np.diag([-1.0, -1, 1, 1]))
     grid = model_grid(volume, "LPS", (2.0, 2.0, 2.0))
-    import torch
-
     nothing = GridLabels(torch.zeros(grid.shape, dtype=torch.uint8), grid)
     assert not divide(np.ones((8, 8, 8), bool), nothing, Monitor(None, None)).any()
 
@@ -199,3 +197,35 @@ def test_an_organ_that_the_other_model_lacks_is_one_sentence(parts: Path) -> Non
     rename(parts.parent / "fine", {"1": "spleen"})
     with pytest.raises(ModelError, match="divides the liver that Toy model finds, but that model finds none"):
         Segmenter(parts, "cpu")
+
+
+def test_a_patient_who_lies_otherwise_than_the_header_says_is_found() -> None:
+    """A guide that is sure only of the image turned by 270 degrees decides how all models see it."""
+    grid = model_grid(Volume(np.zeros((4, 4, 4), np.int16), GRID), "LPS", (2.0, 2.0, 2.0))
+    asked: list[int] = []
+
+    def find(turn: Turn, sure: dict[int, float | None]) -> GridLabels:
+        asked.append(turn.degrees)
+        return GridLabels(torch.zeros(grid.shape, dtype=torch.uint8), grid, sure.get(turn.degrees, 0.5))
+
+    for sure, chosen, looks in (
+        ({0: 0.97}, 0, 1),
+        ({0: 0.4, 270: 0.97}, 270, 4),
+        ({0: 0.9, 270: 0.93}, 0, 4),  # sure of neither
+        ({0: 0.935, 90: 0.945}, 0, 4),  # hardly surer
+        ({0: None, 180: 0.96}, 180, 4),
+    ):
+        asked.clear()
+        _, turn = find_turned(lambda turn, sure=sure: find(turn, sure))  # type: ignore[misc]
+        assert turn.degrees == chosen
+        assert len(asked) == looks
+
+
+@pytest.mark.usefixtures("float32")
+def test_a_turned_look_leaves_the_result_on_its_grid(guided: Path, case: Volume) -> None:
+    segmenter = Segmenter(guided, "cpu", RAW)
+    straight = segmenter.segment(case)
+    turned = segmenter._model.segment(case, RAW, Monitor(None, None), turn=Turn(90))
+    assert turned.affine.tobytes() == case.affine.tobytes()
+    assert dice(turned.labelmap == 2, straight.labelmap == 2) > 0.95
+    assert turned.measurements.lesions[0].center_ras == pytest.approx((16, 4, 6), abs=0.5)

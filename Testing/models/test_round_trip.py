@@ -15,6 +15,7 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import labels_for
 from LiverSegLib.models import Guide, ModelDescription, ModelPackage, ModelSpec, read_description, read_package
 from LiverSegLib.models.intensity import INTENSITY, Intensity, Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.quality import Calibration
 from Testing.conftest import toy_spec, write_toy
 
 STEPS: list[Intensity] = [
@@ -46,6 +47,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no version": {"version": ""},
     "guide": {"guide": Guide("coarse_one", 12.5)},
     "divides": {"divides": "liver.v2", "guide": Guide("coarse")},
+    "calibration": {"calibration": Calibration(offset=0.1, weights={"agreement": 0.9, "gray": 0.0}, low=-1.5, high=1)},
     "results": {"metrics": {"liver Dice": 0.95, "cases": 20}, "changelog": {"1.2.3": "more", "1.0": "first"}},
 }
 

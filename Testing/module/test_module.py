@@ -13,6 +13,8 @@ import pytest
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
+from LiverSegLib.models import Guide  # noqa: E402
+from LiverSegLib.quality import Calibration  # noqa: E402
 from Testing import documented  # noqa: E402
 from Testing.headless.case import add_volume, is_idle, worker_pids  # noqa: E402
 
@@ -85,6 +87,22 @@ class TestPanel:
         assert float(ui.resultsTable.item(0, 1).text()) > 10
         assert re.fullmatch(r"1[0-9]{2} ± \d+", ui.resultsTable.item(0, 2).text())
         assert "1 lesion, longest diameter" in ui.resultsText.text()
+
+    def test_a_chain_of_models_runs_and_says_what_to_expect(self, ready: Any, threshold_package: Any) -> None:
+        threshold_package(name="coarse", labels=1)
+        calibration = Calibration(offset=0.5, weights={"agreement": 1.0}, low=-1.0, high=0.8)
+        package = threshold_package(name="fine", guide=Guide("coarse", 12.0), calibration=calibration)
+        ready.widget.panel.chooseModel(str(package))
+        values: list[int] = []
+        ready.widget.logic.onChange = lambda: (
+            ready.widget.panel.update(),
+            values.append(ready.widget.ui.progressBar.value()),
+        )
+        said = run(ready)
+        assert said.startswith("CT was segmented in ")
+        assert re.search(r"\nExpected Dice of the liver: \d\.\d\d \(\d\.\d\d to \d\.\d\d\)\.", said)
+        assert segment_ids(ready.widget.ui.outputSelector.currentNode()) == ["LiverSeg_liver", "LiverSeg_tumor"]
+        assert len(set(values)) > 3
 
     def test_second_run_is_warm_and_replaces(self, ready: Any) -> None:
         run(ready)
