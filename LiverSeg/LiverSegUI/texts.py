@@ -15,9 +15,10 @@ from LiverSegLib.measure import Measurements
 _STAGES = {
     "start": (_("Loading PyTorch"), 0, 3),
     "load": (_("Loading the model"), 3, 6),
-    "locate": (_("Looking for the organ"), 6, 20),
-    "prepare": (_("Preparing the volume"), 20, 22),
-    "network": (_("Segmenting"), 22, 90),
+    "locate": (_("Looking for the organ"), 6, 14),
+    "vote": (_("Asking another model"), 14, 22),
+    "prepare": (_("Preparing the volume"), 22, 23),
+    "network": (_("Segmenting"), 23, 90),
     "restore": (_("Restoring the grid"), 90, 95),
     "postprocess": (_("Cleaning up"), 95, 98),
     "divide": (_("Dividing the organ"), 97, 99),

@@ -1,7 +1,8 @@
-"""A model that looks only near what another model found: first coarse and everywhere, then fine and there."""
+"""Models that look only near what another model found: first coarse and everywhere, then fine and there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,10 @@ from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.geometry import GridLabels, ModelGrid
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.posture import STRAIGHT, Turn
-from LiverSegLib.engine.progress import Monitor
-from LiverSegLib.engine.region import crop, segment_region
+from LiverSegLib.engine.progress import Monitor, Stages
+from LiverSegLib.engine.region import crop, segment_region, slices_of
+from LiverSegLib.engine.vote import mask_of, outvote
+from LiverSegLib.labels import subject_of, values_of
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Result, Volume
 
@@ -22,8 +25,8 @@ Mask = npt.NDArray[np.bool_]
 
 def segment_near(
     model: OneModel,
+    voters: Sequence[OneModel],
     found: GridLabels,
-    margin_mm: float,
     volume: Volume,
     settings: Settings,
     monitor: Monitor,
@@ -32,12 +35,13 @@ def segment_near(
     """Segment what lies near a guide's largest part; the rest of the volume stays background.
 
     Args:
-        model: sees a box of the volume only.
+        model: sees a box of the volume only; its package says how far from the guide's part labels may reach.
+        voters: see that box, too; the organ is what most of all models say, the guide included.
         found: what the guide found in this volume.
-        margin_mm: how far from that the labels may reach.
         volume, settings, monitor, turn: as for `OneModel.segment`.
     """
-    near = _near(found, margin_mm)
+    guide = model.package.guide
+    near = _near(found, 0.0 if guide is None else guide.margin_mm)
     box = bounding_box(near)
     target = None if box is None else found.grid.input_box(box)
     if target is None:
@@ -48,7 +52,42 @@ def segment_near(
         return replace(result, warnings=(*result.warnings, note))
     region = found.grid.axes.input_box(target, volume.array.shape)
     allowed = _on_input(near, found.grid, target, crop(volume, region).array.shape)
-    return segment_region(volume, region, lambda part: model.segment(part, settings, monitor, allowed, turn))
+    looking = monitor.of_stage("vote")
+    drawn = [mask_of(found, volume.array.shape, looking)[slices_of(region)]] if voters else []
+
+    def segment(part: Volume) -> Result:
+        stages = Stages(monitor)
+        others = [*drawn, *(_organ_of(one, model, part, looking, turn) & allowed for one in voters)]
+        if others:
+            stages.lap("vote")
+        agreed: list[float | None] = []
+
+        def revise(labelmap: npt.NDArray[np.uint8]) -> None:
+            labelmap[~allowed] = 0
+            if others:
+                agreed.append(outvote(labelmap, _subject(model), model.package.labels, others))
+
+        result = model.segment(part, settings, monitor, revise, turn)
+        return _with_agreement(replace(result, timings=stages.seconds | result.timings), agreed)
+
+    return segment_region(volume, region, segment)
+
+
+def _subject(model: OneModel) -> str:
+    """The organ that is voted on; that there is one was seen to when the voters were loaded."""
+    return str(subject_of(model.package.labels))
+
+
+def _organ_of(voter: OneModel, model: OneModel, part: Volume, looking: Monitor, turn: Turn) -> Mask:
+    return np.isin(voter.draw(part, looking, turn), values_of(_subject(model), voter.package.labels))
+
+
+def _with_agreement(result: Result, agreed: Sequence[float | None]) -> Result:
+    """The result with the models' agreement as evidence of its quality, where they voted."""
+    if result.quality is None or not agreed or agreed[0] is None:
+        return result
+    evidence = result.quality.evidence | {"agreement": agreed[0]}
+    return replace(result, quality=replace(result.quality, evidence=evidence))
 
 
 def _near(found: GridLabels, margin_mm: float) -> Mask:

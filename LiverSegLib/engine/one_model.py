@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -64,7 +64,7 @@ class OneModel:
         volume: Volume,
         settings: Settings,
         monitor: Monitor,
-        allowed: npt.NDArray[np.bool_] | None = None,
+        revise: Callable[[npt.NDArray[np.uint8]], None] | None = None,
         turn: Turn = STRAIGHT,
     ) -> Result:
         """The result of this model alone.
@@ -73,7 +73,7 @@ class OneModel:
             volume: the image; not changed.
             settings: postprocessing switches.
             monitor: of progress and stop.
-            allowed: boolean [i, j, k]; labels outside it are dropped before anything else is done with them.
+            revise: changes the labels [i, j, k] in place before anything else is done with them.
             turn: how the patient lies against what the affine says; only the network is shown the image so.
 
         Raises:
@@ -84,8 +84,8 @@ class OneModel:
         sure = None if package.softmax else certainty(logits, monitor)
         labelmap = restore(logits, grid, volume.array.shape, package.nearest, monitor)
         del logits  # what follows needs room
-        if allowed is not None:
-            labelmap[~allowed] = 0
+        if revise is not None:
+            revise(labelmap)
         stages.lap("restore")
         with stages.run("postprocess"):
             postprocess(labelmap, package.labels, settings, monitor.check)
@@ -109,6 +109,15 @@ class OneModel:
             model=package.title,
             quality=quality,
         )
+
+    def draw(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> npt.NDArray[np.uint8]:
+        """The labels uint8 [i, j, k] on the volume's grid, neither cleaned nor measured.
+
+        Raises:
+            InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
+        """
+        _, grid, logits, _ = self.logits(volume, None, Stages(monitor), turn)
+        return restore(logits, grid, volume.array.shape, self.package.nearest, monitor)
 
     def find(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> geometry.GridLabels:
         """The labels on the model's own grid, for another model to go by: neither restored nor cleaned.

@@ -16,7 +16,7 @@ from LiverSegLib.engine.progress import Monitor, ProgressCallback, Stages, StopC
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels
 from LiverSegLib.engine.second_look import compare
 from LiverSegLib.errors import ModelError
-from LiverSegLib.labels import MAIN_ORGAN
+from LiverSegLib.labels import MAIN_ORGAN, subject_of, values_of
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, find_partner, read_package
 from LiverSegLib.quality import notes_on
@@ -27,7 +27,8 @@ from LiverSegLib.volume import Result, Volume
 class Segmenter:
     """A model on a device, with the models that it names as its helpers, ready to segment any number of volumes.
 
-    A model with a guide looks only near what the guide finds. A model that divides an organ has its labels dealt out
+    A model with a guide looks only near what the guide finds; where it has voters, too, its organ is what most of them
+    say, the guide included. A model that divides an organ has its labels dealt out
     to the organ that the other model finds; it is that model's guide, too, where both name each other.
 
     Args:
@@ -59,11 +60,12 @@ class Segmenter:
         guide = None if whose.guide is None else read_package(find_partner(whose.guide.model, whose))
         same = guide is not None and guide.path.resolve() == self.package.path.resolve()
         self._guide = None if guide is None else self._model if same else OneModel(guide, device)
+        self._voters = [self._voter(name, whose, device) for name in whose.voters]
 
     @property
     def packages(self) -> list[ModelPackage]:
         """The packages of the chain, this model's first."""
-        others = [self._organ, self._guide]
+        others = [self._organ, self._guide, *self._voters]
         return [self.package, *(one.package for one in others if one is not None and one is not self._model)]
 
     def _partner(self, name: str, device: str) -> OneModel:
@@ -75,6 +77,17 @@ class Segmenter:
                 "finds none by itself; repair the package."
             )
         return OneModel(organ, device)
+
+    def _voter(self, name: str, whose: ModelPackage, device: str) -> OneModel:
+        """A model that has a say in what another one's organ is."""
+        voter = read_package(find_partner(name, whose))
+        organ = subject_of(whose.labels)
+        if organ is None or not values_of(organ, voter.labels):
+            raise ModelError(
+                f"The model {whose.name} asks {voter.name} about its {organ or 'organ'}, which that model does not "
+                "segment; repair the package."
+            )
+        return OneModel(voter, device)
 
     @property
     def _divided(self) -> str:
@@ -143,14 +156,14 @@ class Segmenter:
         guide, locating = self._guide, monitor.of_stage("locate")
         found, turn = find_turned(lambda turn: guide.find(volume, locating, turn))
         stages.lap("locate")
-        result = segment_near(model, found, model.package.guide.margin_mm, volume, settings, monitor, turn)
+        result = segment_near(model, self._voters, found, volume, settings, monitor, turn)
         if turn != STRAIGHT:
             note = f"The patient in {volume.name} lies turned by {turn.degrees} degrees against what its header says."
             result = replace(result, warnings=(*result.warnings, note))
         if result.quality is not None:
             evidence, doubts = compare(result.mask(result.quality.organ), found, volume.affine, turn)
             result = replace(
-                result, quality=replace(result.quality, evidence=result.quality.evidence | evidence, doubts=doubts)
+                result, quality=replace(result.quality, evidence=evidence | result.quality.evidence, doubts=doubts)
             )
         return replace(result, timings=stages.seconds | result.timings), found, turn
 

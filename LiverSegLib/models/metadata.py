@@ -28,6 +28,7 @@ _MAX_CHANNELS = 256
 _LONGEST_NAME = 100
 _A_NAME = f"a text of at most {_LONGEST_NAME} characters in one line is needed, beginning with a letter or a digit"
 _LARGEST_INTEGER = 10**15
+_MOST_VOTERS = 4
 _QUALITY = "liverseg_quality"
 _CHAIN = "liverseg_chain"
 """Where the other models of a chain are named; MONAI does not look there and runs this one alone."""
@@ -84,21 +85,22 @@ def _read_channels(data: dict[str, Any], package: str) -> tuple[tuple[Label, ...
 
 
 def _read_chain(chain: Any, package: str) -> dict[str, Any]:
-    """`guide` and `divides`: which other models work with this one."""
+    """`guide`, `voters` and `divides`: which other models work with this one."""
     try:
-        guide, divides = chain.get("guide"), chain.get("divides", "")
+        guide, divides, voters = chain.get("guide"), chain.get("divides", ""), tuple(chain.get("voters", ()))
         found = None if guide is None else Guide(guide["model"], float(guide.get("margin_mm", Guide.margin_mm)))
-        names = [*([found.model] if found else []), *([divides] if divides != "" else [])]
+        names = [*([found.model] if found else []), *([divides] if divides != "" else []), *voters]
         right = all(re.fullmatch(MODEL_NAME, name) for name in names)
         right &= found is None or 0 <= found.margin_mm <= WIDEST_MARGIN
+        right &= len(voters) <= _MOST_VOTERS and (found is not None or not voters)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         right = False
     if not right:
         raise ModelError(
             f"The package {package} names other models by {shown(chain)} in metadata.json; {_CHAIN} needs plain names "
-            f"of packages and a margin_mm of 0 to {WIDEST_MARGIN:g}."
+            f"of packages, voters only beside a guide, and a margin_mm of 0 to {WIDEST_MARGIN:g}."
         )
-    return {"guide": found, "divides": divides}
+    return {"guide": found, "voters": voters, "divides": divides}
 
 
 def _read_calibration(data: Any, package: str) -> Calibration | None:
@@ -121,7 +123,8 @@ def calibration_entry(calibration: Calibration) -> dict[str, Any]:
 
 def _write_chain(spec: ModelSpec) -> dict[str, Any]:
     guide = {} if spec.guide is None else {"guide": {"model": spec.guide.model, "margin_mm": spec.guide.margin_mm}}
-    chain = guide | ({"divides": spec.divides} if spec.divides else {})
+    voters = {"voters": list(spec.voters)} if spec.voters else {}
+    chain = guide | voters | ({"divides": spec.divides} if spec.divides else {})
     return {_CHAIN: chain} if chain else {}
 
 

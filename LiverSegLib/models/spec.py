@@ -41,6 +41,7 @@ class ModelDescription:
         metrics: results of its evaluation by name.
         changelog: what changed, by version.
         guide: the model that says where this one looks; None: it looks at the whole image by itself.
+        voters: names of packages that have a say in what the organ is, found as a guide is; only with a guide.
         divides: the name of the package whose organ is divided among this one's labels, found as a guide is; "":
             the labels are drawn as the network has them.
         calibration: how well its results are believed to be, from what is seen in them; None: not calibrated.
@@ -56,6 +57,7 @@ class ModelDescription:
     metrics: dict[str, float] = field(default_factory=dict)
     changelog: dict[str, str] = field(default_factory=dict)
     guide: Guide | None = None
+    voters: tuple[str, ...] = ()
     divides: str = ""
     calibration: Calibration | None = None
 

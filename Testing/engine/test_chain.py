@@ -18,7 +18,9 @@ from LiverSegLib.engine.geometry import GridLabels, model_grid
 from LiverSegLib.engine.posture import Turn, find_turned
 from LiverSegLib.engine.progress import Monitor, Progress
 from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.engine.vote import outvote
 from LiverSegLib.errors import ModelError, SegmentationCancelled
+from LiverSegLib.labels import labels_for
 from LiverSegLib.models import Guide, read_package
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
@@ -181,6 +183,10 @@ def test_a_partner_that_is_not_there_is_one_sentence(guided: Path) -> None:
         {"guide": 3},
         {"guide": "coarse"},
         {"divides": "a/b"},
+        {"voters": ["coarse"]},
+        {"guide": {"model": "coarse"}, "voters": ["../coarse"]},
+        {"guide": {"model": "coarse"}, "voters": 3},
+        {"guide": {"model": "coarse"}, "voters": ["a"] * 9},
         {"divides": 3},
         ["coarse"],
     ],
@@ -229,3 +235,42 @@ def test_a_turned_look_leaves_the_result_on_its_grid(guided: Path, case: Volume)
     assert turned.affine.tobytes() == case.affine.tobytes()
     assert dice(turned.labelmap == 2, straight.labelmap == 2) > 0.95
     assert turned.measurements.lesions[0].center_ras == pytest.approx((16, 4, 6), abs=0.5)
+
+
+@pytest.mark.usefixtures("float32")
+def test_the_organ_is_what_most_models_say(threshold_package: MakePackage, case: Volume) -> None:
+    """The first model calls everything above 60 liver, the guide and the voter what is above 100."""
+    threshold_package(name="coarse", labels=1)
+    threshold_package(name="second", labels=1)
+    wide = {"window": (-100.0, 220.0), "labels": 1}  # above 60
+    case.array[30:34, 15:25, 10:20] = np.maximum(case.array[30:34, 15:25, 10:20], 80)
+    alone = threshold_package(name="alone", guide=Guide("coarse", 30.0), **wide)
+    voting = threshold_package(name="voting", guide=Guide("coarse", 30.0), voters=("second",), **wide)
+    segmenter = Segmenter(voting, "cpu")
+    assert [package.path.name for package in segmenter.packages] == ["voting", "coarse", "second"]
+    truth = case.array > 100
+    truth[:5, :5, :5] = False
+    assert dice(segmenter.segment(case).labelmap > 0, truth) > 0.99
+    assert dice(Segmenter(alone, "cpu").segment(case).labelmap > 0, truth) < 0.98
+
+
+def test_votes_keep_lesions_inside_and_ties_go_to_the_first() -> None:
+    labels = labels_for({1: "liver", 2: "tumor"})
+    first = np.array([[[0, 1, 2, 2, 1, 0]]], np.uint8)
+    yes, no = np.ones(first.shape, bool), np.zeros(first.shape, bool)
+    both = first.copy()
+    assert outvote(both, "liver", labels, [yes, yes]) == pytest.approx((0.8 + 0.8 + 1) / 3)
+    assert both.tolist() == [[[1, 1, 2, 2, 1, 1]]]
+    outvote(both, "liver", labels, [no, no])
+    assert not both.any()
+    tie = first.copy()
+    outvote(tie, "liver", labels, [no])
+    assert np.array_equal(tie, first)
+
+
+def test_a_voter_that_knows_nothing_of_the_organ_is_one_sentence(threshold_package: MakePackage) -> None:
+    threshold_package(name="coarse", labels=1)
+    rename(threshold_package(name="spleens", labels=1), {"1": "spleen"})
+    package = threshold_package(name="fine", guide=Guide("coarse"), voters=("spleens",))
+    with pytest.raises(ModelError, match="asks Toy model about its liver, which that model does not segment"):
+        Segmenter(package, "cpu")

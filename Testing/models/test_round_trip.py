@@ -46,7 +46,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "any modality": {"modality": ""},
     "no version": {"version": ""},
     "guide": {"guide": Guide("coarse_one", 12.5)},
-    "divides": {"divides": "liver.v2", "guide": Guide("coarse")},
+    "divides": {"divides": "liver.v2", "guide": Guide("coarse"), "voters": ("a", "b-2")},
     "calibration": {"calibration": Calibration(offset=0.1, weights={"agreement": 0.9, "gray": 0.0}, low=-1.5, high=1)},
     "results": {"metrics": {"liver Dice": 0.95, "cases": 20}, "changelog": {"1.2.3": "more", "1.0": "first"}},
 }

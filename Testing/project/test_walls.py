@@ -196,6 +196,7 @@ LIBRARY_ROOMS = (
     "system",
     "labels",
     "measure",
+    "quality",
     "request",
     "volume",
     "io",

@@ -106,17 +106,17 @@ def calibrate(
     scores: Annotated[list[Path], typer.Argument(help="Folders that evaluate wrote of it, some with --alter.")],
 ) -> None:
     """Learn from evaluated cases what to expect of a result, and put that into the package."""
+    from LiverSegLib.errors import InputError
     from LiverSegLib.labels import subject_of
     from LiverSegLib.models import read_package
     from LiverSegLib.models.package import write_calibration
     from Training.commands.score_screen import show_trust
-    from Training.errors import DataError
     from Training.evaluation.calibrate import fit
     from Training.evaluation.scores import read_scores
 
     organ = subject_of(read_package(package).labels)
     if organ is None or not package.is_dir():
-        raise DataError(f"{package} is no package folder of a model of one organ; nothing can be expected of it.")
+        raise InputError(f"{package} is no package folder of a model of one organ; nothing can be expected of it.")
     fitted = fit([read_scores(folder) for folder in scores], organ)
     show_trust(console, fitted)
     write_calibration(package, fitted.calibration)

@@ -32,7 +32,7 @@ from Training.files import write_csv
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.csv"
-_BEFORE = ("locate", "prepare", "resample")
+_BEFORE = ("locate", "vote", "prepare", "resample")
 Report = Callable[[float, int, str], None]
 
 

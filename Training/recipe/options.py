@@ -243,6 +243,8 @@ class Inference(Part):
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     batch_size: int = Field(default=4, ge=1)
     guide: GuideModel | None = None
+    # Packages that have a say in what the organ is.
+    voters: tuple[Annotated[str, Field(pattern=MODEL_NAME)], ...] = ()
     # The package whose organ is divided among this model's labels.
     divides: Annotated[str, Field(pattern=f"^$|{MODEL_NAME}")] = ""
 
