@@ -105,6 +105,7 @@ def package_spec(recipe: Recipe, metrics: dict[str, float]) -> ModelSpec:
         divisible=recipe.divisible(),
         inferer=Inferer(roi_size=window.roi_size, overlap=window.overlap, batch_size=window.batch_size),
         guide=None if window.guide is None else Guide(window.guide.model, window.guide.margin_mm),
+        voters=window.voters,
         divides=window.divides,
     )
 
@@ -144,6 +145,18 @@ def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
     return metrics, "\n\n".join(parts)
 
 
+def _helpers(spec: ModelSpec) -> list[tuple[str, str]]:
+    """What the card says of the models that work with this one, whose data and licenses count as well."""
+    found = []
+    if spec.guide is not None:
+        found.append(f"{spec.guide.model} says where to look, {spec.guide.margin_mm:g} mm around what it finds")
+    if spec.voters:
+        found.append(f"{', '.join(spec.voters)} and the guide vote on what the organ is")
+    if spec.divides:
+        found.append(f"its labels are dealt out to the organ that {spec.divides} finds")
+    return [("Works with", "; ".join(found) + ". Their cards tell their data and licenses.")] if found else []
+
+
 def model_card(recipe: Recipe, spec: ModelSpec, results: str) -> str:
     """The model card in Markdown."""
     card = recipe.card
@@ -153,6 +166,7 @@ def model_card(recipe: Recipe, spec: ModelSpec, results: str) -> str:
         ("Segments", ", ".join(recipe.labels.values())),
         ("Network", f"{recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments}"),
         ("Input", f"one channel ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity}"),
+        *_helpers(spec),
         ("Training data", card.data_source),
         ("License of the weights", card.license),
         ("Intended use", card.intended_use),

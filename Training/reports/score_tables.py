@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from LiverSegLib.labels import MAIN_ORGAN, label_for
+from LiverSegLib.quality import FAILURE
 from Training.evaluation.lesions import SIZES, LesionScore
 from Training.evaluation.metrics import METRICS
 from Training.evaluation.scores import SHOWN, CaseScore, Scores, Statistic, pooled_lesions, shown, with_interval
@@ -28,6 +30,7 @@ def sentences(scores: Scores) -> list[str]:
     if failed:
         found.append(f"{failed} of {len(scores.cases)} cases failed and are in no number.")
     found += [text for label in scores.labels if (text := _presence(scores.cases, label))]
+    found += [text for label in scores.labels if (text := _failures(scores.cases, label))]
     lesions = pooled_lesions(scores.cases)
     if lesions is not None:
         found.append(_lesions(lesions, sum(case.lesions is not None for case in scores.cases)))
@@ -51,6 +54,20 @@ def _presence(cases: Sequence[CaseScore], label: str) -> str:
         f"and in {times[False, True]} others"
     )
     return f"{text}; nothing on either side in {neither}, left out of the means." if neither else f"{text}."
+
+
+def _failures(cases: Sequence[CaseScore], label: str) -> str:
+    """How often an organ failed, and how near what was expected of it came; nothing for lesions."""
+    known = [(case, row.dice) for case in cases for row in case.labels if row.label == label and row.dice is not None]
+    if not known or label_for(1, label).is_lesion:
+        return ""
+    failures = sum(dice < FAILURE for _, dice in known)
+    share = 100 * failures / len(known)
+    text = f"{label}: Dice below {FAILURE:g} in {failures} of {_counted(len(known), 'case')} ({share:.0f} %)"
+    apart = [abs(case.expected_dice - dice) for case, dice in known if case.expected_dice is not None]
+    if label == MAIN_ORGAN and apart:
+        text += f"; what was expected differs from the Dice by {sum(apart) / len(apart):.3f} on average"
+    return f"{text}."
 
 
 def _lesions(lesions: LesionScore, scans: int) -> str:
