@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -44,44 +45,69 @@ def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "has_bf16_matrix_unit", lambda: False)
 
 
+@pytest.fixture(scope="session")
+def toy_packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Copies a toy package to a folder; one with the same arguments is made once, which takes half a second."""
+    made: dict[str, Path] = {}
+
+    def copy(kind: Callable[..., None], folder: Path, **arguments: Any) -> Path:
+        key = f"{kind.__name__} {sorted(arguments.items())}"
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("toy") / "package"
+            kind(made[key], **arguments)
+        shutil.copytree(made[key], folder, dirs_exist_ok=True)
+        return folder
+
+    return copy
+
+
 @pytest.fixture
-def threshold_package(tmp_path: Path) -> MakePackage:
+def threshold_package(toy_packages: Callable[..., Path], tmp_path: Path) -> MakePackage:
     """Makes a package whose network calls everything above 100 HU liver and above 200 HU tumor."""
 
     def make(dims: int = 3, name: str = "threshold", labels: int = 2, **changes: Any) -> Path:
-        arguments = {
-            "spatial_dims": dims,
-            "in_channels": 1,
-            "out_channels": labels + 1,
-            "features": [2] * 6,
-            "norm": "batch",
-        }
-        spec = toy_spec("BasicUNet", arguments, dims, labels, **changes)
-        return write_toy(tmp_path / name, spec, _threshold_weights(arguments))
+        return toy_packages(write_threshold, tmp_path / name, dims=dims, labels=labels, **changes)
 
     return make
 
 
 @pytest.fixture
-def random_package(tmp_path: Path) -> MakePackage:
+def random_package(toy_packages: Callable[..., Path], tmp_path: Path) -> MakePackage:
     """Makes a package of a small UNet with random but always the same weights."""
 
     def make(dims: int = 3, name: str = "random", labels: int = 1, **changes: Any) -> Path:
-        arguments = {
-            "spatial_dims": dims,
-            "in_channels": 1,
-            "out_channels": labels + 1,
-            "channels": [4, 8, 16],
-            "strides": [2, 2],
-            "num_res_units": 1,
-        }
-        import torch
-
-        torch.manual_seed(5)
-        state = build_network("UNet", arguments).state_dict()
-        return write_toy(tmp_path / name, toy_spec("UNet", arguments, dims, labels, **changes), state)
+        return toy_packages(_write_random, tmp_path / name, dims=dims, labels=labels, **changes)
 
     return make
+
+
+def write_threshold(folder: Path, dims: int = 3, labels: int = 2, **changes: Any) -> None:
+    """The package of `threshold_package`."""
+    arguments = {
+        "spatial_dims": dims,
+        "in_channels": 1,
+        "out_channels": labels + 1,
+        "features": [2] * 6,
+        "norm": "batch",
+    }
+    spec = toy_spec("BasicUNet", arguments, dims, labels, **changes)
+    write_toy(folder, spec, _threshold_weights(arguments))
+
+
+def _write_random(folder: Path, dims: int, labels: int, **changes: Any) -> None:
+    arguments = {
+        "spatial_dims": dims,
+        "in_channels": 1,
+        "out_channels": labels + 1,
+        "channels": [4, 8, 16],
+        "strides": [2, 2],
+        "num_res_units": 1,
+    }
+    import torch
+
+    torch.manual_seed(5)
+    state = build_network("UNet", arguments).state_dict()
+    write_toy(folder, toy_spec("UNet", arguments, dims, labels, **changes), state)
 
 
 def toy_spec(network: str, arguments: dict[str, Any], dims: int, labels: int, **changes: Any) -> ModelSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from LiverSegLib import __version__, stopping
+from LiverSegLib.networks import monai_import
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
 
     Exit status: 0, 1 (an error with a sentence), 2 (wrong arguments, or a defect), 130 (Ctrl-C), 143 (SIGTERM).
     """
+    monai_import.shorten()
     sys.exit(stopping.run(_work))
 
 

@@ -132,17 +132,30 @@ def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: boo
 
 
 def _way(request: SegmentationRequest, within: str | None, margin: float) -> _Run:
-    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map."""
+    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map.
+
+    What is wrong with the names that were typed is found before torch is imported, which takes seconds.
+    """
+    from LiverSegLib.engine.region import check_targets
+    from LiverSegLib.models import find_package, read_package
+
+    package = read_package(find_package(request.model))
+    organ = None
+    if within is None:
+        check_targets(request.targets, package.labels, package.title)
+    else:
+        path = at_home(within)
+        if not path.is_file() or path.suffix.lower() == ".zip":
+            organ = read_package(find_package(within))
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
 
-    segmenter = Segmenter(request.model, request.device, request.settings)
+    segmenter = Segmenter(package, request.device, request.settings)
     if within is None:
         return partial(segmenter.segment, request=request)
-    path = at_home(within)
-    if not path.is_file() or path.suffix.lower() == ".zip":
-        organ = Segmenter(within, request.device, request.settings)
-        return partial(segment_within, organ, segmenter, margin_mm=margin, request=request)
+    if organ is not None:
+        first = Segmenter(organ, request.device, request.settings)
+        return partial(segment_within, first, segmenter, margin_mm=margin, request=request)
 
     def run(volume: Volume, **how: Any) -> Result:
         mask = read_mask(path, volume)

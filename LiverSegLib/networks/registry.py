@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.networks.arguments import ARGUMENTS
+from LiverSegLib.networks.monai_import import without_unused
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,8 @@ def reduction(name: str, arguments: dict[str, Any]) -> tuple[int, ...]:
     if name in ("UNet", "AttentionUnet", "DynUNet"):
         strides = arguments["strides"] if name == "DynUNet" else arguments["strides"][: len(channels) - 1]
     elif name == "SegResNetDS" and arguments.get("resolution"):
-        from monai.networks.nets.segresnet_ds import scales_for_resolution
+        with without_unused():
+            from monai.networks.nets.segresnet_ds import scales_for_resolution
 
         # It leaves out the thick axis at its first levels.
         strides = list(scales_for_resolution(arguments["resolution"], n_stages=stages))[:-1]
@@ -152,7 +154,8 @@ def network_outline(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
 
 def _built(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     # MONAI is imported only where a network is built: it takes seconds.
-    home = importlib.import_module(f"LiverSegLib.networks.{OURS[name]}" if name in OURS else "monai.networks.nets")
+    with without_unused():
+        home = importlib.import_module(f"LiverSegLib.networks.{OURS[name]}" if name in OURS else "monai.networks.nets")
     try:
         network: torch.nn.Module = getattr(home, name)(**arguments)
     except Exception as error:  # networks check little of what they are given

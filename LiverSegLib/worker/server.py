@@ -19,6 +19,7 @@ from pathlib import Path
 
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.errors import LiverSegError, ProtocolError
+from LiverSegLib.networks import monai_import
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.channel import Channel
 from LiverSegLib.worker.codec import check_protocol, decode
@@ -169,6 +170,7 @@ def _give_up(task: Task) -> None:
 
 def main(idle_seconds: float) -> None:
     """Run the worker, as `launch.worker_command` starts it; ends when stdin does."""
+    monai_import.shorten()
     channel = Channel()
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)

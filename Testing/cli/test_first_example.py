@@ -78,6 +78,9 @@ def test_both_documents_show_the_same_example() -> None:
 
 def test_the_commands_run_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # As documented but for the scanner's voxels, which are finer than the recipe's need.
+    coarse = {"spacing": (5.0, 5.0, 5.0)}
+    monkeypatch.setattr("Training.data.phantoms.make_phantom", lambda seed, **how: make_phantom(seed, **how | coarse))
     for words in example("docs/training.md"):
         run(tiny(words))
     scores = read_scores(tmp_path / "scores/first")

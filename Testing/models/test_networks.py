@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.networks import NETWORKS, build_network, canonical_name, final_logits, reduction, target_path
+from LiverSegLib.networks import (
+    NETWORKS,
+    build_network,
+    canonical_name,
+    final_logits,
+    monai_import,
+    reduction,
+    target_path,
+)
 from LiverSegLib.networks.vgg_unet import VGG16UNet
 
 # Networks with more than one setting of what they reduce: name, dimensions, arguments, what is expected.
@@ -209,3 +219,21 @@ def test_of_several_heads_the_first_counts() -> None:
     stack = torch.stack([full, torch.rand(2, 3, 8, 8)], 1)  # as DynUNet gives them
     for outputs in (full, [full, half], (full, half), stack):
         assert final_logits(outputs, 4).equal(full)
+
+
+def test_a_program_imports_monai_without_what_it_never_uses() -> None:
+    """A process of its own, as the command line and the worker are; what was hidden can be imported afterwards."""
+    code = (
+        "import sys; from LiverSegLib.networks import build_network, monai_import; monai_import.shorten(); "
+        "network = build_network('UNet', {'spatial_dims': 2, 'in_channels': 1, 'out_channels': 2, 'channels': [4, 8], "
+        "'strides': [2]}); print(type(network).__module__, *(n for n in monai_import.UNUSED if n in sys.modules)); "
+        "import matplotlib; print(matplotlib.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["monai.networks.nets.unet", "matplotlib"], done.stderr
+
+
+def test_elsewhere_monai_is_imported_whole() -> None:
+    before = {name: sys.modules.get(name) for name in monai_import.UNUSED}
+    with monai_import.without_unused():
+        assert {name: sys.modules.get(name) for name in monai_import.UNUSED} == before

@@ -31,8 +31,16 @@ def liver_of(path: Path) -> Mask:
     return np.asarray(nib.load(path).dataobj) > 0
 
 
+def thinned(path: Path, folder: Path) -> Path:
+    """The image with every second voxel of its first two axes."""
+    image = nib.load(path).slicer[::2, ::2]
+    nib.save(image, folder / path.name)
+    return folder / path.name
+
+
 def test_a_real_ct_is_segmented_as_by_the_command(host: Any, shared_data: Path, tmp_path: Path) -> None:
-    image, truth = (shared_data / "ct" / f"ircad01_{name}.nii.gz" for name in ("ct", "label"))
+    # Every second row and column: reading, restoring and the surface of a quarter of the voxels show the same.
+    image, truth = (thinned(shared_data / "ct" / f"ircad01_{name}.nii.gz", tmp_path) for name in ("ct", "label"))
     stored = nib.load(image)
     volume = slicer.util.addVolumeFromArray(
         np.asarray(stored.dataobj).transpose(2, 1, 0), ijkToRAS=stored.affine, name="ircad01"

@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from LiverSegLib.models import read_package
+from Testing.conftest import write_threshold
 from Testing.training.test_export import made_run
 from Training.__main__ import app
 from Training.evaluation.cases import count_cases, load_cases
@@ -59,11 +60,14 @@ def widest(screen: str) -> int:
     return max(len(line) for line in screen.splitlines() if not line.startswith("Report: "))
 
 
-@pytest.fixture
-def blind(threshold_package: Callable[..., Path], tmp_path: Path) -> tuple[Path, str]:
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Folder and screen of an evaluation of a model that finds no lesion."""
-    data, package = write_data(tmp_path / "blind data"), threshold_package(overlap=0.0)
-    return tmp_path / "scores", call("evaluate", data, "--model", package, "--device=cpu", "-o", tmp_path / "scores")
+    folder = tmp_path_factory.mktemp("blind")
+    data = write_data(folder / "blind data")
+    write_threshold(folder / "threshold", overlap=0.0)
+    screen = call("evaluate", data, "--model", folder / "threshold", "--device=cpu", "-o", folder / "scores")
+    return folder / "scores", screen
 
 
 WORDS = (

@@ -163,7 +163,8 @@ def test_memory_left_over_becomes_a_larger_batch_that_stays_a_small_part_of_the_
 _MEASURE = """
 import json, sys, torch
 from pathlib import Path
-from LiverSegLib.networks import build_network
+from LiverSegLib.networks import build_network, monai_import
+monai_import.shorten()
 name, arguments, patch, batch = json.loads(sys.argv[1])
 torch.set_num_threads(1)
 
@@ -331,8 +332,10 @@ def test_the_sweeps_plot_has_whole_epochs_and_tells_equal_curves_apart(
 ) -> None:
     from matplotlib.figure import Figure
 
+    from LiverSegLib.pictures import figures
+
     drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    monkeypatch.setattr(figures, "save", lambda figure, *_: drawn.append(figure))
     planned = sweep.trials("lung_xray2d", ["loss.ce_weight=0.2,0.5,0.8"], tmp_path)
     for trial in planned:
         trial.run.mkdir()

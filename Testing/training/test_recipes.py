@@ -19,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.cli import commands
+from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.labels import labels_for
 from LiverSegLib.models import read_package
 from Testing.recipe_data import (
@@ -34,6 +35,8 @@ from Testing.recipe_data import (
 )
 from Training.__main__ import app
 from Training.data.readers.prepared import Case, write_index
+from Training.evaluation.cases import load_cases
+from Training.evaluation.evaluate import evaluate
 from Training.fit.batches import CaseData
 from Training.recipe import CONFIGS, Recipe, load_recipe
 
@@ -169,8 +172,11 @@ def test_a_recipe_of_volumes_runs_from_raw_data_to_segments(name: str, msd: Path
     labels = segment(package, image, tmp_path / "out", "--no-overlay")
     assert labels.shape == nib.load(image).shape
     assert set(np.unique(labels)) <= set(range(len(load_recipe(name).labels) + 1))
-    scores = scores_of(package, tmp_path / "prepared", tmp_path / "scores")
-    assert len(scores["cases"]) >= 1
+    if name == "liver_tumor3d_best":  # the command draws a page, which shows nothing of the recipe
+        assert len(scores_of(package, tmp_path / "prepared", tmp_path / "scores")["cases"]) >= 1
+    else:
+        scores = evaluate(load_cases(tmp_path / "prepared"), Segmenter(package, "cpu"))
+        assert len(scores.cases) >= 1
     (row,) = history(tmp_path / "run")
     assert 0 <= float(row["val_dice"]) <= 1
 
@@ -411,9 +417,10 @@ def test_a_lesion_model_is_restricted_to_an_organ(tmp_path: Path) -> None:
     organ = make_model("lung_xray2d", data, tmp_path / "organ", longer)
     lesion = make_model("lung_xray2d", data, tmp_path / "lesion", [*longer, "labels={1: infection}", "seed=6"])
     picture = data / "xray" / "2.jpg"
-    lungs = segment(organ, picture, tmp_path / "lungs") > 0
-    alone = segment(lesion, picture, tmp_path / "alone", "--no-postprocess") > 0
-    joint = segment(lesion, picture, tmp_path / "joint", "--within", organ, "--no-postprocess")
+    lungs = segment(organ, picture, tmp_path / "lungs", "--no-overlay") > 0
+    raw = ("--no-postprocess", "--no-overlay")
+    alone = segment(lesion, picture, tmp_path / "alone", *raw) > 0
+    joint = segment(lesion, picture, tmp_path / "joint", "--within", organ, *raw)
     assert lungs.any()
     assert alone.any()
     assert np.array_equal(joint > 0, lungs)
@@ -423,7 +430,7 @@ def test_a_lesion_model_is_restricted_to_an_organ(tmp_path: Path) -> None:
     assert half.any()
     assert (alone & (half == 0)).any()
     nib.save(nib.Nifti1Image(half, image.affine), tmp_path / "half.nii.gz")
-    within = segment(lesion, picture, tmp_path / "half", "--within", tmp_path / "half.nii.gz", "--no-postprocess")
+    within = segment(lesion, picture, tmp_path / "half", "--within", tmp_path / "half.nii.gz", *raw)
     assert np.array_equal(within == 2, half > 0)
     assert not (within[40:] > 0).any()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,6 @@ SMALL_3D = [
     "optimization.batch_size=2",
     "optimization.validate_every=1",
 ]
-SMALL_2D = [
-    "sources=[{kind: phantom, count: 4, seed: 1}]",
-    "preprocess.pixdim=[6, 6, -1]",
-    "patch_size=[64, 64]",
-    "network.arguments.channels=[8, 8, 8, 8, 8, 8]",
-    "optimization.max_epochs=1",
-    "optimization.samples_per_epoch=8",
-    "optimization.batch_size=4",
-    "optimization.validate_every=1",
-]
 
 
 def small(name: str, changes: list[str]) -> Recipe:
@@ -66,7 +57,9 @@ CPU = Hardware(accelerator="cpu")
 @pytest.fixture(scope="module")
 def prepared_3d(recipe_3d: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(recipe_3d, Path(), folder)
+    with pytest.MonkeyPatch.context() as patch:  # the recipe's grid is coarser still
+        patch.setattr("LiverSegLib.phantom.make_phantom", partial(make_phantom, spacing=(5.0, 5.0, 5.0)))
+        prepare(recipe_3d, Path(), folder)
     return folder
 
 
@@ -168,9 +161,8 @@ def test_a_recipe_that_is_no_mapping_is_refused() -> None:
 
 def test_prepare_is_the_same_twice(tmp_path: Path) -> None:
     recipe = small("liver3d_phantom", SMALL["liver3d_phantom"])
-    once, again = (
-        prepare(recipe, write_msd(tmp_path / name), tmp_path / name / "prepared").cases for name in ("a", "b")
-    )
+    data = write_msd(tmp_path / "data")
+    once, again = (prepare(recipe, data, tmp_path / name / "prepared").cases for name in ("a", "b"))
     assert once == again
     for part in ("image", "label"):
         stored = [np.load(tmp_path / name / "prepared" / "cases" / f"{once[0].id}_{part}.npy") for name in ("a", "b")]

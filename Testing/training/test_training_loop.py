@@ -42,9 +42,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prepared(tmp_path_factory.mktemp("tiny") / "prepared")
 
 
-def run(recipe: Recipe, prepared: Path, folder: Path, **options: Any) -> Path:
+def run(recipe: Recipe, prepared: Path, folder: Path, *, pictures: bool = False, **options: Any) -> Path:
+    """Train in this process; pictures, which take longer than all else of a tiny run, are drawn where asked for."""
     hardware = Hardware(**{"accelerator": "cpu", **options.pop("hardware", {})})
-    return train(recipe, prepared, folder, **{"workers": 0, "hardware": hardware, **options})
+    with pytest.MonkeyPatch.context() as patch:
+        if not pictures:
+            patch.setattr("Training.fit.curves.plot_history", lambda _: None)
+            patch.setattr("Training.fit.preview.save_preview", lambda *_: None)
+        return train(recipe, prepared, folder, **{"workers": 0, "hardware": hardware, **options})
 
 
 def history(folder: Path) -> Rows:
@@ -76,7 +81,7 @@ LONG = {"max_epochs": 40, "samples_per_epoch": 8, "schedule": "cosine", "validat
 @pytest.fixture(scope="module")
 def whole_run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    run(tiny_recipe(optimization=LONG), prepared, folder)
+    run(tiny_recipe(optimization=LONG), prepared, folder, pictures=True)
     return folder
 
 
@@ -121,13 +126,22 @@ def test_ctrl_c_saves_and_says_how_to_go_on(prepared: Path, whole_run: Path, tmp
     assert_same_run(folder, whole_run)
 
 
+ACCUMULATING = {"max_epochs": 3, "samples_per_epoch": 8, "accumulate": 2}
+
+
+@pytest.fixture(scope="module")
+def accumulated(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("accumulated") / "run"
+    run(tiny_recipe(optimization=ACCUMULATING), prepared, folder)
+    return folder
+
+
 @pytest.mark.parametrize("batch", [0, 3, 4, 7])
 def test_a_run_stopped_within_an_epoch_goes_on_at_the_next_step(
-    batch: int, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch: int, accumulated: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four batches an epoch, two a step."""
-    recipe = tiny_recipe(optimization={"max_epochs": 3, "samples_per_epoch": 8, "accumulate": 2})
-    run(recipe, prepared, tmp_path / "whole")
+    recipe = tiny_recipe(optimization=ACCUMULATING)
     seen = 0
     step = SegmentationModule.training_step
 
@@ -143,7 +157,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_at_the_next_step(
         run(recipe, prepared, tmp_path / "broken")
     assert checkpoint(tmp_path / "broken")["global_step"] == batch // 2 + 1
     run(recipe, prepared, tmp_path / "broken", resume=True)
-    assert_same_run(tmp_path / "broken", tmp_path / "whole")
+    assert_same_run(tmp_path / "broken", accumulated)
 
 
 def test_sigint_means_what_it_meant_before_once_training_is_over(prepared: Path, tmp_path: Path) -> None:

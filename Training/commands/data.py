@@ -40,14 +40,16 @@ def prepare(
     set_: Changes = None,
 ) -> None:
     """Check raw data, bring it onto the model's grid, split it by patient."""
-    from Training.data.partial import partial_folder
-    from Training.data.prepare import BadDataError, check
-    from Training.data.prepare import prepare as run
     from Training.recipe import load_recipe
 
     if out is None and not check_only:
         raise typer.BadParameter("give the prepared folder with --out, or --check-only")
     loaded = load_recipe(recipe, set_)
+    # After the recipe: these import torch, which a wrong key need not wait for.
+    from Training.data.partial import partial_folder
+    from Training.data.prepare import BadDataError, check
+    from Training.data.prepare import prepare as run
+
     with bar("Checking" if check_only else "Preparing") as show:
         try:
             report = check(loaded, data, show) if check_only or not out else run(loaded, data, out, show)

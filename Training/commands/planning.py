@@ -22,12 +22,14 @@ def plan(
     set_: Changes = None,
 ) -> None:
     """Fit voxel size, window, levels, patch and batch of a 3D recipe to the data and the memory (after nnU-Net)."""
-    from Training.planning.fingerprint import raw_cases
-    from Training.planning.plan import make_plan, memory_at_hand
     from Training.recipe import load_recipe
     from Training.recipe.yaml_text import write_recipe
 
     loaded = load_recipe(recipe, set_)
+    # After the recipe: these import torch, which a wrong key need not wait for.
+    from Training.planning.fingerprint import raw_cases
+    from Training.planning.plan import make_plan, memory_at_hand
+
     precision = None
     if memory_gb is None:
         memory_gb, precision = memory_at_hand()

@@ -29,12 +29,14 @@ def train(
     set_: Changes = None,
 ) -> None:
     """Train; the best checkpoint is the one of the highest validation Dice. Ctrl-C saves the state."""
-    from Training.fit.callbacks import StoppedError
-    from Training.fit.train import Hardware, is_first_process
-    from Training.fit.train import train as start
     from Training.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_)
+    # After the recipe: Lightning takes seconds to import, which a wrong key need not wait for.
+    from Training.fit.callbacks import StoppedError
+    from Training.fit.train import Hardware, is_first_process
+    from Training.fit.train import train as start
+
     hardware = Hardware(accelerator=accelerator, devices=devices, nodes=nodes, strategy=strategy)
     try:
         best = start(loaded, data, run, resume=resume, init=init, workers=workers, hardware=hardware)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from Training.evaluation.metrics import METRICS, LabelScore
@@ -119,5 +120,5 @@ def _figure(panels: int, width: float) -> tuple[Figure, list[Axes]]:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    FigureCanvasAgg(figure).print_png(buffer)  # savefig would draw it twice, for its layout
     return buffer.getvalue()
