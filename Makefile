@@ -42,8 +42,10 @@ format: $(TEST)/ready
 # This environment has all extras, so a test that cannot run for want of one is a failure and not a skip.
 test test-slow test-gpu test-timing coverage: export LIVERSEG_REQUIRE ?= dicom,pictures,training,slicer,quality
 
-# Two processes share the files of tests; JOBS=1 for a debugger.
+# Two processes share the files of tests; JOBS=1 for a debugger. One thread each: threads of two processes that wait for
+# each other in the same cores take several times as long.
 JOBS ?= 2
+test: export OMP_NUM_THREADS ?= 1
 test: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -n "$(JOBS)" --dist loadfile
 
