@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from LiverSegLib.engine import components, geometry, plan
-from LiverSegLib.engine import segmenter as segmenter_module
+from LiverSegLib.engine import components, geometry, one_model, plan
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, Progress
 from LiverSegLib.engine.segmenter import Segmenter
@@ -88,7 +87,7 @@ def test_want_of_memory_in_any_stage_is_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    home = geometry if stage == "to_model_grid" else segmenter_module
+    home = geometry if stage == "to_model_grid" else one_model
     monkeypatch.setattr(home, stage, fail)
     with pytest.raises(DeviceError, match=r"not enough memory for this volume.*crop it\.$"):
         segmenter.segment(noise())
@@ -100,7 +99,7 @@ def test_want_of_memory_for_the_model_is_a_sentence(
     def fail(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(segmenter_module, "loaded_network", fail)
+    monkeypatch.setattr(one_model, "loaded_network", fail)
     with pytest.raises(DeviceError, match="not enough memory for the model Toy model"):
         Segmenter(threshold_package(), "cpu")
 
