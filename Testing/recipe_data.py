@@ -87,14 +87,18 @@ SMALL: dict[str, list[str]] = {
     ],
     "liver_tumor3d_ct": [
         *_QUICK_3D,
+        "inference.guide=null",
+        "inference.voters=[]",
         "sources=[{kind: msd, name: drawn, folder: Task03_Liver, labels: {1: 1, 2: 2}}]",
         "network.arguments.channels=[4, 4, 8, 8, 8]",
         "optimization.precision=32-true",
         "split={folds: 3}",
     ],
-    "couinaud3d_ct": [
+    "liver_segments3d_ct": [
         *_QUICK_3D,
+        "inference.divides=''",
         "labels={1: liver_segment_1, 2: liver_segment_2}",
+        "sampling={labels: {0: 1, 1: 1, 2: 1}}",
         "sources=[{kind: msd, name: drawn, folder: Task03_Liver, labels: {1: 1, 2: 2}}]",
         "network.arguments.channels=[4, 4, 8, 8, 8]",
         "optimization.precision=32-true",

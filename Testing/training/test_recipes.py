@@ -200,11 +200,12 @@ def write_cut_livers(msd: Path, folder: Path) -> Path:
 
 def test_all_segments_of_the_liver_run_from_raw_data_to_their_shares(msd: Path, tmp_path: Path) -> None:
     names = [f"liver_segment_{number}" for number in range(1, 9)]
-    changes = [change for change in SMALL["couinaud3d_ct"] if not change.startswith(("labels", "sources"))]
+    drawn = ("labels", "sources", "sampling")
+    changes = [change for change in SMALL["liver_segments3d_ct"] if not change.startswith(drawn)]
     values = "{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8}"
     masks = f"[{{path: 'cut/{{patient}}_couinaud.nii.gz', values: {values}}}]"
     changes += [f"sources=[{{kind: files, name: cut, image: 'cut/{{patient}}_ct.nii.gz', masks: {masks}}}]"]
-    package = make_model("couinaud3d_ct", write_cut_livers(msd, tmp_path / "data"), tmp_path, changes)
+    package = make_model("liver_segments3d_ct", write_cut_livers(msd, tmp_path / "data"), tmp_path, changes)
     assert read_package(package).labels == labels_for(dict(enumerate(names, start=1)))
     (row,) = history(tmp_path / "run")
     assert {f"val_dice_{name}" for name in names} <= row.keys()

@@ -98,6 +98,8 @@ def test_every_recipe_in_the_repository_is_valid() -> None:
         ("=3", "key=value"),
         ("split={", "split={.*: the value cannot be read as YAML: line 1, column 2"),
         ("seed=[1", "seed=.*: the value cannot be read as YAML"),
+        ("inference.voters=[a]", "name a guide, too"),
+        ("inference.divides=a/b", "inference.divides: String should match pattern"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("optimization.learning_rate=.inf", "optimization.learning_rate"),
         ("seed=" + "9" * 5000, "cannot be read as YAML"),

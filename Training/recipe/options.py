@@ -248,6 +248,12 @@ class Inference(Part):
     # The package whose organ is divided among this model's labels.
     divides: Annotated[str, Field(pattern=f"^$|{MODEL_NAME}")] = ""
 
+    @model_validator(mode="after")
+    def _voters_have_a_guide(self) -> Inference:
+        if self.voters and self.guide is None:
+            raise ValueError("voters see the box that a guide finds; name a guide, too")
+        return self
+
 
 class Card(Part):
     """What the model card says of the model and what no number can tell."""
