@@ -12,12 +12,14 @@ import torch
 import yaml
 from PIL import Image
 
+from Testing.tiny_run import tiny_recipe
 from Training.augment.ct import RandLesiond
 from Training.data.prepare import prepare
 from Training.data.readers import load_index, prepared_cases, survey
 from Training.errors import DataError
 from Training.fit.batches import TrainingSamples, undivided_labels
 from Training.fit.losses import SegmentationLoss, joined_logits
+from Training.fit.module import SegmentationModule
 from Training.recipe import Recipe, RecipeError, load_recipe
 from Training.recipe.options import Loss
 from Training.recipe.sources import FilesSource
@@ -125,6 +127,29 @@ def test_single_slices_need_a_slab_in_three_dimensions() -> None:
         recipe_of({**PICTURES, "slab": 0})
     with pytest.raises(RecipeError, match="undivided 3: 1 needs two of the labels"):
         recipe_of({**PICTURES, "undivided": {3: 1}})
+
+
+@pytest.mark.parametrize(
+    ("labels", "undivided", "scored"),
+    [
+        ({1: "liver", 2: "tumor"}, [0, 1, 1], [True, False]),  # the liver holds its tumors
+        ({1: "liver_segment_1", 2: "liver_segment_2"}, [0, 1, 1], [False, False]),
+        ({1: "liver", 2: "tumor"}, [0, 1, 2], [True, True]),
+    ],
+)
+def test_what_an_image_does_not_tell_apart_is_not_validated_on_it(
+    labels: dict[int, str], undivided: list[int], scored: list[bool]
+) -> None:
+    sources = [{"kind": "phantom", "count": 8, "labels": {1: 1, 2: 2}}]
+    module = SegmentationModule(tiny_recipe(labels=labels, sources=sources)).eval()
+    label = torch.ones(2, 1, 32, 32, dtype=torch.int64)
+    label[:, :, :4, :4] = 2
+    batch = {"image": torch.rand(2, 1, 32, 32), "label": label, "undivided": torch.tensor(undivided)}
+    with torch.no_grad():
+        module.validation_step(batch, 0)
+    (image,) = module._images
+    assert (image[:-1, 1] > 0).tolist() == scored
+    assert image[-1, 1] == label.numel()
 
 
 def test_where_tumor_is_not_drawn_liver_or_tumor_is_right() -> None:

@@ -154,7 +154,10 @@ class SegmentationModule(pl.LightningModule):
             for number, one in enumerate(_unpadded(logits, truth.shape[2:]), start=first):
                 found[..., number], loss = self._decided(one[None], truth[number][None], undivided)
                 self._val_loss += torch.tensor([loss, 1.0], dtype=torch.float64)
-        self._images.append(self._scored(found, truth.movedim(0, -1)[0].cpu().numpy()))
+        scored = self._scored(found, truth.movedim(0, -1)[0].cpu().numpy())
+        if undivided is not None:
+            scored[:-1][~self._told_apart(undivided.cpu().numpy())] = 0
+        self._images.append(scored)
 
     def _decided(self, logits: Tensor, truth: Tensor, undivided: Tensor | None) -> tuple[Classes, float]:
         """Labels and loss of one image [1, C, ...], slab by slab: memory for one slab is all that it takes."""
@@ -175,6 +178,15 @@ class SegmentationModule(pl.LightningModule):
         truth = truth.reshape(found.shape)
         rows = [(2 * right, both) for right, both in self._overlaps(found, truth)]
         return torch.tensor([*rows, ((found == truth).sum(), found.size)], dtype=torch.float64)
+
+    def _told_apart(self, undivided: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which labels an image can score whose classes c are hidden in `undivided[c]`: those with both or neither.
+
+        A liver whose tumors are drawn as liver scores the liver, and no tumor; one that is not divided into segments
+        scores none of them.
+        """
+        inside = [np.asarray(region(np.arange(len(undivided)), name, self.values)) for name in self.values]
+        return np.array([np.array_equal(mask, mask[undivided]) for mask in inside])
 
     def on_validation_epoch_end(self) -> None:
         parts = self._everyone((self._images, self._val_loss))
