@@ -37,6 +37,8 @@ ELSEWHERE = {
     "python -m monai.bundle": "test_bundle_run.py",
     "python -m Testing.": "benchmarks and fuzzing; Testing/fuzz has tests of its own",
     "python -m Training evaluate Training/cases/": "real images that are no part of the repository",
+    "python -m Training evaluate cases.yaml": "cases of one's own; test_evaluate.py evaluates altered ones",
+    "python -m Training calibrate": "needs them; test_evaluate.py and test_calibrate.py",
     "SLICER_BACKGROUND_THREAD_PRIORITY=0": "an environment variable of Slicer",
 }
 

@@ -20,6 +20,7 @@ from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import OutputError
 from LiverSegLib.labels import label_for
 from LiverSegLib.measure import Measurements
+from LiverSegLib.models import read_package
 from LiverSegLib.phantom import make_phantom
 from LiverSegLib.volume import Result, Volume
 from Training.__main__ import app
@@ -377,6 +378,27 @@ def test_the_command_ends_with_1_if_a_case_failed(
     assert bad.exit_code == 1
     assert "Failed: bad" in bad.output
     assert [c.case for c in read_scores(tmp_path / "out").cases if not c.error] == ["good"]
+
+
+def test_altered_cases_calibrate_a_package(
+    case: LabeledVolume, threshold_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The documented way: evaluate altered cases, then calibrate."""
+    assert case.reference is not None
+    save(case.volume.array, case.volume.affine, tmp_path / "a.nii.gz")
+    save(case.reference, case.volume.affine, tmp_path / "b.nii.gz")
+    entry = {"image": "a.nii.gz", "label": "b.nii.gz", "labels": {1: "liver", 2: "tumor"}}
+    listing = tmp_path / "cases.yaml"
+    listing.write_text(yaml.safe_dump([{"name": "one", **entry}, {"name": "two", **entry}]))
+    package = str(threshold_package(**COARSE))
+    common = ["evaluate", str(listing), "--data", str(tmp_path), "--model", package, "--device", "cpu"]
+    done = CliRunner().invoke(app, [*common, "--stress", "--pictures-below", "0", "-o", str(tmp_path / "stress")])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["calibrate", package, str(tmp_path / "stress")])
+    assert done.exit_code == 0, done.output
+    calibration = read_package(package).calibration
+    assert calibration is not None
+    assert set(calibration.weights) == {"certainty", "gray", "spread"}
 
 
 def test_a_prepared_folder_is_evaluated_by_split(tmp_path: Path, segmenter: Segmenter) -> None:
