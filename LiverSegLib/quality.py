@@ -17,7 +17,7 @@ _CLOSEST = 0.002
 _GRAY_HU = 110.0
 """Of a liver in the portal phase; native and fatty livers lie below, arterial ones and those of noise elsewhere."""
 EVIDENCE = ("agreement", "certainty", "gray", "spread")
-"""What can be seen; each is a number that rises as the segmentation gets better, see `terms_of`."""
+"""What can be seen; `terms_of` says what each is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +90,7 @@ class Calibration:
             return None
         terms = terms_of(evidence)
         total = self.offset + sum(weight * terms[name] for name, weight in self.weights.items())
-        dice, low, high = (
-            1 / (1 + math.exp(-min(max(total + end, -30.0), 30.0))) for end in (0.0, self.low, self.high)
-        )
-        return dice, low, high
+        return share_of(total), share_of(total + self.low), share_of(total + self.high)
 
 
 def odds(share: float) -> float:

@@ -59,7 +59,8 @@ class Settings:
         largest_component: keep only the largest connected part of the liver.
         fill_holes: fill what the liver encloses.
         lesions_inside: drop lesions that do not touch their organ.
-        overlap: of sliding windows, from 0 to below 1; None takes the package's.
+        overlap: of the sliding windows of the model itself, from 0 to below 1; None takes the package's, as the helpers
+            of a chain always do.
 
     Raises:
         InputError: the overlap is not allowed.

@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 
 from LiverSegLib.labels import MAIN_ORGAN
 from LiverSegUI.job import SegmentationJob
-from LiverSegUI.texts import percent
 
 _TUMOR = 3
 
@@ -136,7 +135,7 @@ def _texts(job: SegmentationJob | None) -> tuple[str, ...]:
     if job is None:
         return "", "", ""
     states = {"waiting": _("waiting"), "finished": _("done"), "cancelled": _("stopped"), "failed": _("failed")}
-    state = states.get(job.state, f"{percent(job.progress)} %")
+    state = states.get(job.state, f"{job.percent} %")
     segments, organs = (job.measurements.segments, job.measurements.organs) if job.measurements else ((), ())
     organ = [part.volume_ml for part in (*segments, *organs) if part.name == MAIN_ORGAN]
     lesionNames = [label.name for label in job.labels if label.is_lesion]

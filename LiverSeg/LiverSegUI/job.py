@@ -20,6 +20,7 @@ from LiverSegLib.quality import Quality
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result
 from LiverSegUI import views
+from LiverSegUI.texts import percent
 
 if TYPE_CHECKING:
     from LiverSegUI.runner import JobRunner
@@ -57,6 +58,7 @@ class SegmentationJob:
     Attributes:
         state: "waiting", "running", "finished", "failed" or "cancelled".
         progress: where it stands (`stage`, `done`, `total`, `unit`, `seconds_left`), None before the first report.
+        percent: how far it is; it never falls, also where a stage is done once more.
         message: the sentence for the user, once it is over.
         details: for the log.
         warnings: sentences that the user should read.
@@ -79,6 +81,7 @@ class SegmentationJob:
         self.volumeName: str = volumeNode.GetName()
         self.state = "waiting"
         self.progress: Progress | None = None
+        self.percent = 0
         self.message = ""
         self.details = ""
         self.warnings: list[str] = slicer_bridge.transform_warnings(volumeNode)
@@ -138,7 +141,7 @@ class SegmentationJob:
 
     def report(self, progress: Progress) -> None:
         """The worker reached a step."""
-        self.progress = progress
+        self.progress, self.percent = progress, max(self.percent, percent(progress))
         self._call("progress")
 
     def succeed(self, result: Result, warm: bool) -> None:

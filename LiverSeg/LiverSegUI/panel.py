@@ -21,7 +21,7 @@ from LiverSegUI.menus import addMenu
 from LiverSegUI.region import RoiView
 from LiverSegUI.results import ResultsView
 from LiverSegUI.segmentation import SegmentationActions
-from LiverSegUI.texts import percent, stageText
+from LiverSegUI.texts import stageText
 
 
 class Panel:
@@ -206,7 +206,7 @@ class Panel:
             self.say(_("{text} ({count} more waiting)").format(text=text, count=count) if count else text)
         # The bar keeps its place and is empty while nothing runs.
         self.ui.progressBar.setEnabled(bool(jobs))
-        self.ui.progressBar.setValue(percent(jobs[0].progress) if jobs else 0)
+        self.ui.progressBar.setValue(jobs[0].percent if jobs else 0)
         self.ui.progressBar.setFormat("%p %" if jobs else "")
         self._updateButtons(bool(jobs))
         self._updateInstall()

@@ -20,16 +20,14 @@ _STAGES = {
     "prepare": (_("Preparing the volume"), 22, 23),
     "network": (_("Segmenting"), 23, 90),
     "restore": (_("Restoring the grid"), 90, 95),
-    "postprocess": (_("Cleaning up"), 95, 98),
-    "divide": (_("Dividing the organ"), 97, 99),
+    "postprocess": (_("Cleaning up"), 95, 97),
+    "divide": (_("Dividing the organ"), 97, 98),
     "measure": (_("Measuring"), 98, 100),
 }
 
 
-def percent(progress: Progress | None) -> int:
+def percent(progress: Progress) -> int:
     """How far a job is, 0 to 100."""
-    if progress is None:
-        return 0
     _name, first, last = _STAGES.get(progress.stage, ("", 0, 100))
     part = min(1.0, progress.done / progress.total) if progress.total > 0 else 0.0
     return int(first + (last - first) * part)

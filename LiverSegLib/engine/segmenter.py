@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from LiverSegLib.engine.divide import divide
 from LiverSegLib.engine.geometry import GridLabels
 from LiverSegLib.engine.guide import segment_near
@@ -23,13 +25,16 @@ from LiverSegLib.quality import notes_on
 from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
 
+_THINNEST_MM = 15.0
+"""Of a scan of which anything is expected: calibrated on whole scans, and single slices agree less at the same Dice."""
+
 
 class Segmenter:
     """A model on a device, with the models that it names as its helpers, ready to segment any number of volumes.
 
     A model with a guide looks only near what the guide finds; where it has voters, too, its organ is what most of them
-    say, the guide included. A model that divides an organ has its labels dealt out
-    to the organ that the other model finds; it is that model's guide, too, where both name each other.
+    say, the guide included. A model that divides an organ has its labels dealt out to the organ that the other model
+    finds; it is that model's guide, too, where both name each other.
 
     Args:
         model: package, path of one, name of a built-in one, or None for the default.
@@ -125,9 +130,9 @@ class Segmenter:
 
     def _segment(self, volume: Volume, settings: Settings, monitor: Monitor) -> Result:
         if self._organ is None:
-            return _judged(self._guided(self._model, volume, settings, monitor)[0], self.package)
+            return _judged(self._guided(self._model, volume, settings, monitor)[0], self.package, volume)
         organ, found, turn = self._guided(self._organ, volume, settings, monitor)
-        organ = _judged(organ, self._organ.package)
+        organ = _judged(organ, self._organ.package, volume)
         if self._guide is not self._model or found is None:
             found = self._model.find(volume, monitor.of_stage("divide"), turn)
         stages = Stages(monitor)
@@ -168,12 +173,13 @@ class Segmenter:
         return replace(result, timings=stages.seconds | result.timings), found, turn
 
 
-def _judged(result: Result, package: ModelPackage) -> Result:
+def _judged(result: Result, package: ModelPackage, volume: Volume) -> Result:
     """The result with what is expected of it, and what the user should read of that."""
-    quality = result.quality
+    quality, calibration = result.quality, package.calibration
     if quality is None or not result.labelmap.any():
         return result
-    if package.calibration is not None and (expected := package.calibration.expected(quality.evidence)) is not None:
+    is_scan = min(np.multiply(volume.array.shape, volume.spacing)) >= _THINNEST_MM
+    if calibration is not None and is_scan and (expected := calibration.expected(quality.evidence)) is not None:
         dice, low, high = expected
         quality = replace(quality, expected_dice=dice, low=low, high=high)
     return replace(result, quality=quality, warnings=(*result.warnings, *notes_on(quality)))

@@ -25,6 +25,7 @@ from LiverSegLib.models import Guide, read_package
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 from Testing.engine.test_engine import GRID, ORIENTATIONS, dice, reoriented
+from Testing.label_names import rename
 
 MakePackage = Callable[..., Path]
 DrawCase = Callable[..., Volume]
@@ -45,14 +46,6 @@ def parts(threshold_package: MakePackage) -> Path:
     package = threshold_package(name="parts", pixdim=(4.0, 4.0, 4.0), divides="fine")
     rename(package, {"1": "liver_segment_1", "2": "liver_segment_2"})
     return package
-
-
-def rename(package: Path, names: dict[str, str]) -> None:
-    path = package / "configs" / "metadata.json"
-    data = json.loads(path.read_text())
-    data["network_data_format"]["outputs"]["pred"]["channel_def"] = {"0": "background", **names}
-    path.write_text(json.dumps(data))
-    (package / "checksums.sha256").unlink()
 
 
 @pytest.fixture

@@ -99,6 +99,17 @@ def test_a_chain_tells_what_to_expect(threshold_package: MakePackage, draw_case:
     assert result.warnings == ()
 
 
+def test_nothing_is_expected_of_a_few_slices(threshold_package: MakePackage, draw_case: DrawCase) -> None:
+    threshold_package(name="coarse", labels=1)
+    case = draw_case(GRID, (46, 40, 34))
+    slices = round(14 / case.spacing[2])
+    thin = replace(case, array=case.array[..., 17 : 17 + slices])
+    result = Segmenter(threshold_package(guide=Guide("coarse", 12.0), calibration=SURE), "cpu").segment(thin)
+    assert result.quality is not None
+    assert result.quality.evidence["agreement"] > 0.5
+    assert result.quality.expected_dice is None
+
+
 def test_a_probable_failure_is_told_with_the_place(threshold_package: MakePackage, draw_case: DrawCase) -> None:
     threshold_package(name="coarse", labels=1, window=(-100.0, 420.0))  # sees what is above 160: half of the case
     case = draw_case(GRID, (46, 40, 34))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from LiverSegLib.engine.two_step import grown, read_mask, segment_within, segmen
 from LiverSegLib.errors import InputError, ModelError, SegmentationCancelled
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
+from Testing.label_names import rename
 
 MakePackage = Callable[..., Path]
 RAW = Settings(largest_component=False, fill_holes=False, lesions_inside=False)
@@ -37,15 +37,6 @@ def models(threshold_package: MakePackage) -> tuple[Segmenter, Segmenter]:
     rename(organ, {"1": "lung"})
     rename(lesion, {"1": "lung", "2": "tumor"})
     return Segmenter(organ, "cpu", RAW), Segmenter(lesion, "cpu", RAW)
-
-
-def rename(package: Path, names: dict[str, str]) -> None:
-    """Other names for a package's labels."""
-    path = package / "configs" / "metadata.json"
-    data = json.loads(path.read_text())
-    data["network_data_format"]["outputs"]["pred"]["channel_def"] = {"0": "background", **names}
-    path.write_text(json.dumps(data))
-    (package / "checksums.sha256").unlink()
 
 
 @pytest.fixture

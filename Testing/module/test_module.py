@@ -352,12 +352,31 @@ class TestSurprises:
 class TestConsole:
     def test_blocking(self, volume: Any, threshold_package: Any) -> None:
         logic = slicer.util.getModuleLogic("LiverSeg")
-        seen: list[str] = []
+        seen: list[tuple[str, int]] = []
         node = logic.segment(
-            volume, model=threshold_package(), device="cpu", progress=lambda job: seen.append(job.progress.stage)
+            volume,
+            model=threshold_package(),
+            device="cpu",
+            progress=lambda job: seen.append((job.progress.stage, job.percent)),
         )
         assert segment_ids(node) == ["LiverSeg_liver", "LiverSeg_tumor"]
-        assert "network" in seen
+        stages, percents = zip(*seen, strict=True)
+        assert "network" in stages
+        assert list(percents) == sorted(percents)
+        assert percents[-1] >= 98
+
+    def test_a_stage_that_is_done_once_more_does_not_set_the_bar_back(self, volume: Any) -> None:
+        from LiverSegUI.job import JobOptions, SegmentationJob
+
+        from LiverSegLib.engine.progress import Progress
+
+        job = SegmentationJob(volume, JobOptions())
+        percents = []
+        for done in (0, 1, 2, 0, 1, 2):
+            job.report(Progress("locate", done, 2))
+            percents.append(job.percent)
+        assert percents == sorted(percents)
+        assert percents[0] < percents[2]
 
     def test_errors_are_raised(self, volume: Any, threshold_package: Any) -> None:
         logic = slicer.util.getModuleLogic("LiverSeg")
