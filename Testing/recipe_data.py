@@ -94,6 +94,17 @@ SMALL: dict[str, list[str]] = {
         "optimization.precision=32-true",
         "split={folds: 3}",
     ],
+    "liver_tumor3d_ct_large": [
+        *_QUICK_3D,
+        "inference.guide=null",
+        "inference.voters=[]",
+        "sources=[{kind: msd, name: drawn, folder: Task03_Liver, labels: {1: 1, 2: 2}}]",
+        "network.arguments.init_filters=8",
+        "network.arguments.blocks_down=[1, 1, 1]",
+        "network.arguments.dsdepth=2",
+        "optimization.precision=32-true",
+        "split={folds: 3}",
+    ],
     "liver_segments3d_ct": [
         *_QUICK_3D,
         "inference.divides=''",

@@ -156,6 +156,35 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
         load_recipe("no_such_recipe")
 
 
+def test_a_recipe_extends_another_by_name_or_file(tmp_path: Path) -> None:
+    base = load_recipe("liver3d_phantom")
+    (tmp_path / "first.yaml").write_text(
+        "extends: liver3d_phantom\nname: first\nlabels: {1: liver}\n"
+        "sources: [{kind: phantom, count: 2, labels: {1: 1, 2: 1}}]\nsampling: {labels: {0: 1, 1: 1}}\n"
+        "optimization: {max_epochs: 7}\n"
+    )
+    (tmp_path / "second.yaml").write_text("extends: first.yaml\nname: second\nloss: {kind: dice}\n")
+    recipe = load_recipe(tmp_path / "second.yaml", ["seed=9"])
+    assert (recipe.name, recipe.labels, recipe.seed, recipe.loss.kind) == ("second", {1: "liver"}, 9, "dice")
+    assert recipe.optimization == base.optimization.model_copy(update={"max_epochs": 7})
+    assert recipe.network == base.network
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("mine.yaml", "does not lead back here"),
+        ("[a, b]", "name of one recipe"),
+        ("''", "name of one recipe"),
+        ("no_such_recipe", "There is no recipe no_such_recipe"),
+    ],
+)
+def test_a_recipe_that_extends_nothing_is_refused(base: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: {base}\nname: mine\n")
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(tmp_path / "mine.yaml")
+
+
 def test_a_recipe_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(RecipeError, match="mine"):
         parse_recipe(["not", "a", "recipe"], "mine")

@@ -19,6 +19,8 @@ from Training.recipe.sources import Source
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 _TWO_D_ONLY = (".png", ".jpg", ".jpeg", ".bmp")
+_EXTENDS = "extends"
+_MOST_BASES = 4
 
 
 class RecipeError(LiverSegError):
@@ -114,6 +116,9 @@ class Recipe(options.Part):
 def load_recipe(path_or_name: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by file path or by the name of one in Training/configs.
 
+    A recipe that says `extends: NAME` is that other one, a name or a file beside it, with what it says itself: its
+    sections are taken key by key, everything else as a whole.
+
     Args:
         path_or_name: "liver2d_starter" or "my/recipe.yaml".
         overrides: "optimization.max_epochs=3"; values are YAML.
@@ -121,19 +126,43 @@ def load_recipe(path_or_name: str | Path, overrides: list[str] | None = None) ->
     Raises:
         RecipeError: the file is missing, is no YAML, or has an unknown or impossible key.
     """
+    path = _recipe_file(path_or_name)
+    data = _extended(path, path_or_name)
+    for override in overrides or []:
+        _override(data, override)
+    return parse_recipe(data, str(path))
+
+
+def _recipe_file(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
-    if not path.suffix:
-        path = CONFIGS / f"{path_or_name}.yaml"
+    return path if path.suffix else CONFIGS / f"{path_or_name}.yaml"
+
+
+def _extended(path: Path, called: str | Path, depth: int = 0) -> Any:
+    """The content of a recipe file with that of the recipes which it extends."""
     try:
         data = read_yaml(path)
     except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-        raise RecipeError(f"There is no recipe {path_or_name}; name a YAML file or one of {known}.") from error
+        raise RecipeError(f"There is no recipe {called}; name a YAML file or one of {known}.") from error
     except YamlError as error:
         raise RecipeError(f"The recipe {path} cannot be read as YAML: {error}.") from error
-    for override in overrides or []:
-        _override(data, override)
-    return parse_recipe(data, str(path))
+    if not isinstance(data, dict) or _EXTENDS not in data:
+        return data
+    base = data.pop(_EXTENDS)
+    if not isinstance(base, str) or not base or depth >= _MOST_BASES:
+        raise RecipeError(f"{path}: {_EXTENDS} needs the name of one recipe that does not lead back here.")
+    beside = _recipe_file(base)
+    found = _extended(beside if beside.is_absolute() else path.parent / beside, base, depth + 1)
+    return _merged(found, data) if isinstance(found, dict) else found
+
+
+def _merged(base: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
+    merged = {**base, **own}
+    for key in base.keys() & own.keys():
+        if _section((key,)) is not None and isinstance(base[key], dict) and isinstance(own[key], dict):
+            merged[key] = {**base[key], **own[key]}
+    return merged
 
 
 def parse_recipe(data: Any, where: str) -> Recipe:
