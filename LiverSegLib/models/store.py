@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from LiverSegLib.models.spec import ModelPackage
 
 BUILT_IN = Path(__file__).parent / "packages"
-DEFAULT = "liver_ct_starter"
+DEFAULT = "liver_tumor3d_ct"
 
 
 def built_in_names() -> list[str]:

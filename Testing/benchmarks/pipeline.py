@@ -156,7 +156,7 @@ def main() -> None:
     from LiverSegLib.models import find_package
 
     with tempfile.TemporaryDirectory() as folder:
-        package = args.package or find_package()
+        package = args.package or find_package("liver_ct_starter")
         if args.network:
             package = make_package(Path(folder) / "package", args.network)
         sides = {

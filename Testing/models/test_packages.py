@@ -120,12 +120,12 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def test_packages_are_found_by_path_and_by_name(random_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = random_package(name="liver_ct_starter")
+    folder = random_package(name=store.DEFAULT)
     assert find_package(folder) == find_package(str(folder)) == folder
     monkeypatch.setattr(store, "BUILT_IN", folder.parent)
-    assert store.built_in_names() == ["liver_ct_starter"]
-    assert find_package("liver_ct_starter") == find_package(None) == folder
-    with pytest.raises(ModelError, match=r"There is no model kidney; give the path.*liver_ct_starter"):
+    assert store.built_in_names() == [store.DEFAULT]
+    assert find_package(store.DEFAULT) == find_package(None) == folder
+    with pytest.raises(ModelError, match=r"There is no model kidney; give the path.*liver_tumor3d_ct"):
         find_package("kidney")
 
 

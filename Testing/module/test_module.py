@@ -411,28 +411,28 @@ class TestConsole:
         logic.wait([third])
         assert over[-1] == "finished"
 
-    def test_starter_model_segments_the_sample(self, host: Any) -> None:
+    def test_default_model_segments_the_sample(self, host: Any) -> None:
         from LiverSegUI.sample_data import addSampleVolume
 
         from LiverSegLib.models.store import BUILT_IN, DEFAULT
         from LiverSegLib.sample import make_sample
 
         if not (BUILT_IN / DEFAULT).is_dir():
-            pytest.skip("the starter model is not built in")
+            pytest.skip("the default model is not built in")
         volume = addSampleVolume()
         node = host.widget.logic.segment(volume, device="cpu")
         found = slicer.util.arrayFromSegmentBinaryLabelmap(node, "LiverSeg_liver", volume).transpose(2, 1, 0) > 0
         truth = make_sample()[1] > 0
         dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-        print(f"Dice of the starter model on the sample: {dice:.3f}")
+        print(f"Dice of the default model on the sample: {dice:.3f}")
         assert dice > 0.7
 
     def test_self_test_of_the_module(self, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`LiverSegTest`, as far as it goes without the starter model."""
+        """`LiverSegTest`, as far as it goes without the default model."""
         from LiverSegLib.models.store import BUILT_IN, DEFAULT
 
         if not (BUILT_IN / DEFAULT).is_dir():
-            monkeypatch.setattr(host.module, "missingPackages", lambda: ["the starter model"])
+            monkeypatch.setattr(host.module, "missingPackages", lambda: ["the default model"])
         host.module.LiverSegTest().runTest()
 
     def test_same_as_the_engine(self, volume: Any, threshold_package: Any, draw_case: Any) -> None:
