@@ -163,8 +163,7 @@ class Segmenter:
         stages.lap("locate")
         result = segment_near(model, self._voters, found, volume, settings, monitor, turn)
         if turn != STRAIGHT:
-            note = f"The patient in {volume.name} lies turned by {turn.degrees} degrees against what its header says."
-            result = replace(result, warnings=(*result.warnings, note))
+            result = replace(result, warnings=(*result.warnings, turn.sentence(volume.name)))
         if result.quality is not None:
             evidence, doubts = compare(result.mask(result.quality.organ), found, volume.affine, turn)
             result = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from scipy import ndimage
 
 from LiverSegLib.engine.divide import divide
 from LiverSegLib.engine.geometry import GridLabels, model_grid
-from LiverSegLib.engine.posture import Turn, find_turned
+from LiverSegLib.engine.posture import STRAIGHT, Turn, find_turned
 from LiverSegLib.engine.progress import Monitor, Progress
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.vote import outvote
@@ -201,30 +202,45 @@ def test_an_organ_that_the_other_model_lacks_is_one_sentence(parts: Path) -> Non
 def test_a_patient_who_lies_otherwise_than_the_header_says_is_found() -> None:
     """A guide that is sure only of the image turned by 270 degrees decides how all models see it."""
     grid = model_grid(Volume(np.zeros((4, 4, 4), np.int16), GRID), "LPS", (2.0, 2.0, 2.0))
-    asked: list[int] = []
+    asked: list[Turn] = []
 
-    def find(turn: Turn, sure: dict[int, float | None]) -> GridLabels:
-        asked.append(turn.degrees)
-        return GridLabels(torch.zeros(grid.shape, dtype=torch.uint8), grid, sure.get(turn.degrees, 0.5))
+    def find(turn: Turn, sure: dict[Turn, float | None]) -> GridLabels:
+        asked.append(turn)
+        return GridLabels(torch.zeros(grid.shape, dtype=torch.uint8), grid, sure.get(turn, 0.5))
 
+    mirrored, feet_first = Turn(exchanged=(0,)), Turn(exchanged=(0, 2))
     for sure, chosen, looks in (
-        ({0: 0.97}, 0, 1),
-        ({0: 0.4, 270: 0.97}, 270, 4),
-        ({0: 0.9, 270: 0.93}, 0, 4),  # sure of neither
-        ({0: 0.935, 90: 0.945}, 0, 4),  # hardly surer
-        ({0: None, 180: 0.96}, 180, 4),
+        ({STRAIGHT: 0.97}, STRAIGHT, 1),
+        ({STRAIGHT: 0.4, Turn(270): 0.97}, Turn(270), 4),
+        ({STRAIGHT: 0.9, Turn(270): 0.93}, STRAIGHT, 10),  # sure of neither
+        ({STRAIGHT: 0.935, Turn(90): 0.945}, STRAIGHT, 10),  # hardly surer
+        ({STRAIGHT: None, Turn(180): 0.96, mirrored: 0.99}, Turn(180), 4),
+        ({STRAIGHT: 0.6, mirrored: 0.95, feet_first: 0.96}, feet_first, 10),
     ):
         asked.clear()
         _, turn = find_turned(lambda turn, sure=sure: find(turn, sure))  # type: ignore[misc]
-        assert turn.degrees == chosen
+        assert turn == chosen
         assert len(asked) == looks
 
 
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (Turn(90), "The patient in ct lies turned by 90 degrees against"),
+        (Turn(exchanged=(0,)), "ct seems to have left and right exchanged against .*situs inversus"),
+        (Turn(exchanged=(1, 2)), "ct seems to have front and back exchanged and head and feet exchanged against"),
+    ],
+)
+def test_a_turn_is_told(turn: Turn, words: str) -> None:
+    assert re.match(words, turn.sentence("ct"))
+
+
 @pytest.mark.usefixtures("float32")
-def test_a_turned_look_leaves_the_result_on_its_grid(guided: Path, case: Volume) -> None:
+@pytest.mark.parametrize("turn", [Turn(90), Turn(exchanged=(0,)), Turn(exchanged=(1, 2))])
+def test_a_turned_look_leaves_the_result_on_its_grid(turn: Turn, guided: Path, case: Volume) -> None:
     segmenter = Segmenter(guided, "cpu", RAW)
     straight = segmenter.segment(case)
-    turned = segmenter._model.segment(case, RAW, Monitor(None, None), turn=Turn(90))
+    turned = segmenter._model.segment(case, RAW, Monitor(None, None), turn=turn)
     assert turned.affine.tobytes() == case.affine.tobytes()
     assert dice(turned.labelmap == 2, straight.labelmap == 2) > 0.95
     assert turned.measurements.lesions[0].center_ras == pytest.approx((16, 4, 6), abs=0.5)
