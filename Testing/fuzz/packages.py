@@ -22,6 +22,7 @@ import numpy as np
 
 from LiverSegLib.errors import LiverSegError, SegmentationCancelled
 from Testing.fuzz import harness
+from Testing.fuzz.changes import damaged, mutate, odd
 
 Json = dict[str, Any]
 Chance = random.Random
@@ -62,10 +63,11 @@ def case(seed: int, number: int, folder: Path) -> str:
         _spoil_kind,
     ]
     path = chance.choice(kinds)(chance, package)
-    return _outcome(path, folder)
+    return outcome(path, folder)
 
 
-def _outcome(path: Path, folder: Path) -> str:
+def outcome(path: Path, folder: Path) -> str:
+    """Run the model at `path` on a tiny volume, write its results into `folder`, and say what came of it."""
     from LiverSegLib.cli.outputs import write_outputs
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.models import find_package
@@ -150,66 +152,6 @@ def _sound(home: Path) -> list[Path]:
 
 # Configurations.
 
-_NUMBERS: list[Any] = [
-    0,
-    1,
-    -1,
-    2,
-    3,
-    7,
-    16,
-    64,
-    255,
-    1024,
-    4096,
-    2**31,
-    2**63,
-    -(2**63),
-    10**400,
-    0.5,
-    1e-9,
-    1e-320,
-    1e30,
-    1e308,
-    -1e308,
-    float("nan"),
-    float("inf"),
-    -float("inf"),
-    0.999999,
-    True,
-    False,
-]
-_TEXTS: list[Any] = [
-    "",
-    "x",
-    "\x1b[31mred",
-    "\x1b]0;title\x07",
-    "\ud800",
-    "\u202eevil",
-    "[link=http://x]y[/link]",
-    "[/x]",
-    "=cmd|x",
-    "\0",
-    "true",
-    "a" * 5000,
-    "323",
-    "@network_def",
-    "@a#b",
-    "@",
-    "$1",
-    "$1 if @yes else 2",
-    "$__import__('os').getcwd()",
-    "../../x",
-    "/dev/zero",
-    "é",
-    "line\nline",
-    "monai.networks.nets.UNet",
-    "batch",
-    "group",
-    "syncbatch",
-    "layer",
-    "gelu",
-]
 _STEPS: list[Json] = [
     {"_target_": "Orientationd", "axcodes": "LPS"},
     {"_target_": "Spacingd", "pixdim": [0.1, 0.1, 0.1]},
@@ -222,49 +164,6 @@ _STEPS: list[Json] = [
     {"_target_": "ScaleIntensityRangePercentilesd", "lower": 0, "upper": 100, "b_min": 0, "b_max": 1},
     {"_target_": "DivisiblePadd", "k": 64},
 ]
-
-
-def _odd(chance: Chance, old: Any) -> Any:
-    """Another value in the place of one."""
-    if isinstance(old, int | float) and not isinstance(old, bool) and chance.random() < 0.3:
-        return chance.choice([-old, old * 2, old * 1000, old / 3, old + 1, old - 1, [old], str(old)])
-    nested: Any = chance.choice(_NUMBERS)
-    for _ in range(chance.choice([1, 3, 40, 400])):
-        nested = [nested] if chance.random() < 0.5 else {"a": nested}
-    listed = [chance.choice(_NUMBERS) for _ in range(chance.choice([0, 1, 2, 3, 3, 4, 40]))]
-    same = [chance.choice(_NUMBERS)] * chance.choice([2, 3, 5])
-    return chance.choice(
-        [chance.choice(_NUMBERS), chance.choice(_NUMBERS), chance.choice(_TEXTS), None, [], {}, listed, same, nested]
-    )
-
-
-def _mutate(chance: Chance, data: Any) -> None:
-    """Change one thing somewhere below `data`."""
-    places = []
-    left = [data]
-    while left:
-        value = left.pop()
-        if isinstance(value, dict | list):
-            keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-            places += [(value, key) for key in keys]
-            left += [value[key] for key in keys]
-    if not places:
-        return
-    holder, key = chance.choice(places)
-    how = chance.random()
-    if how < 0.12:
-        del holder[key]
-    elif how < 0.2 and isinstance(holder, list):
-        holder.insert(key, holder[key])
-    elif how < 0.25 and isinstance(holder, list):
-        holder *= chance.choice([2, 10, 300])
-    elif how < 0.3 and isinstance(holder, dict):
-        holder[str(chance.choice(_TEXTS))] = holder.pop(key)
-    else:
-        holder[key] = _odd(chance, holder[key])
-
-
-_PARTS = ["network_def", "network_def", "inferer", "steps", "steps", "postprocessing", "any", "new"]
 
 
 def _spoil_inference(chance: Chance, package: Path) -> Path:
@@ -282,9 +181,9 @@ def _spoil_inference(chance: Chance, package: Path) -> Path:
         elif part == "network_def" and chance.random() < 0.4:
             _new_argument(chance, network)
         elif part == "steps":
-            _mutate(chance, chance.choice(steps) if steps else steps)
+            mutate(chance, chance.choice(steps) if steps else steps)
         else:
-            _mutate(chance, data if part == "any" else data.get(part, data))
+            mutate(chance, data if part == "any" else data.get(part, data))
     _write(path, data)
     return package
 
@@ -305,7 +204,7 @@ def _new_argument(chance: Chance, network: Json) -> None:
             [[number] * 3] * 2,
             ["group", {"num_groups": number}],
             chance.choice(["batch", "instance", "prelu", "deconv", "NDA"]),
-            _odd(chance, 1),
+            odd(chance, 1),
         ]
     )
 
@@ -317,9 +216,9 @@ def _spoil_metadata(chance: Chance, package: Path) -> Path:
     for _ in range(chance.choice([1, 1, 2])):
         where = chance.choice([data, data, channels, data["network_data_format"], None])
         if where is None:
-            data[chance.choice(["name", "version", "license", "data_source", "eval_metrics"])] = _odd(chance, "x")
+            data[chance.choice(["name", "version", "license", "data_source", "eval_metrics"])] = odd(chance, "x")
         else:
-            _mutate(chance, where)
+            mutate(chance, where)
     _write(path, data)
     return package
 
@@ -330,7 +229,7 @@ def _spoil_text(chance: Chance, package: Path) -> Path:
     text = path.read_bytes()
     how = chance.randrange(4)
     if how == 0:
-        text = _damaged(chance, text)
+        text = damaged(chance, text)
     elif how == 1:
         text = text[: chance.randrange(len(text))]
     elif how == 2:
@@ -346,13 +245,6 @@ def _write(path: Path, data: Json) -> None:
     path.write_text(json.dumps(data))
 
 
-def _damaged(chance: Chance, data: bytes) -> bytes:
-    changed = bytearray(data)
-    for _ in range(chance.choice([1, 1, 3, 20])):
-        changed[chance.randrange(chance.choice([64, 2000, len(data)])) % len(data)] = chance.randrange(256)
-    return bytes(changed)
-
-
 # Weights.
 
 
@@ -363,7 +255,7 @@ def _spoil_safetensors(chance: Chance, package: Path) -> Path:
     header, rest = json.loads(data[8 : 8 + length]), data[8 + length :]
     how = chance.randrange(5)
     if how == 0:
-        data = _damaged(chance, data)
+        data = damaged(chance, data)
     elif how == 1:
         data = data[: chance.randrange(len(data))]
     elif how == 2:
@@ -371,10 +263,10 @@ def _spoil_safetensors(chance: Chance, package: Path) -> Path:
         many = {f"t{n}": empty for n in range(chance.choice([9, 90_000]))}
         data = _safetensors({**many, **header}, rest)
     elif how == 3:
-        _mutate(chance, header)
+        mutate(chance, header)
         data = _safetensors(header, rest)
     else:
-        _mutate(chance, chance.choice([v for k, v in header.items() if k != "__metadata__"]))
+        mutate(chance, chance.choice([v for k, v in header.items() if k != "__metadata__"]))
         data = _safetensors(header, rest)
     path.write_bytes(data)
     return package
@@ -406,7 +298,7 @@ def _spoil_torch(chance: Chance, package: Path) -> Path:
     path = package / "models" / "model.pt"
     how = chance.randrange(6)
     if how == 0:
-        path.write_bytes(_damaged(chance, path.read_bytes()))
+        path.write_bytes(damaged(chance, path.read_bytes()))
     elif how == 1:
         state = torch.load(path, weights_only=True)
         kind = chance.choice(["half", "nested", "old", "sparse", "parameter", "extra"])
@@ -418,7 +310,7 @@ def _spoil_torch(chance: Chance, package: Path) -> Path:
             state = {k: torch.nn.Parameter(v) if v.is_floating_point() else v for k, v in state.items()}
         torch.save(state, path, _use_new_zipfile_serialization=kind != "old")
         if kind == "old" and chance.random() < 0.6:
-            path.write_bytes(_damaged(chance, path.read_bytes()))
+            path.write_bytes(damaged(chance, path.read_bytes()))
     elif how == 2:
         path.write_bytes(chance.choice(_BOMBS))
     else:
@@ -434,7 +326,7 @@ def _rewrite_torch(chance: Chance, path: Path, how: int) -> None:
     if how == 3:
         records[name] = chance.choice(_BOMBS)
     elif how == 4:
-        records[name] = _damaged(chance, records[name])
+        records[name] = damaged(chance, records[name])
     else:
         other = chance.choice(sorted(records))
         records[other] = chance.choice([b"", records[other] * 2, records[other][:-1], bytes(50_000_000)])
@@ -486,7 +378,7 @@ def _spoil_zip(chance: Chance, package: Path) -> Path:
             info.external_attr = chance.choice([0, 0o120777, 0o020666, 0o010666, 0o100644]) << 16
             archive.writestr(info, chance.choice([b"", b"/etc/passwd", bytes(3_000_000)]))
     if chance.random() < 0.6:
-        path.write_bytes(_damaged(chance, path.read_bytes()))
+        path.write_bytes(damaged(chance, path.read_bytes()))
     return path
 
 
