@@ -6,7 +6,7 @@ TEST := .venv-test
 OUT ?= demo-output
 CT ?=
 
-.PHONY: demo check format test test-slow test-gpu test-timing coverage fuzz train-starter clean
+.PHONY: demo check format test test-slow test-gpu test-timing bench coverage fuzz train-starter clean
 
 # Stamps are newer than pyproject.toml when the environment is complete, so that later runs need no network.
 $(DEMO)/ready: pyproject.toml constraints.txt
@@ -58,6 +58,11 @@ test-gpu: $(TEST)/ready
 # Asserts seconds on the clock: for a machine that does nothing else.
 test-timing: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m timing
+
+# The engine beside MONAI's pipeline, about ten minutes; BENCH=--quick takes two.
+BENCH ?=
+bench: $(TEST)/ready
+	$(TEST)/bin/python -m Testing.benchmarks $(BENCH)
 
 # Which lines the tests reach in this process; what workers and commands run in processes of their own is not counted.
 coverage: $(TEST)/ready

@@ -1,0 +1,33 @@
+"""The benchmark runs as it is documented, on tiny volumes: its figures mean nothing here."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_benchmark_compares_both_sides(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "Testing.benchmarks", "--tiny", "--model", "UNet", "--model", "liver_ct_starter"]
+    done = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "benchmark.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"].rpartition(" ")[2], row["side"]) for row in rows] == [
+        ("UNet", "ours"),
+        ("UNet", "monai"),
+        ("liver_ct_starter", "ours"),
+        ("liver_ct_starter", "monai"),
+    ]
+    for row in rows:
+        assert float(row["cold s"]) > float(row["warm s"]) > 0
+        assert 0.05 < float(row["peak GB"]) < 4
+        assert "network" in row["stages"]
+        if row["side"] == "monai":
+            assert float(row["ratio warm"]) > 0
+            assert float(row["equal"]) > 0.99  # bfloat16 where the processor is best at it
+    table = (tmp_path / "benchmark.md").read_text()
+    assert table.count("\n|") == len(rows) + 2
