@@ -7,6 +7,7 @@ it up together with others (`is_piece`).
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -72,6 +73,8 @@ _ORGANS = {
     "gallbladder": _Code((139, 150, 98), "28231008", "Gallbladder"),
     "aorta": _Code((224, 97, 76), "15825003", "Aorta"),
 }
+_LESION_CODES = frozenset({"108369006", "86049000", "52988006"})
+"""Neoplasm, primary neoplasm, lesion."""
 _NEOPLASM = _Code((255, 214, 0), "108369006", "Neoplasm")
 
 
@@ -116,6 +119,10 @@ _SYNONYMS |= {
     for words in (f"{MAIN_ORGAN}_segment", "segment", "couinaud", "couinaud_segment")
     for count in (number, piece.short.lower())
 }
+_VESSELS = frozenset(
+    f"{organ}_{kind}" for organ in (MAIN_ORGAN, "hepatic") for kind in ("vessel", "vessels", "vein", "veins")
+)
+_GOLDEN = 0.6180339887
 _PALETTE = ((46, 134, 171), (241, 143, 1), (94, 177, 91), (178, 79, 130), (199, 62, 29), (120, 120, 200))
 
 
@@ -137,7 +144,8 @@ def label_for(value: int, name: str) -> Label:
         entry = _entry("3D Slicer General Anatomy list", "123037004^Anatomical Structure", known, None)
         label = Label(value=value, name=key, color=known.color, terminology=entry, display_name=shown)
         return label if piece is None else _in_its_organ(label, piece)
-    return Label(value=value, name=key, color=_PALETTE[value % len(_PALETTE)], display_name=shown)
+    color = _PALETTE[value] if value < len(_PALETTE) else spread_color(value)
+    return Label(value=value, name=key, color=color, display_name=shown)
 
 
 def _in_its_organ(label: Label, piece: _Piece) -> Label:
@@ -178,6 +186,23 @@ def lesion_in(lesion: Label, organ: str | None) -> Label:
     return replace(lesion, part_of=organ, terminology=entry, display_name=shown)
 
 
+def known_by_code(code: str, region: str = "") -> str | None:
+    """Our name for an entry of SNOMED CT, also for the neoplasm of the organ `region`; None where we have none."""
+    organs = {known.code: name for name, known in reversed(_ORGANS.items())}
+    if code in _LESION_CODES and region in organs:
+        organ = organs[region]
+        return LESION if organ == MAIN_ORGAN else f"{organ}_{LESION}"
+    pieces = {piece.code.code: name for name, piece in _PIECES.items()}
+    return None if region else (organs | pieces).get(code)
+
+
+def spread_color(value: int) -> Color:
+    """A color for one of many labels; those of neighboring values differ most."""
+    hue = value * _GOLDEN % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.75, 0.55, 0.9)[value % 3], (0.95, 0.8, 0.7)[value // 3 % 3])
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
 def display_name(name: str) -> str:
     """How a label is called on the screen: "liver" -> "Liver", "tumor" -> "Liver tumor"."""
     return label_for(1, name).display_name
@@ -207,6 +232,14 @@ def values_of(name: str, labels: Sequence[Label]) -> tuple[int, ...]:
     if not own and name not in organs_of_pieces(labels):
         return ()
     return (*own, *(label.value for label in labels if label.part_of == name))
+
+
+def of_main_organ(labels: Sequence[Label]) -> list[Label]:
+    """The labels that belong to the main organ: itself, its pieces and lesions, and vessels that are named by it."""
+    if not values_of(MAIN_ORGAN, labels):
+        return []
+    named = {label.name for label in labels if "_".join(label.name.split()) in _VESSELS}
+    return [label for label in labels if MAIN_ORGAN in (label.name, label.part_of) or label.name in named]
 
 
 def subject_of(labels: Sequence[Label]) -> str | None:

@@ -16,6 +16,8 @@ Range = tuple[int, int]
 VoxelBox = tuple[Range, Range, Range]
 """Half-open voxel index ranges ((i0, i1), (j0, j1), (k0, k1))."""
 Point = tuple[float, float, float]
+ALL = ("all",)
+"""The targets of a request for every label of a model."""
 _FAR_MM = 1e6
 _RAS_AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
@@ -84,7 +86,8 @@ class SegmentationRequest:
         model: name or path of a model package, None for the default.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         region: only this box is segmented, the rest stays background; None for the whole volume.
-        targets: names of the labels to keep, for example ("liver",); None for all of the model.
+        targets: names of the labels to keep, for example ("liver",); `ALL` for all of the model, None for those that
+            it segments unless others are asked for.
         settings: postprocessing switches.
     """
 

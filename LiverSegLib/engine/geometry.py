@@ -2,7 +2,8 @@
 
 The grids are those of MONAI's `Orientationd`, `Spacingd` (first voxel center kept, size
 round((n - 1) * spacing / new_spacing) + 1) and `Resized` (outer edges kept), so that a package gives the same
-labels here and under `python -m monai.bundle run`. Two things are not repeated: a sheared grid (tilted gantry)
+labels here and under `python -m monai.bundle run`; for models of nnU-Net they are nnU-Net's (see `Resampling`). Two
+things are not repeated: a sheared grid (tilted gantry)
 stays sheared, and the first voxel stays in place also where MONAI aligns the centers instead because float32
 rounding in the header of an oblique image made its axes not quite orthogonal. Resampling is separable linear
 interpolation with border padding.
@@ -12,14 +13,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from LiverSegLib.boxes import Box
+from LiverSegLib.boxes import Box, whole_of
+from LiverSegLib.models.resampling import MONAI, OWN_AXES, Resampling
 from LiverSegLib.volume import Volume, spacing_of
 
 T = TypeVar("T")
@@ -47,15 +49,27 @@ class AxisOrder:
             ends[axis] = (shape[axis] - side.stop, shape[axis] - side.start) if flip else (side.start, side.stop)
         return _three(ends)
 
+    def box_of(self, box: Box, shape: Sequence[int]) -> Box:
+        """A box of the [i, j, k] array of `shape` in the new order."""
+        sides = []
+        for axis, flip in zip(self.order, self.flip, strict=True):
+            side, size = box[axis], shape[axis]
+            sides.append(slice(size - side.stop, size - side.start) if flip else side)
+        return _three(sides)
+
 
 def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
     """The order that brings the axes closest to `axcodes`, for example "RAS" or "LPS".
 
-    An oblique grid stays oblique: axes are only permuted and reversed, never rotated.
+    An oblique grid stays oblique: axes are only permuted and reversed, never rotated. Codes such as "kji" name the
+    array's own axes, which then are only permuted.
 
     Raises:
         ValueError: `axcodes` does not name each of the three axes once.
     """
+    if sorted(axcodes) == list(OWN_AXES):
+        i, j, k = (OWN_AXES.index(code) for code in axcodes)
+        return AxisOrder((i, j, k), (False, False, False))
     if len(axcodes) != 3 or sorted(_DIRECTIONS[c][0] for c in axcodes if c in _DIRECTIONS) != [0, 1, 2]:
         raise ValueError(f"axcodes {axcodes!r} do not name three different axes (for example RAS or LPS)")
     # The nearest orthogonal matrix decides, so that shear does not make two axes claim one direction.
@@ -86,6 +100,9 @@ class ModelGrid:
         shape: model grid size.
         spacing: model voxel size in mm.
         offset: input index of the first model voxel's center, per model axis.
+        window: the input voxels that the grid covers, in its axis order; the others are background.
+        thick, thick_back: the axis along which the nearest voxels are taken, on the way to the grid and back from it;
+            None for none.
     """
 
     axes: AxisOrder
@@ -93,33 +110,59 @@ class ModelGrid:
     step: tuple[float, float, float]
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
-    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    offset: tuple[float, float, float]
+    window: Box
+    thick: int | None = None
+    thick_back: int | None = None
 
     def positions(self, axis: int) -> npt.NDArray[np.float64]:
-        """Input index (fractional) of each model index along `axis`."""
+        """Input index (fractional) of each model index along `axis`, within the window."""
         at = np.arange(self.shape[axis]) * self.step[axis] + self.offset[axis]
-        return np.clip(at, 0, self.input_shape[axis] - 1)
+        if axis == self.thick:
+            at = _nearest(at)
+        return np.clip(at, self.window[axis].start, self.window[axis].stop - 1)
 
     def model_positions(self, axis: int) -> npt.NDArray[np.float64]:
-        """Model index (fractional) of each input index along `axis`."""
+        """Model index (fractional) of each input index along `axis`; the grid's ends go on outside."""
         at = (np.arange(self.input_shape[axis]) - self.offset[axis]) / self.step[axis]
+        if axis == self.thick_back:
+            at = _nearest(at)
         return np.clip(at, 0, self.shape[axis] - 1)
 
     def input_box(self, box: Box) -> Box | None:
-        """The input voxels whose model positions fall within the model `box` (its outer voxel centers), if any."""
+        """The input voxels of the window whose model positions fall within the model `box` (its outer voxel centers),
+        if any."""
         sides = []
         for axis, side in enumerate(box):
             at = self.model_positions(axis)
-            inside = np.flatnonzero((at >= side.start) & (at <= side.stop - 1))
+            covered = _within(self.window[axis], at.size)
+            inside = np.flatnonzero(covered & (at >= side.start) & (at <= side.stop - 1))
             if not inside.size:
                 return None
             sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
         return _three(sides)
 
+    def part(self, box: Box, nearest: bool) -> ModelGrid:
+        """The grid of a model `box` alone, with background around it.
+
+        Between the box's last voxels and the background around them, labels that are interpolated reach up to the
+        next voxel: less and less of a class is still more than nothing. With `nearest` they end halfway.
+        """
+        offset, window = [], []
+        for axis, side in enumerate(box):
+            at = np.round(self.model_positions(axis)) if nearest else self.model_positions(axis)
+            inside = _within(self.window[axis], at.size) & (at > side.start - 1) & (at < side.stop)
+            found = np.flatnonzero(inside)
+            first, last = (int(found[0]), int(found[-1])) if found.size else (0, -1)
+            offset.append(self.offset[axis] + side.start * self.step[axis])
+            window.append(slice(first, last + 1))
+        shape = _three([side.stop - side.start for side in box])
+        return replace(self, shape=shape, offset=_three(offset), window=_three(window))
+
 
 @dataclass(frozen=True)
 class GridLabels:
-    """Labels uint8 [X, Y, Z] of one model on its own grid, and how sure it is of them (see `certainty`)."""
+    """Labels uint8 [X, Y, Z] of one model on its own grid, and how sure it is of them (see `Certainty`)."""
 
     labels: torch.Tensor
     grid: ModelGrid
@@ -127,7 +170,12 @@ class GridLabels:
 
 
 def model_grid(
-    volume: Volume, axcodes: str, pixdim: tuple[float, float, float], size: tuple[int, int, int] | None = None
+    volume: Volume,
+    axcodes: str,
+    pixdim: tuple[float, float, float],
+    size: tuple[int, int, int] | None = None,
+    window: Box | None = None,
+    resampling: Resampling = MONAI,
 ) -> ModelGrid:
     """The model's grid over `volume`.
 
@@ -137,36 +185,63 @@ def model_grid(
         pixdim: voxel size in mm along the model's axes; a value <= 0 keeps the image's.
         size: voxels along the model's axes into which the field of view is divided, edge to edge, whatever its
             mm; a value <= 0 leaves that axis to `pixdim`.
+        window: the voxels [i, j, k] that the grid covers, as if the image were no more than that; None for all.
+        resampling: how many voxels a `pixdim` makes, where they lie, and which axis is not interpolated.
 
     Raises:
         ValueError: `axcodes` does not name each of the three axes once.
     """
     axes = axis_order(volume.affine, axcodes)
     source = spacing_of(volume.affine)
-    have = tuple(volume.array.shape[n] for n in axes.order)
-    step, shape, spacing, offset = [], [], [], []
-    for axis in range(3):
-        old = source[axes.order[axis]]
-        if size is not None and size[axis] > 0:
-            step.append(have[axis] / size[axis])
-            shape.append(size[axis])
-            spacing.append(old * step[axis])
-            offset.append(0.5 * step[axis] - 0.5)
-            continue
-        new = pixdim[axis] if pixdim[axis] > 0 else old
-        step.append(new / old)
-        # Halves are rounded to even, as in MONAI.
-        shape.append(max(1, int(np.round((have[axis] - 1) * old / new + 1))))
-        spacing.append(new)
-        offset.append(0.0)
+    covered = axes.box_of(window or whole_of(volume.array), volume.array.shape)
+    mm = _three([float(source[axis]) for axis in axes.order])
+    sides = [
+        _side(side, old, resampling.spacing(old, mm_wanted), 0 if size is None else size[axis], resampling.edges)
+        for axis, (side, old, mm_wanted) in enumerate(zip(covered, mm, pixdim, strict=True))
+    ]
+    step, shape, spacing, offset = zip(*sides, strict=True)
     return ModelGrid(
         axes=axes,
-        input_shape=_three(have),
+        input_shape=_three([volume.array.shape[n] for n in axes.order]),
         step=_three(step),
         shape=_three(shape),
         spacing=_three(spacing),
         offset=_three(offset),
+        window=covered,
+        thick=resampling.thick_axis(mm, _three(spacing)),
+        thick_back=resampling.thick_axis(_three(spacing), mm),
     )
+
+
+def _within(side: slice, size: int) -> npt.NDArray[np.bool_]:
+    """Which of the indices of an axis of `size` lie in `side`."""
+    at = np.arange(size)
+    return (at >= side.start) & (at < side.stop)
+
+
+def _side(covered: slice, old: float, pixdim: float, size: int, edges: bool) -> tuple[float, int, float, float]:
+    """Step, number, millimeters and first place of a model's voxels along one axis; see `ModelGrid`.
+
+    Args:
+        covered: the input voxels.
+        old: their size in mm.
+        pixdim, size: as of `model_grid`.
+        edges: as of `Resampling`.
+    """
+    have, start = covered.stop - covered.start, float(covered.start)
+    new = pixdim if pixdim > 0 else old
+    if size > 0 or edges:
+        # Halves are rounded to even, as in nnU-Net, also where the last bit of a spacing is of its square root.
+        count = size if size > 0 else max(1, round(round(old / new * have, 8)))
+        step = have / count
+        return step, count, old * step if size > 0 else new, start + 0.5 * step - 0.5
+    # Halves are rounded to even, as in MONAI.
+    return new / old, max(1, int(np.round((have - 1) * old / new + 1))), new, start
+
+
+def _nearest(at: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Whole indices; halves, which sums of floats may miss by a bit, go up."""
+    return np.asarray(np.floor(at + 0.5 + 1e-9))
 
 
 def _three(values: Sequence[T]) -> tuple[T, T, T]:
@@ -230,6 +305,18 @@ def to_model_grid(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch
     back = [int(n) for n in np.argsort(by_stride)]
     x = x.permute(back).float()
     return x.clone() if x.data_ptr() == source.data_ptr() else x
+
+
+def on_own_voxels(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch.device) -> torch.Tensor:
+    """The window of the input [i, j, k] in the axis order of `grid`, not resampled: float32, in memory of its own."""
+    viewed = np.asarray(grid.axes.apply(array)[grid.window], np.float32, order="C")
+    viewed = viewed.copy() if np.may_share_memory(viewed, array) else viewed
+    return torch.from_numpy(viewed).to(device)
+
+
+def resample_window(x: torch.Tensor, axis: int, grid: ModelGrid) -> torch.Tensor:
+    """What comes from `on_own_voxels`, brought to the model grid along one axis by linear interpolation."""
+    return resample_axis(x, axis, grid.positions(axis) - grid.window[axis].start)
 
 
 def _plain_strides(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

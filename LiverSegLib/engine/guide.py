@@ -31,6 +31,7 @@ def segment_near(
     settings: Settings,
     monitor: Monitor,
     turn: Turn = STRAIGHT,
+    wanted: frozenset[str] = frozenset(),
 ) -> Result:
     """Segment what lies near a guide's largest part; the rest of the volume stays background.
 
@@ -38,14 +39,14 @@ def segment_near(
         model: sees a box of the volume only; its package says how far from the guide's part labels may reach.
         voters: see that box, too; the organ is what most of all models say, the guide included.
         found: what the guide found in this volume.
-        volume, settings, monitor, turn: as for `OneModel.segment`.
+        volume, settings, monitor, turn, wanted: as for `OneModel.segment`.
     """
     guide = model.package.guide
     near = _near(found, 0.0 if guide is None else guide.margin_mm)
     box = bounding_box(near)
     target = None if box is None else found.grid.input_box(box)
     if target is None:
-        result = model.segment(volume, settings, monitor, turn=turn)
+        result = model.segment(volume, settings, monitor, turn=turn, wanted=wanted)
         note = (
             f"No part of {volume.name} stood out as the place to look at, so all of it was searched; check the result."
         )
@@ -67,7 +68,7 @@ def segment_near(
             if others:
                 agreed.append(outvote(labelmap, _subject(model), model.package.labels, others))
 
-        result = model.segment(part, settings, monitor, revise, turn)
+        result = model.segment(part, settings, monitor, revise, turn, wanted)
         return _with_agreement(replace(result, timings=stages.seconds | result.timings), agreed)
 
     return segment_region(volume, region, segment)

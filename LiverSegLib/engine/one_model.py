@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,20 @@ import torch
 
 from LiverSegLib.engine import geometry, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
+from LiverSegLib.engine.foreground import input_window
 from LiverSegLib.engine.inputs import implausible, usable_array, warnings_for
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.posture import STRAIGHT, Turn
+from LiverSegLib.engine.preprocess import shown
 from LiverSegLib.engine.progress import Monitor, Stages
-from LiverSegLib.engine.restore import labels_of, restore
-from LiverSegLib.engine.second_look import certainty
-from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, pad_to
+from LiverSegLib.engine.region import of_same_organs
+from LiverSegLib.engine.restore import labels_on_grid, restore_slabs
+from LiverSegLib.engine.second_look import Certainty
+from LiverSegLib.engine.slabs import Slab, inside
+from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, mirrored, pad_to
 from LiverSegLib.errors import DeviceError, LiverSegError
-from LiverSegLib.labels import MAIN_ORGAN, subject_of, values_of
+from LiverSegLib.labels import MAIN_ORGAN, Label, subject_of, values_of
 from LiverSegLib.measure import Measurements, SegmentMeasurement, measure
 from LiverSegLib.models import ModelPackage
 from LiverSegLib.models.inferer import Inferer
@@ -35,6 +39,7 @@ from LiverSegLib.request import Settings
 from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
+Used = TypeVar("Used")
 NO_MEMORY = "There is not enough memory for this volume, even with small windows; close other programs or crop it."
 
 
@@ -66,6 +71,7 @@ class OneModel:
         monitor: Monitor,
         revise: Callable[[npt.NDArray[np.uint8]], None] | None = None,
         turn: Turn = STRAIGHT,
+        wanted: frozenset[str] = frozenset(),
     ) -> Result:
         """The result of this model alone.
 
@@ -75,29 +81,27 @@ class OneModel:
             monitor: of progress and stop.
             revise: changes the labels [i, j, k] in place before anything else is done with them.
             turn: how the patient lies against what the affine says; only the network is shown the image so.
+            wanted: names of the labels that are asked for; empty for all. Others are drawn only near these.
 
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
         package, stages = self.package, Stages(monitor)
-        array, grid, logits, notes = self.logits(volume, settings.overlap, stages, turn)
-        sure = None if package.softmax else certainty(logits, monitor)
-        labelmap = restore(logits, grid, volume.array.shape, package.nearest, monitor)
-        del logits  # what follows needs room
+        labels = of_same_organs(wanted, package.labels) if wanted else package.labels
+        array, labelmap, sure, notes = self._drawn(volume, settings.overlap, stages, turn, labels)
         if revise is not None:
             revise(labelmap)
         stages.lap("restore")
         with stages.run("postprocess"):
-            postprocess(labelmap, package.labels, settings, monitor.check)
+            postprocess(labelmap, labels, settings, monitor.check)
         with stages.run("measure"):
             unit = "HU" if (volume.modality or package.modality) == "CT" else ""
-            measurements = measure(labelmap, volume.affine, package.labels, array, unit)
+            measurements = measure(labelmap, volume.affine, labels, array, unit)
         quality = _first_look(package, measurements, sure)
         if quality is not None:
             notes += implausible(_whole(measurements, quality.organ).volume_ml, quality.organ, volume, package)
-        if not labelmap.any():
-            notes.append(_nothing_found(volume, package))
-        assert self._device is not None
+        if not any(part.voxels for part in measurements.segments):
+            notes.append(_nothing_found(volume, labels))
         return Result(
             labelmap=labelmap,
             affine=volume.affine,
@@ -105,10 +109,24 @@ class OneModel:
             measurements=measurements,
             timings=stages.seconds,
             warnings=tuple(notes),
-            device=self._device.text,
+            device="" if self._device is None else self._device.text,
             model=package.title,
             quality=quality,
         )
+
+    def _drawn(
+        self, volume: Volume, overlap: float | None, stages: Stages, turn: Turn, labels: Sequence[Label]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], float | None, list[str]]:
+        """The usable voxels [i, j, k], the label map as the network has it, how sure that is, and what to tell."""
+        package, monitor, look = self.package, stages.monitor, Certainty(stages.monitor)
+        values = [label.value for label in labels] if len(labels) < len(package.labels) else []
+
+        def draw(slabs: Iterator[Slab], grid: geometry.ModelGrid) -> npt.NDArray[np.uint8]:
+            shape, seen = volume.array.shape, look.watch(slabs)
+            return restore_slabs(seen, grid, shape, package.nearest, monitor, package.regions, values)
+
+        array, _, labelmap, notes = self._computed(volume, overlap, stages, turn, draw)
+        return array, labelmap, self._certainty(look), notes
 
     def draw(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> npt.NDArray[np.uint8]:
         """The labels uint8 [i, j, k] on the volume's grid, neither cleaned nor measured.
@@ -116,54 +134,79 @@ class OneModel:
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
-        _, grid, logits, _ = self.logits(volume, None, Stages(monitor), turn)
-        return restore(logits, grid, volume.array.shape, self.package.nearest, monitor)
+        package = self.package
+
+        def draw(slabs: Iterator[Slab], grid: geometry.ModelGrid) -> npt.NDArray[np.uint8]:
+            return restore_slabs(slabs, grid, volume.array.shape, package.nearest, monitor, package.regions)
+
+        return self._computed(volume, None, Stages(monitor), turn, draw)[2]
 
     def find(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> geometry.GridLabels:
-        """The labels on the model's own grid, for another model to go by: neither restored nor cleaned.
+        """What this model looks for, on its own grid, for another model to go by: neither restored nor cleaned.
 
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
-        _, grid, logits, _ = self.logits(volume, None, Stages(monitor), turn)
-        sure = None if self.package.softmax else certainty(logits, monitor)
-        return geometry.GridLabels(labels_of(logits), grid, sure)
+        package, look = self.package, Certainty(monitor)
 
-    def logits(
-        self, volume: Volume, overlap: float | None, stages: Stages, turn: Turn
-    ) -> tuple[npt.NDArray[Any], geometry.ModelGrid, torch.Tensor, list[str]]:
-        """The usable voxels [i, j, k], the model's grid, logits (or a margin) [D, X, Y, Z] on it, and what to tell."""
+        def labels_of_slabs(slabs: Iterator[Slab], grid: geometry.ModelGrid) -> torch.Tensor:
+            return labels_on_grid(look.watch(slabs), grid.shape, package.regions)
+
+        _, grid, labels, _ = self._computed(volume, None, Stages(monitor), turn, labels_of_slabs)
+        sought = of_same_organs(package.default_targets, package.labels)
+        if len(sought) < len(package.labels):
+            values = torch.tensor([label.value for label in sought], dtype=labels.dtype, device=labels.device)
+            labels = labels * torch.isin(labels, values)
+        return geometry.GridLabels(labels, grid, self._certainty(look))
+
+    def _certainty(self, look: Certainty) -> float | None:
+        """What the logits themselves tell of their quality; None where they are no classes' logits."""
+        return None if self.package.softmax or self.package.regions else look.value
+
+    def _computed(
+        self,
+        volume: Volume,
+        overlap: float | None,
+        stages: Stages,
+        turn: Turn,
+        use: Callable[[Iterator[Slab], geometry.ModelGrid], Used],
+    ) -> tuple[npt.NDArray[Any], geometry.ModelGrid, Used, list[str]]:
+        """The usable voxels [i, j, k], the model's grid, what `use` makes of the logits on it, and what to tell."""
         package = self.package
         with stages.run("prepare"):
             notes = warnings_for(volume, package)
             array, repaired = usable_array(volume)
             own = package.inferer
             inferer = own if overlap is None else replace(own, overlap=overlap)
-            shown = replace(volume, affine=turn.matrix @ volume.affine)
-            grid = geometry.model_grid(shown, package.axcodes, package.pixdim, package.size)
+            lying = replace(volume, affine=turn.matrix @ volume.affine)
+            window = input_window(array, volume, package)
+            how = package.resampling
+            grid = geometry.model_grid(lying, package.axcodes, package.pixdim, package.size, window, how)
             plan.check_grid(volume, grid, package, inferer.overlap)
-        logits, fallback = self._infer(array, grid, inferer, stages)
-        return array, grid, logits, [*notes, *repaired, *fallback]
+        used, part, fallback = self._infer(volume, array, grid, inferer, stages, use)
+        return array, part, used, [*notes, *repaired, *fallback]
 
     def _infer(
-        self, array: npt.NDArray[Any], grid: geometry.ModelGrid, inferer: Inferer, stages: Stages
-    ) -> tuple[torch.Tensor, list[str]]:
-        """Logits (or a margin) [D, X, Y, Z] on the model grid, with less memory at each failure for want of it."""
-        notes: list[str] = []
+        self,
+        volume: Volume,
+        array: npt.NDArray[Any],
+        grid: geometry.ModelGrid,
+        inferer: Inferer,
+        stages: Stages,
+        use: Callable[[Iterator[Slab], geometry.ModelGrid], Used],
+    ) -> tuple[Used, geometry.ModelGrid, list[str]]:
+        """What `use` makes of the logits, and their grid, with less memory at each failure for want of it."""
+        package, notes = self.package, list[str]()
         for device, shrink in _attempts(self._wanted):
             try:
-                with torch.inference_mode(), _flushed_denormals():
-                    x = geometry.to_model_grid(array, grid, device)
-                    for step in self.package.intensity:
-                        stages.monitor.check()
-                        x = step(x)
+                with torch.inference_mode(), _flushed_denormals(), self._stoppable(stages.monitor):
+                    x, part = shown(volume, array, grid, package, device, stages.monitor)
                     stages.lap("resample")
-                    logits = self._run(x, inferer, device, shrink, stages.monitor)
-                    stages.lap("network")
+                    used = use(_timed(self._run(x, inferer, device, shrink, stages.monitor), stages), part)
                 if shrink > 1 or device != self._wanted:
                     how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
                     notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")
-                return logits, notes
+                return used, part, notes
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -174,7 +217,8 @@ class OneModel:
 
     def _run(
         self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, monitor: Monitor
-    ) -> torch.Tensor:
+    ) -> Iterator[Slab]:
+        """The logits (or a margin) [D, X, Y, n] of an image [X, Y, Z] on the model grid, slab by slab."""
         package = self.package
         divisible = [-(-n // k) * k for n, k in zip(x.shape, package.divisible, strict=True)]
         image, inner = pad_to(x[None, None], divisible, "constant")  # as MONAI's DivisiblePad
@@ -188,9 +232,8 @@ class OneModel:
             plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *window))
         infer = infer_slices if dims == 2 else infer_windows
         inferer = replace(inferer, roi_size=window, batch_size=batch)
-        with self._stoppable(monitor):
-            logits = infer(padded, self._on(device), inferer, monitor, softmax=package.softmax)
-        return logits[(slice(None), *inner)]
+        network, regions = mirrored(self._on(device), inferer.mirror), bool(package.regions)
+        return inside(infer(padded, network, inferer, monitor, softmax=package.softmax, regions=regions), inner)
 
     def _on(self, device: torch.device) -> Network:
         """The network on `device`, in the arithmetic that this device is best at."""
@@ -236,7 +279,7 @@ class OneModel:
 def _first_look(package: ModelPackage, measured: Measurements, sure: float | None) -> Quality | None:
     """What one model alone shows of its quality; None where it is about several organs."""
     organ = subject_of(package.labels)
-    if organ is None:
+    if organ is None or organ not in (part.name for part in (*measured.segments, *measured.organs)):
         return None
     evidence = {} if sure is None else {"certainty": sure}
     whole = _whole(measured, organ)
@@ -249,10 +292,18 @@ def _whole(measured: Measurements, organ: str) -> SegmentMeasurement:
     return next(part for part in (*measured.segments, *measured.organs) if part.name == organ)
 
 
-def _nothing_found(volume: Volume, package: ModelPackage) -> str:
-    is_main = bool(values_of(MAIN_ORGAN, package.labels))
+def _timed(slabs: Iterator[Slab], stages: Stages) -> Iterator[Slab]:
+    """The slabs, whose making is "network" and whose use is "restore"."""
+    for slab in slabs:
+        stages.lap("network")
+        yield slab
+        stages.lap("restore")
+
+
+def _nothing_found(volume: Volume, labels: Sequence[Label]) -> str:
+    is_main = bool(values_of(MAIN_ORGAN, labels))
     where = "the abdomen" if is_main else "what the model segments"
-    names = [label.name for label in package.labels if not (is_main and label.is_piece)] or [MAIN_ORGAN]
+    names = [label.name for label in labels if not (is_main and label.is_piece)] or [MAIN_ORGAN]
     return f"{' and '.join(names)} not found in {volume.name}; check that it shows {where}."
 
 

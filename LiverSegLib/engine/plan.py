@@ -9,6 +9,7 @@ import torch
 
 from LiverSegLib.engine.geometry import ModelGrid
 from LiverSegLib.engine.memory import is_out_of_memory
+from LiverSegLib.engine.slabs import kept_slices
 from LiverSegLib.engine.sliding_window import window_starts
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.models.spec import ModelPackage
@@ -34,8 +35,10 @@ def check_grid(volume: Volume, grid: ModelGrid, package: ModelPackage, overlap: 
     windows = [n if r == -1 else r for n, r in zip(padded, package.inferer.roi_size, strict=False)]
     padded = [max(n, r) for n, r in zip(padded, [*windows, 1], strict=False)]
     voxels = math.prod(padded)
-    # The image on the grid, and a number for each class or for the difference of two.
-    needed = voxels * _FLOAT * (1 + (1 if package.channels == 2 else package.channels))
+    # The image on the grid, and in some slices of it a number for each class or for the difference of two.
+    values = 1 if package.channels == 2 and not package.regions else package.channels
+    kept = kept_slices(padded, values, windows[2] if dims == 3 else package.inferer.batch_size)
+    needed = _FLOAT * (voxels + math.prod(padded[:2]) * kept * values)
     free = available_bytes()
     if voxels > MAX_VOXELS or (free is not None and needed > free):
         raise InputError(
@@ -44,7 +47,9 @@ def check_grid(volume: Volume, grid: ModelGrid, package: ModelPackage, overlap: 
             f"make {_text(padded)} voxels of an image whose voxels are {_text(volume.spacing)} mm; "
             "use another model, or crop or resample the image."
         )
-    count = math.prod(len(window_starts(n, r, overlap)) for n, r in zip(padded, windows, strict=False))
+    count = math.prod(
+        len(window_starts(n, r, overlap, package.inferer.evenly)) for n, r in zip(padded, windows, strict=False)
+    )
     count *= padded[2] if dims == 2 else 1
     if count > MAX_WINDOWS:
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from LiverSegLib.boxes import Box
 from LiverSegLib.errors import InputError
 from LiverSegLib.labels import Label, label_for, organs_of_pieces
-from LiverSegLib.request import RasBox, Region, VoxelBox
+from LiverSegLib.request import ALL, RasBox, Region, VoxelBox
 from LiverSegLib.volume import Result, Volume
 
 _EPSILON = 1e-6
@@ -85,16 +85,28 @@ def crop(volume: Volume, box: VoxelBox) -> Volume:
     return replace(volume, array=volume.array[slices_of(box)], affine=affine)
 
 
-def check_targets(targets: Sequence[str] | None, labels: Sequence[Label], model: str) -> frozenset[str]:
-    """Our spelling of the label names to keep; all of them for None.
+def check_targets(
+    targets: Sequence[str] | None, labels: Sequence[Label], model: str, default: Sequence[str] = ()
+) -> frozenset[str]:
+    """Our spelling of the label names to keep.
 
     An organ that is no label itself stands for its pieces: the liver for its segments.
+
+    Args:
+        targets: what is asked for; `ALL` for all labels, None for the default.
+        labels: those of the model.
+        model: its name, for errors.
+        default: the names that None stands for; () for all.
 
     Raises:
         InputError: there are none, or the model does not segment one of them.
     """
     known = [label.name for label in labels]
-    asked = frozenset(known if targets is None else (label_for(1, name).name for name in targets))
+    if targets is None:
+        targets = default or known
+    elif tuple(targets) == ALL and ALL[0] not in known:
+        targets = known
+    asked = frozenset(label_for(1, name).name for name in targets)
     organs = asked.intersection(organs_of_pieces(labels))
     wanted = (asked - organs).union(label.name for label in labels if label.is_piece and label.part_of in organs)
     for name in sorted(wanted):
@@ -103,6 +115,12 @@ def check_targets(targets: Sequence[str] | None, labels: Sequence[Label], model:
     if not wanted:
         raise InputError(f"No target is chosen; choose among {', '.join(known)}.")
     return wanted
+
+
+def of_same_organs(names: Collection[str], labels: Sequence[Label]) -> tuple[Label, ...]:
+    """The labels of these names, and all others of the same organs: what one of them is depends on the others."""
+    organs = {label.part_of or label.name for label in labels if label.name in names}
+    return tuple(label for label in labels if (label.part_of or label.name) in organs)
 
 
 def select_labels(result: Result, wanted: frozenset[str]) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,6 +12,7 @@ from scipy import ndimage
 from LiverSegLib.engine.geometry import GridLabels, ModelGrid
 from LiverSegLib.engine.posture import STRAIGHT, Turn
 from LiverSegLib.engine.progress import Monitor
+from LiverSegLib.engine.slabs import Slab
 from LiverSegLib.quality import Doubt
 
 Mask = npt.NDArray[np.bool_]
@@ -22,28 +25,40 @@ _THIN = 2
 """Voxels of the guide's grid from both sides: borders, and what lies between two organs, differ by as much."""
 
 
-def certainty(logits: torch.Tensor, monitor: Monitor) -> float | None:
+class Certainty:
     """The Dice that the network's own probabilities expect of its foreground: 2 sum(p m) / (sum(p) + sum(m)).
 
     Args:
-        logits: [D, X, Y, Z], or with D 1 the margin of the only label.
         monitor: asked for a stop.
-
-    Returns:
-        None where nothing is foreground.
     """
-    both = chosen = probable = 0.0
-    depth = max(1, _SLAB_VALUES // max(1, logits[..., 0].numel()))
-    for first in range(0, logits.shape[3], depth):
-        monitor.check()
-        part = logits[..., first : first + depth].float()
-        margin = part[0] if part.shape[0] == 1 else torch.logsumexp(part[1:], 0) - part[0]
-        inside = part[0] > 0 if part.shape[0] == 1 else part[1:].amax(0) > part[0]
-        p = torch.sigmoid(margin)
-        both += float(p[inside].sum())
-        chosen += float(inside.sum())
-        probable += float(p.sum())
-    return 2 * both / (chosen + probable) if chosen else None
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._both = self._chosen = self._probable = 0.0
+
+    @property
+    def value(self) -> float | None:
+        """Of all slabs that went by; None where nothing is foreground."""
+        return 2 * self._both / (self._chosen + self._probable) if self._chosen else None
+
+    def watch(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
+        """The same slabs, looked at as they go by."""
+        for slab in slabs:
+            self.add(slab.logits if slab.first == 0 else slab.logits[..., 1:])
+            yield slab
+
+    def add(self, logits: torch.Tensor) -> None:
+        """Take logits [D, X, Y, n] into account, or with D 1 the margin of the only label."""
+        depth = max(1, _SLAB_VALUES // max(1, logits[..., 0].numel()))
+        for first in range(0, logits.shape[3], depth):
+            self._monitor.check()
+            part = logits[..., first : first + depth].float()
+            margin = part[0] if part.shape[0] == 1 else torch.logsumexp(part[1:], 0) - part[0]
+            inside = part[0] > 0 if part.shape[0] == 1 else part[1:].amax(0) > part[0]
+            p = torch.sigmoid(margin)
+            self._both += float(p[inside].sum())
+            self._chosen += float(inside.sum())
+            self._probable += float(p.sum())
 
 
 def on_grid(organ: Mask, grid: ModelGrid) -> Mask:

@@ -114,7 +114,8 @@ class Segmenter:
             progress: called with a `Progress` as work goes on, in this thread.
             should_stop: asked several times a second; True ends the work with `SegmentationCancelled`.
             request: region, targets and settings of this one volume, by a request for this model and device; None:
-                the whole volume, all labels and the settings of this segmenter.
+                the whole volume, the labels that the model segments unless others are asked for, and the settings of
+                this segmenter.
 
         Raises:
             InputError: the volume, the region or the targets cannot be segmented.
@@ -122,15 +123,17 @@ class Segmenter:
             DeviceError: even the smallest windows do not fit into memory.
         """
         request = request or SegmentationRequest(settings=self.settings)
-        wanted = check_targets(request.targets, self.package.labels, self.package.title)
+        package = self.package
+        wanted = check_targets(request.targets, package.labels, package.title, package.default_targets)
         monitor, settings = Monitor(progress, should_stop), request.settings
         with memory_guard(NO_MEMORY):
-            result = segment_region(volume, request.region, lambda part: self._segment(part, settings, monitor))
+            result = segment_region(volume, request.region, lambda part: self._segment(part, settings, monitor, wanted))
             return select_labels(result, wanted)
 
-    def _segment(self, volume: Volume, settings: Settings, monitor: Monitor) -> Result:
+    def _segment(self, volume: Volume, settings: Settings, monitor: Monitor, wanted: frozenset[str]) -> Result:
         if self._organ is None:
-            return _judged(self._guided(self._model, volume, settings, monitor)[0], self.package, volume)
+            result, _, _ = self._guided(self._model, volume, settings, monitor, wanted)
+            return _judged(result, self.package, volume)
         organ, found, turn = self._guided(self._organ, volume, settings, monitor)
         organ = _judged(organ, self._organ.package, volume)
         if self._guide is not self._model or found is None:
@@ -152,16 +155,21 @@ class Segmenter:
         )
 
     def _guided(
-        self, model: OneModel, volume: Volume, settings: Settings, monitor: Monitor
+        self,
+        model: OneModel,
+        volume: Volume,
+        settings: Settings,
+        monitor: Monitor,
+        wanted: frozenset[str] = frozenset(),
     ) -> tuple[Result, GridLabels | None, Turn]:
         """The result of a model where its guide says, what the guide found, and how the patient lies."""
         if self._guide is None or model.package.guide is None:
-            return model.segment(volume, settings, monitor), None, STRAIGHT
+            return model.segment(volume, settings, monitor, wanted=wanted), None, STRAIGHT
         stages = Stages(monitor)
         guide, locating = self._guide, monitor.of_stage("locate")
         found, turn = find_turned(lambda turn: guide.find(volume, locating, turn))
         stages.lap("locate")
-        result = segment_near(model, self._voters, found, volume, settings, monitor, turn)
+        result = segment_near(model, self._voters, found, volume, settings, monitor, turn, wanted)
         if turn != STRAIGHT:
             result = replace(result, warnings=(*result.warnings, turn.sentence(volume.name)))
         if result.quality is not None:

@@ -17,7 +17,7 @@ from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_label_map
 from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in, values_of
 from LiverSegLib.measure import measure
-from LiverSegLib.request import SegmentationRequest
+from LiverSegLib.request import ALL, SegmentationRequest
 from LiverSegLib.volume import Result, Volume, spacing_of
 
 Mask = npt.NDArray[np.bool_]
@@ -52,13 +52,14 @@ def segment_within(
     """
     name = _only_organ(organ)
     asked = request or SegmentationRequest()
-    labels = _joint_labels(name, lesion)
+    labels = _joint_labels(name, lesion, asked)
     wanted = check_targets(asked.targets, labels, lesion.package.title)
     whole = None if request is None else replace(request, region=None, targets=None)
+    inner = None if request is None else replace(request, region=None, targets=request.targets and ALL)
 
     def segment(part: Volume) -> Result:
         first = organ.segment(part, progress, should_stop, request=whole)
-        found = lesion.segment(part, progress, should_stop, request=whole)
+        found = lesion.segment(part, progress, should_stop, request=inner)
         joint = _joined(first.mask(name), found, part, labels, margin_mm)
         stages = first.timings | found.timings
         timings = {stage: first.timings.get(stage, 0.0) + found.timings.get(stage, 0.0) for stage in stages}
@@ -90,9 +91,9 @@ def segment_within_mask(
     if mask.shape != volume.array.shape:
         raise InputError(f"The mask {mask.shape} and {volume.name} {volume.array.shape} differ in size; resample it.")
     asked = request or SegmentationRequest()
-    labels = _joint_labels(organ_name, lesion)
+    labels = _joint_labels(organ_name, lesion, asked)
     wanted = check_targets(asked.targets, labels, lesion.package.title)
-    whole = None if request is None else replace(request, region=None, targets=None)
+    whole = None if request is None else replace(request, region=None, targets=request.targets and ALL)
     box = None if asked.region is None else voxel_box(asked.region, volume)
     inside = mask if box is None else mask[slices_of(box)]
 
@@ -103,10 +104,11 @@ def segment_within_mask(
     return select_labels(segment_region(volume, box, segment), wanted)
 
 
-def _joint_labels(organ_name: str, lesion: Segmenter) -> tuple[Label, ...]:
+def _joint_labels(organ_name: str, lesion: Segmenter, asked: SegmentationRequest) -> tuple[Label, ...]:
     """The organ as label 1, then the second model's labels but that organ; its lesions are those of the organ."""
-    organ = label_for(1, organ_name)
-    others = [label for label in lesion.package.labels if label.name != organ.name]
+    organ, package = label_for(1, organ_name), lesion.package
+    there = [label for label in package.labels if asked.targets or label.name in package.default_targets]
+    others = [label for label in there if label.name != organ.name]
     numbered = [replace(label, value=value) for value, label in enumerate(others, 2)]
     return (organ, *(lesion_in(label, organ.name) if label.is_lesion else label for label in numbered))
 

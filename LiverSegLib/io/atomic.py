@@ -45,7 +45,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: the operating system refused to write; the sentence names `path` and the cause.
     """
-    with _told(path):
+    with told(path):
         # In the same folder, because only within one file system is the replacement a single step.
         with _temporary_file(path.parent) as (part, file):
             yield file
@@ -75,11 +75,11 @@ def atomic_files(folder: Path) -> Iterator[Opener]:
         OutputError: the operating system refused to write; the sentence names the file and the cause.
     """
     paths: list[Path] = []
-    with _told(folder), _temporary_folder(folder) as stage:
+    with told(folder), temporary_folder(folder) as stage:
 
         @contextmanager
         def open_file(path: Path) -> Iterator[BinaryIO]:
-            with _told(path):
+            with told(path):
                 with (stage / path.name).open("xb") as file:
                     yield file
                     _flush(file)
@@ -98,7 +98,7 @@ def _put_in_place(stage: Path, paths: list[Path]) -> None:
     replaced: list[Path] = []
     try:
         for path in paths:
-            with _told(path):
+            with told(path):
                 _keep(path, earlier / path.name)
                 (stage / path.name).replace(path)
                 replaced.append(path)
@@ -134,7 +134,8 @@ def _temporary_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 @contextmanager
-def _temporary_folder(folder: Path) -> Iterator[Path]:
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder` that is gone in the end; a later process removes it where this one is killed."""
     while True:
         stage = folder / temporary_name()
         with temporary(stage):
@@ -149,7 +150,7 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Turn what the operating system says into a sentence about `path`."""
     try:
         yield

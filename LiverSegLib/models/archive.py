@@ -6,12 +6,13 @@ import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from LiverSegLib.errors import ModelError
+from LiverSegLib.errors import LiverSegError, ModelError
+from LiverSegLib.io.atomic import told
 from LiverSegLib.io.regular_file import UnsafeFileError, open_plain
 from LiverSegLib.models.checksums import digest
 from LiverSegLib.models.text import one_line
@@ -73,6 +74,20 @@ def read_member(path: Path, name: str, limit: int) -> bytes:
     return content
 
 
+def has_member(path: Path, name: str) -> bool:
+    """Whether a package in a zip, which is not unpacked, holds the file `name`.
+
+    Raises:
+        ModelError: nothing is there, or the zip is damaged.
+    """
+    with _opened(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return any(f"/{n}".endswith(f"/{name}") for n in archive.namelist())
+        except Exception as error:
+            raise _damaged(path, error) from error
+
+
 def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} is a damaged zip ({one_line(error, 200)}); get the package again.")
 
@@ -95,11 +110,16 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _package_root(folder: Path, path: Path) -> Path:
-    """The folder that holds configs/: the archive's top or its only sub-folder."""
+    """The folder of the package: the archive's top or its only sub-folder with configs/, or that of another family."""
+    from LiverSegLib.models.family import family_of, model_folder  # which ask what a folder is
+
     for candidate in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
         if (candidate / "configs").is_dir():
             return candidate
-    raise ModelError(f"{path} holds no configs folder; it is not a model package.")
+    root = model_folder(folder)
+    if family_of(root) is None:
+        raise ModelError(f"{path} holds no configs folder; it is not a model package.")
+    return root
 
 
 def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
@@ -108,10 +128,7 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-", ignore_cleanup_errors=True)
         with beside as partial, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            _check(members, path)
-            for member in members:
-                _extract(archive, member, Path(partial), path)
+            _extract_all(archive, path, Path(partial))
             _package_root(Path(partial), path)
             # Unpacked beside its place and moved: a broken run never leaves half a package behind.
             Path(partial).rename(target)
@@ -122,6 +139,41 @@ def _unpack(file: BinaryIO, path: Path, target: Path) -> None:
             raise ModelError(f"{path} cannot be unpacked into {target.parent}: {error}.") from error
     except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
         raise _damaged(path, error) from error
+
+
+def unpack(path: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Unpack the zip at `path` into the empty folder `folder`, every path, link and size checked.
+
+    Args:
+        path: the zip.
+        folder: where to; the caller removes what lies there after an error.
+        progress: called with the bytes that are unpacked and those of all; what it raises ends the work.
+
+    Raises:
+        ModelError: nothing is there, or the zip is damaged or unsafe.
+        OutputError: the folder cannot be written to.
+    """
+    with _opened(path) as file:
+        try:
+            with told(folder), zipfile.ZipFile(file) as archive:
+                _extract_all(archive, path, folder, progress)
+        except LiverSegError:
+            raise
+        except Exception as error:  # zipfile, zlib, lzma and struct have a class each for damaged data
+            raise _damaged(path, error) from error
+
+
+def _extract_all(
+    archive: zipfile.ZipFile, path: Path, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    members = archive.infolist()
+    _check(members, path)
+    total, done = sum(member.file_size for member in members), 0
+    for member in members:
+        for count in _extract(archive, member, folder, path):
+            done += count
+            if progress is not None:
+                progress(done, total)
 
 
 def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
@@ -145,7 +197,8 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
         raise ModelError(f"{path} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB; it is not unpacked.")
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, path: Path) -> None:
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, path: Path) -> Iterator[int]:
+    """Unpack one file; gives the size of each block once it is written."""
     target = folder / member.filename.replace("\\", "/")
     if member.is_dir():
         target.mkdir(parents=True, exist_ok=True)
@@ -158,5 +211,6 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, pa
             if left < 0:
                 break
             sink.write(block)
+            yield len(block)
     if left:
         raise ModelError(f"{path}: {member.filename} does not have the size that it declares; it is not unpacked.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -14,20 +15,27 @@ MAX_BYTES = 1_000_000
 _LINE = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>.+)")
 
 
-def digest(file: BinaryIO) -> str:
-    """SHA-256 of what is left of an open file, as hexadecimal text."""
+def digest(file: BinaryIO, each: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of what is left of an open file, as hexadecimal text.
+
+    Args:
+        file: the file.
+        each: called with the bytes of each block; what it raises ends the work.
+    """
     found = hashlib.sha256()
     while block := file.read(1 << 20):
         found.update(block)
+        if each is not None:
+            each(len(block))
     return found.hexdigest()
 
 
-def write_checksums(folder: Path) -> None:
-    """List every file below `folder`."""
+def write_checksums(folder: Path, each: Callable[[int], None] | None = None) -> None:
+    """List every file below `folder`; `each` is called as in `digest`."""
     lines = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE):
         with path.open("rb") as file:
-            lines.append(f"{digest(file)}  {path.relative_to(folder).as_posix()}\n")
+            lines.append(f"{digest(file, each)}  {path.relative_to(folder).as_posix()}\n")
     (folder / FILE).write_text("".join(lines), encoding="utf-8")
 
 

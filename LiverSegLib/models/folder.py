@@ -14,14 +14,23 @@ from LiverSegLib.models.config import parse_json
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
+INFERENCE_YAML = ("configs/inference.yaml", "configs/inference.yml")
+"""Where bundles have it that were written by hand; read where there is none in JSON."""
 CARD = "docs/README.md"
 LICENSE = "LICENSE"
 WEIGHTS = ("models/model.safetensors", "models/model.pt")
 """The first that is there is loaded."""
-PACKAGE_FILES = (checksums.FILE, METADATA, INFERENCE, LICENSE, *WEIGHTS)
-"""Everything of a package that is ever read."""
+_WEIGHTS_END = (".safetensors", ".pt", ".pth")
+_OTHERS = ("liverseg.json", "plans.json", "dataset.json", "labels.csv", "model.pt")
+PACKAGE_FILES = (checksums.FILE, METADATA, INFERENCE, *INFERENCE_YAML, LICENSE, *WEIGHTS, *_OTHERS)
+"""What is read at fixed places of the packages of any family."""
 MAX_WEIGHTS = 8 * 1024**3
 MAX_TEXT = 8_000_000
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of this name holds weights, of any family of models."""
+    return name.endswith(_WEIGHTS_END)
 
 
 class PackageFolder:
@@ -81,13 +90,13 @@ class PackageFolder:
             raise ModelError(f"{self.path / name} is larger than any package configuration; it is not read.")
         return content
 
-    def read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str, limit: int = MAX_TEXT) -> dict[str, Any]:
         """The JSON object in a file of the package.
 
         Raises:
             ModelError: as `open`, or it is no JSON object of plain text.
         """
-        return parse_json(self.read(name), self.path / name)
+        return parse_json(self.read(name, limit), self.path / name)
 
     def check_listed(self, weights: bool) -> None:
         """Compare all listed files that are there: the weights, or everything else.
@@ -96,7 +105,7 @@ class PackageFolder:
             ModelError: one is not what was listed.
         """
         for name in self._wanted or {}:
-            if (name in WEIGHTS) == weights and self.has(name):
+            if is_weights(name) == weights and self.has(name):
                 self.open(name, MAX_WEIGHTS).close()
 
     def _opened(self, name: str, limit: int) -> BinaryIO:
@@ -106,7 +115,7 @@ class PackageFolder:
         except FileNotFoundError as error:
             raise ModelError(f"{path} is missing; the folder is not a complete model package.") from error
         except TooLargeError as error:
-            what = "weights" if name in WEIGHTS else "package configuration"
+            what = "weights" if is_weights(name) else "package configuration"
             raise ModelError(f"{path} is larger than any {what}; it is not read.") from error
         except UnsafeFileError as error:
             raise ModelError(f"{path} cannot be part of a package: {error}.") from error

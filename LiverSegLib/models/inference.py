@@ -1,4 +1,4 @@
-"""configs/inference.json, read and written: the model's grid, its intensities, the window and what comes after.
+"""configs/inference.json or .yaml, read and written: grid, intensities, window and what comes after.
 
 The transforms that a package may ask for are interpreted; anything else is refused by name. What is written runs in
 our engine and under `python -m monai.bundle run`; its `$` expressions are for MONAI and are never needed here.
@@ -6,14 +6,19 @@ our engine and under `python -m monai.bundle run`; its `$` expressions are for M
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models.arguments import Arguments, number, three, whole
 from LiverSegLib.models.config import BundleConfig
+from LiverSegLib.models.crop import CROP_ARGUMENTS, ForegroundCrop
+from LiverSegLib.models.folder import WEIGHTS, is_weights
 from LiverSegLib.models.inferer import INFERER_ARGUMENTS, INFERERS, Inferer
 from LiverSegLib.models.intensity import INTENSITY, Intensity
+from LiverSegLib.models.resampling import MONAI, OWN_AXES, Resampling
 from LiverSegLib.models.text import one_line, shown
 from LiverSegLib.networks import canonical_name, check_arguments, target_path
 
@@ -30,6 +35,8 @@ _UNSUPPORTED = ("as_closest_canonical", "diagonal", "scale_extent", "min_pixdim"
 # Arguments that do not matter here, and may therefore be expressions.
 _INTERPOLATION = {"mode", "align_corners"}
 _IGNORED = {"_target_", "keys", "allow_missing_keys", "device", "dtype", "track_meta", "method", *_INTERPOLATION}
+_CROP = "CropForegroundd"
+_KINDS = {"Spacingd": "resample", "Resized": "resample", _CROP: "crop", "DivisiblePadd": "pad"}
 _WRONG = (KeyError, TypeError, ValueError, OverflowError)
 _MAX_STEPS = 64
 _LARGEST_SIZE = 2048
@@ -42,7 +49,8 @@ def read_inference(config: BundleConfig) -> dict[str, Any]:
         ModelError: names the network, transform, inferer or argument that is not supported.
     """
     window = {"inferer": _read_inferer(config)}
-    return _read_network(config) | _read_preprocessing(config) | window | _read_postprocessing(config)
+    weights = {"weights": _read_weights(config)}
+    return _read_network(config) | _read_preprocessing(config) | window | _read_postprocessing(config) | weights
 
 
 def _read_network(config: BundleConfig) -> dict[str, Any]:
@@ -58,11 +66,39 @@ def _read_network(config: BundleConfig) -> dict[str, Any]:
     return {"network": name, "arguments": arguments}
 
 
+def _read_weights(config: BundleConfig) -> tuple[str, ...]:
+    """The file from which the network is filled, where that is another than usual: a path in the bundle's folder."""
+    handlers = config.follow(config.data.get("handlers", []), "handlers")
+    parts = [*config.data.values(), *(handlers if isinstance(handlers, list) else [])]
+    loaders = [part for part in parts if isinstance(part, dict) and part.get("_target_") == "CheckpointLoader"]
+    for loader in loaders:
+        path = config.resolve(loader.get("load_path"), "the load_path of CheckpointLoader")
+        root = config.resolve(config.data.get("bundle_root", "."), "bundle_root")
+        if not isinstance(path, str) or not isinstance(root, str):
+            raise ModelError(f"{config.source}: the load_path of CheckpointLoader is no path; repair the package.")
+        name = posixpath.relpath(path, root or ".")
+        if not name.startswith("models/") or not is_weights(name):
+            raise ModelError(
+                f"{config.source} loads {shown(path)}, which is no file of weights in its models folder; it cannot be "
+                "run."
+            )
+        if name not in WEIGHTS:
+            return (name,)
+    return ()
+
+
 def _read_preprocessing(config: BundleConfig) -> dict[str, Any]:
     """The grid, the intensity steps and the padding."""
-    grid: dict[str, Any] = {"axcodes": "RAS", "pixdim": (-1.0,) * 3, "size": (-1,) * 3, "divisible": (1,) * 3}
+    grid: dict[str, Any] = {"axcodes": OWN_AXES, "pixdim": (-1.0,) * 3, "size": (-1,) * 3, "divisible": (1,) * 3}
     intensity: list[Intensity] = []
-    for name, arguments in _steps(config, "preprocessing"):
+    steps = list(_steps(config, "preprocessing"))
+    try:
+        order = _order([name for name, _ in steps])
+    except ValueError as error:
+        raise _wrong(config, "the preprocessing", error) from error
+    if order.pop("first"):
+        grid["resampling"] = Resampling(normalize_first=True)
+    for name, arguments in steps:
         unsupported = next((a for a in _UNSUPPORTED if arguments.get(a)), None)
         if unsupported:
             raise ModelError(f"{config.source} asks for {unsupported} of {name}, which is not supported.")
@@ -72,6 +108,8 @@ def _read_preprocessing(config: BundleConfig) -> dict[str, Any]:
                 grid[field] = read(arguments)
             elif name in INTENSITY:
                 intensity.append(INTENSITY[name](arguments))
+            elif name == _CROP:
+                grid["crop"] = ForegroundCrop.from_monai(arguments, **order)
             else:
                 raise _unknown(config, "transform", name)
         except _WRONG as error:
@@ -79,6 +117,28 @@ def _read_preprocessing(config: BundleConfig) -> dict[str, Any]:
     if any(n > 0 and mm > 0 for n, mm in zip(grid["size"], grid["pixdim"], strict=True)):
         raise ModelError(f"{config.source} asks for both a spacing and a size of one axis, which is not supported.")
     return {**grid, "intensity": tuple(intensity)}
+
+
+def _order(names: Sequence[str]) -> dict[str, bool]:
+    """What is done before what, by the names of the steps; a ValueError tells of an order that is not supported.
+
+    Returns:
+        `first`: intensities come before resampling; `resampled` and `normalized`: so they do before the foreground is
+        cut out.
+    """
+    kinds = [_KINDS.get(name, "intensity" if name in INTENSITY else "") for name in names]
+    before = {kind: set(kinds[: kinds.index(kind)]) if kind in kinds else set() for kind in ("resample", "crop")}
+    after = {kind: set(kinds[kinds.index(kind) :]) if kind in kinds else set() for kind in ("resample", "crop")}
+    for kind, what in (("resample", "Spacingd or Resized"), ("crop", _CROP)):
+        if "intensity" in before[kind] and "intensity" in after[kind]:
+            raise ValueError(f"{what} between intensity steps is not supported, only before or after all of them")
+    if kinds.count("crop") > 1 or "pad" in before["crop"]:
+        raise ValueError(f"{_CROP} is only supported once, and before any padding")
+    return {
+        "first": "intensity" in before["resample"],
+        "resampled": "resample" not in after["crop"],
+        "normalized": "intensity" in before["crop"],
+    }
 
 
 def _axcodes(arguments: Arguments) -> str:
@@ -195,13 +255,26 @@ def _steps(config: BundleConfig, key: str) -> Iterator[tuple[str, Mapping[str, A
         if str(config.resolve(step.get("_disabled_", False), f"{where}._disabled_")).strip().lower() == "true":
             continue
         needed = {"nearest_interp"} & step.keys() if name == "Invertd" else step.keys() - _IGNORED
+        if name == _CROP:
+            needed &= CROP_ARGUMENTS
         if name == "Resized":  # its default is another interpolation than ours
             needed |= _INTERPOLATION & step.keys()
-        yield name, {k: config.resolve(step[k], f"{where}.{k}") for k in sorted(needed)}
+        as_written = {"select_fn"} & needed  # what is foreground: an expression that is looked up
+        resolved = {k: config.resolve(step[k], f"{where}.{k}") for k in sorted(needed - as_written)}
+        yield name, resolved | {k: step[k] for k in as_written}
 
 
 def write_inference(spec: ModelSpec) -> dict[str, Any]:
-    """The package's inference.json."""
+    """The package's inference.json.
+
+    Raises:
+        ModelError: the model works as MONAI's transforms and inferers do not.
+    """
+    own_way = replace(spec.resampling, normalize_first=False) != MONAI
+    if own_way or spec.regions or spec.inferer.evenly or spec.inferer.mirror:
+        raise ModelError(
+            f"{spec.name} resamples or looks otherwise than MONAI's bundles can say; share its own folder."
+        )
     parts = {"device": "@device", "val_data_loader": "@dataloader", "network": "@network", "inferer": "@inferer"}
     return {
         "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
@@ -226,12 +299,17 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
 
 def _preprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
     """Resampling is by mm, by number of voxels, or some axes by each."""
-    steps = [_image("LoadImaged"), _image("EnsureChannelFirstd"), _image("Orientationd", axcodes=spec.axcodes)]
+    turn = [] if spec.axcodes == OWN_AXES else [_image("Orientationd", axcodes=spec.axcodes)]
+    resample = []
     if max(spec.pixdim) > 0 or max(spec.size) <= 0:
-        steps.append(_image("Spacingd", pixdim=list(spec.pixdim), mode="bilinear"))
+        resample.append(_image("Spacingd", pixdim=list(spec.pixdim), mode="bilinear"))
     if max(spec.size) > 0:
-        steps.append(_image("Resized", spatial_size=list(spec.size), mode="bilinear"))
-    steps += [step.to_monai() for step in spec.intensity]
+        resample.append(_image("Resized", spatial_size=list(spec.size), mode="bilinear"))
+    intensity = [step.to_monai() for step in spec.intensity]
+    groups = [intensity, resample] if spec.resampling.normalize_first else [resample, intensity]
+    if spec.crop is not None:
+        groups.insert(int(spec.crop.resampled) + int(spec.crop.normalized), [spec.crop.to_monai()])
+    steps = [_image("LoadImaged"), _image("EnsureChannelFirstd"), *turn, *(step for group in groups for step in group)]
     return [*steps, _image("DivisiblePadd", k=list(spec.divisible)), _image("EnsureTyped")]
 
 

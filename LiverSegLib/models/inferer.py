@@ -13,7 +13,7 @@ _MAX_WINDOW = 1024
 _MAX_WINDOW_VOXELS = 1 << 26
 """No network is run on larger windows: 1024x1024x64."""
 _MAX_OVERLAP = 0.95
-_DIMENSIONS = {"SlidingWindowInferer": 3, "SliceInferer": 2}
+_DIMENSIONS = {"SlidingWindowInferer": 3, "SliceInferer": 2, "SlidingWindowInfererAdapt": 3}
 INFERERS = tuple(_DIMENSIONS)
 """MONAI's classes that are understood."""
 _READ = ("roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "spatial_dim", "sigma_scale", "cval")
@@ -31,6 +31,9 @@ class Inferer:
         gaussian: windows are blended with a Gaussian instead of evenly.
         batch_size: windows that go through the network at once.
         padding: how an image smaller than the window is filled up, a mode of torch's `pad`.
+        evenly: windows are spread evenly, and a Gaussian peaks at a voxel, as in nnU-Net; else they lie a step apart
+            but for the last, and it peaks in the middle, as in MONAI.
+        mirror: axes of the window along which the network sees it mirrored, too, in all combinations; the mean counts.
     """
 
     roi_size: tuple[int, ...]
@@ -38,6 +41,8 @@ class Inferer:
     gaussian: bool = True
     batch_size: int = 1
     padding: str = "constant"
+    evenly: bool = False
+    mirror: tuple[int, ...] = ()
 
     @classmethod
     def from_monai(cls, name: str, arguments: Arguments) -> Inferer:

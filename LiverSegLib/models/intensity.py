@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from LiverSegLib.models.arguments import Arguments, flag, number
+from LiverSegLib.models.squash import AboveLeast, Sigmoid, SoftLimit
 
 if TYPE_CHECKING:
     import torch
@@ -90,12 +91,14 @@ class ScaleRange(_Scale):
 class Normalize:
     """Subtract a mean and divide by a standard deviation (MONAI's `NormalizeIntensityd`).
 
-    Without numbers, those of the image itself are taken, over its non-zero voxels where `nonzero`.
+    Without numbers, those of the image itself are taken, over its non-zero voxels where `nonzero`, and with `filled`
+    (which MONAI lacks) over what these enclose, too. Other voxels stay as they are.
     """
 
     mean: float | None = None
     std: float | None = None
     nonzero: bool = False
+    filled: bool = False
 
     outside = 0.0
     extent = 4.0
@@ -121,6 +124,7 @@ class Normalize:
     def text(self, unit: str) -> str:
         """The step for people; `unit` is that of the image's values."""
         where = " over voxels that are not 0" if self.nonzero else ""
+        where += " and those that they enclose" if self.filled else ""
         if self.mean is None and self.std is None:
             return f"mean 0 and standard deviation 1{where}"
         mean = "their mean" if self.mean is None else f"{self.mean:g}"
@@ -132,6 +136,7 @@ class Normalize:
         import torch  # not above: reading a package's configuration needs no torch
 
         chosen = x != 0 if self.nonzero else torch.ones_like(x, dtype=torch.bool)
+        chosen = _filled(chosen) if self.filled else chosen
         if not bool(chosen.any()):
             return x
         values = x[chosen]
@@ -189,7 +194,7 @@ class ScalePercentiles(_Scale):
         return ScaleRange(low, max(high, low + 1e-6), self.out_low, self.out_high, self.clip)(x)
 
 
-Intensity = ScaleRange | Normalize | ScalePercentiles
+Intensity = ScaleRange | Normalize | ScalePercentiles | Sigmoid | SoftLimit | AboveLeast
 INTENSITY: dict[str, Callable[[Arguments], Intensity]] = {
     "ScaleIntensityRanged": ScaleRange.from_monai,
     "NormalizeIntensityd": Normalize.from_monai,
@@ -214,6 +219,14 @@ def _gray(value: Any, key: str, default: float | None = None) -> float:
     if value is None and default is not None:
         return default
     return number(value, key, -_LARGEST_INTENSITY, _LARGEST_INTENSITY)
+
+
+def _filled(mask: torch.Tensor) -> torch.Tensor:
+    """A mask with its holes filled."""
+    import torch
+    from scipy.ndimage import binary_fill_holes
+
+    return torch.from_numpy(binary_fill_holes(mask.cpu().numpy())).to(mask.device)
 
 
 def _percentile(flat: torch.Tensor, q: float) -> float:

@@ -64,7 +64,8 @@ def read_metadata(data: dict[str, Any], package: str) -> ModelDescription:
 def _read_channels(data: dict[str, Any], package: str) -> tuple[tuple[Label, ...], str]:
     """Labels and modality."""
     try:
-        channels = next(iter(data["network_data_format"]["outputs"].values()))["channel_def"]
+        output = next(iter(data["network_data_format"]["outputs"].values()))
+        channels = output["channel_def"] if "channel_def" in output else output["label_def"]
         modality = next(iter(data["network_data_format"]["inputs"].values())).get("modality", "")
         named = {int(key): value for key, value in channels.items()}
     except (KeyError, StopIteration, AttributeError, TypeError, ValueError) as error:

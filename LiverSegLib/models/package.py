@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.io.atomic import atomic_file
-from LiverSegLib.models.archive import extracted, is_folder, read_member
+from LiverSegLib.models.archive import extracted, has_member, is_folder, read_member
+from LiverSegLib.models.auto3dseg import read_auto3dseg
 from LiverSegLib.models.checksums import write_checksums
-from LiverSegLib.models.config import BundleConfig, parse_json
-from LiverSegLib.models.folder import CARD, INFERENCE, LICENSE, MAX_TEXT, METADATA, WEIGHTS, PackageFolder
+from LiverSegLib.models.config import BundleConfig, parse_json, parse_yaml
+from LiverSegLib.models.family import AUTO3DSEG, BUNDLE, NNUNET, family_of, model_folder
+from LiverSegLib.models.folder import (
+    CARD,
+    INFERENCE,
+    INFERENCE_YAML,
+    LICENSE,
+    MAX_TEXT,
+    METADATA,
+    WEIGHTS,
+    PackageFolder,
+)
 from LiverSegLib.models.inference import read_inference, write_inference
 from LiverSegLib.models.metadata import calibration_entry, read_metadata, write_metadata
+from LiverSegLib.models.nnunet import read_nnunet, read_nnunet_description, result_folder
 from LiverSegLib.models.safetensors_file import write_safetensors
+from LiverSegLib.models.sidecar import read_sidecar, with_sidecar
 from LiverSegLib.models.spec import NOT_STATED, ModelDescription, ModelPackage, ModelSpec
 from LiverSegLib.models.text import one_line
 
@@ -28,36 +42,75 @@ _LONGEST_NAME = 100
 
 
 def read_package(path: Path | str) -> ModelPackage:
-    """Read a package folder or `.zip`; nothing of it is executed and its weights are not loaded yet.
+    """Read the model in a folder or `.zip`; nothing of it is executed and its weights are not loaded yet.
 
     Raises:
         ModelError: the package is incomplete or unsafe, or needs something that is not supported.
     """
-    folder = extracted(Path(path))
+    folder = _model_folder(extracted(Path(path)))
+    return with_sidecar(_READERS[_family(folder)](folder), read_sidecar(PackageFolder(folder)))
+
+
+def read_description(path: Path | str) -> ModelDescription:
+    """What a model in a folder or `.zip` says of itself; a bundle's zip is not unpacked, and no weights are read.
+
+    Raises:
+        ModelError: it is no package, or what describes it is damaged.
+    """
+    path = Path(path)
+    if not is_folder(path) and not any(has_member(path, name) for name in _MARKS):
+        content = read_member(path, METADATA, MAX_TEXT)
+        return read_metadata(parse_json(content, path / METADATA), one_line(path.stem, _LONGEST_NAME))
+    folder = _model_folder(extracted(path))
+    return with_sidecar(_DESCRIBERS[_family(folder)](folder), read_sidecar(PackageFolder(folder)))
+
+
+def _model_folder(folder: Path) -> Path:
+    """The folder of the model itself, where it lies near the one that is given."""
+    return result_folder(folder) or model_folder(folder)
+
+
+def _family(folder: Path) -> str:
+    """The name of the family; what is no package is told by the reader of bundles."""
+    return (family_of(folder) or BUNDLE).name
+
+
+def _read_bundle(folder: Path) -> ModelPackage:
     files = PackageFolder(folder)
     files.check_listed(weights=False)
-    metadata = files.read_json(METADATA)
+    description = _read_bundle_description(folder)
     name = one_line(folder.name, _LONGEST_NAME)
-    inference = read_inference(BundleConfig(files.read_json(INFERENCE), f"The package {name}"))
-    description = read_metadata(metadata, name)
+    inference = read_inference(BundleConfig(_configuration(files), f"The package {name}"))
     license_line = _license_line(files)
     found = ModelPackage(path=folder, **vars(description), **inference)
     _check_dimensions(found, name)
     return found if found.license != NOT_STATED else replace(found, license=license_line)
 
 
-def read_description(path: Path | str) -> ModelDescription:
-    """What the metadata of a package folder or `.zip` say; a zip is not unpacked, and nothing else is looked at.
+def _read_bundle_description(folder: Path) -> ModelDescription:
+    return read_metadata(PackageFolder(folder).read_json(METADATA), one_line(folder.name, _LONGEST_NAME))
 
-    Raises:
-        ModelError: it is no package, or its metadata are damaged.
-    """
-    path = Path(path)
-    if is_folder(path):
-        content, name = PackageFolder(path).read(METADATA), path.name
-    else:
-        content, name = read_member(path, METADATA, MAX_TEXT), path.stem
-    return read_metadata(parse_json(content, path / METADATA), one_line(name, _LONGEST_NAME))
+
+def _configuration(files: PackageFolder) -> dict[str, Any]:
+    """What the bundle's configuration of inference says: that in JSON, or else in YAML."""
+    name = next((name for name in INFERENCE_YAML if files.has(name)), None)
+    if name is None or files.has(INFERENCE):
+        return files.read_json(INFERENCE)
+    return parse_yaml(files.read(name), files.path / name)
+
+
+_READERS: dict[str, Callable[[Path], ModelPackage]] = {
+    BUNDLE.name: _read_bundle,
+    NNUNET.name: read_nnunet,
+    AUTO3DSEG.name: read_auto3dseg,
+}
+_MARKS = ("plans.json", "labels.csv")
+"""Files by which a zip is known to be no bundle."""
+_DESCRIBERS: dict[str, Callable[[Path], ModelDescription]] = {
+    BUNDLE.name: _read_bundle_description,
+    NNUNET.name: read_nnunet_description,
+    AUTO3DSEG.name: read_auto3dseg,
+}
 
 
 def _check_dimensions(package: ModelPackage, name: str) -> None:

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-_MAX_STEPS = 500_000
+_MAX_STEPS = 10_000_000
+"""A checkpoint that logs each of a hundred labels over 4000 epochs has seven million; they take some seconds."""
 # Opcodes that put their own argument on the stack: numbers, texts and bytes. Those of protocol 0 alone are left
 # out below: torch cannot write a storage with it.
 _VALUES = re.compile("(BIN)?INT[12]?|LONG[14]?|(BIN)?FLOAT|(SHORT_)?(BIN)?(UNICODE|STRING|BYTES)8?")
@@ -32,7 +33,11 @@ STORAGES = {
 }
 _TABLES = {"collections.OrderedDict", "collections.Counter"}
 _TENSOR, _PARAMETER, _SIZE = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch.Size"
-_KNOWN = {*_TABLES, _TENSOR, _PARAMETER, _SIZE, *(f"torch.{name}" for pair in STORAGES.items() for name in pair)}
+# What checkpoints hold beside weights: numbers of NumPy (in their log), devices, and bytes as protocol 2 writes them.
+_SCALARS = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
+_UNREAD = {*_SCALARS, "numpy.dtype", "torch.device", "_codecs.encode"}
+_DTYPES = {f"torch.{name}" for pair in STORAGES.items() for name in pair}
+_KNOWN = {*_TABLES, _TENSOR, _PARAMETER, _SIZE, *_DTYPES, *_UNREAD}
 
 
 class NotDataError(ValueError):
@@ -44,6 +49,13 @@ class Name:
     """A function or class that the pickle names; it stays a name."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A value of a kind that is known to be harmless and that nobody needs; only its kind is kept."""
+
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ def read_pickle(file: io.BytesIO) -> Any:
     """Follow one pickle from where `file` stands to its end, and leave the file behind it.
 
     Returns:
-        Numbers, texts, lists, tuples, dictionaries and `StoredTensor`s.
+        Numbers, texts, lists, tuples, dictionaries, `StoredTensor`s and what is left `Unread`.
 
     Raises:
         NotDataError: it holds anything else.
@@ -143,9 +155,10 @@ class _Machine:
         elif name in ("SETITEM", "SETITEMS"):
             values = self._marked() if name == "SETITEMS" else [self.stack.pop(), self.stack.pop()][::-1]
             _of(dict, self.stack[-1]).update(_table(values))
-        elif name == "BUILD":  # attributes of a dictionary of tensors: its _metadata, which nobody needs
+        elif name == "BUILD":  # attributes of a dictionary of tensors (its _metadata) or of a dtype; nobody needs them
             self.stack.pop()
-            _of(dict, self.stack[-1])
+            if not isinstance(self.stack[-1], Unread):
+                _of(dict, self.stack[-1])
         else:
             raise NotDataError(name)
 
@@ -176,6 +189,9 @@ def _called(function: Any, arguments: Any) -> Any:
     if name in _TABLES and len(arguments) == 1:
         pairs = arguments[0].items() if isinstance(arguments[0], dict) else arguments[0]
         return _table([part for key, value in pairs for part in (key, value)])
+    if name in _UNREAD:
+        _of(tuple, arguments)
+        return Unread(name)
     if name == _TENSOR:
         storage, offset, shape, stride = arguments[:4]
         return StoredTensor(_of(Storage, storage), _count(offset), _counts(shape), _counts(stride))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -47,6 +48,25 @@ def read_safetensors(file: BinaryIO, path: Path, check: Check | None = None) -> 
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         why = one_line(error, 200)
         raise ModelError(f"{path} is a damaged safetensors file ({why}); get the package again.") from error
+
+
+def read_header_texts(file: BinaryIO, path: Path) -> dict[str, str]:
+    """The texts that whoever wrote a safetensors file put into its header.
+
+    Raises:
+        ModelError: the header is damaged.
+    """
+    try:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_HEADER:
+            raise ValueError("its header is truncated or too long")
+        texts = json.loads(file.read(length).decode("utf-8")).get("__metadata__", {})
+        if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError("its header has other values than texts")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        why = one_line(error, 200)
+        raise ModelError(f"{path} is a damaged safetensors file ({why}); get the package again.") from error
+    return texts
 
 
 def write_safetensors(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from LiverSegLib.labels import Label
+from LiverSegLib.labels import Label, label_for, of_main_organ
+from LiverSegLib.models.crop import ForegroundCrop
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import Intensity
+from LiverSegLib.models.resampling import MONAI, Resampling
 from LiverSegLib.quality import Calibration
 
 NOT_STATED = "not stated"
+MANY_LABELS = 6
+"""A model of more is about a whole body, of which most users want one organ."""
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """How a package names another: no path, so that the other can only lie beside it or ship with LiverSeg."""
 WIDEST_MARGIN = 500.0
@@ -45,6 +49,7 @@ class ModelDescription:
         divides: the name of the package whose organ is divided among this one's labels, found as a guide is; "":
             the labels are drawn as the network has them.
         calibration: how well its results are believed to be, from what is seen in them; None: not calibrated.
+        targets: names of the labels that are segmented unless others are asked for; (): see `default_targets`.
     """
 
     name: str
@@ -60,6 +65,19 @@ class ModelDescription:
     voters: tuple[str, ...] = ()
     divides: str = ""
     calibration: Calibration | None = None
+    targets: tuple[str, ...] = ()
+
+    @property
+    def default_targets(self) -> tuple[str, ...]:
+        """Names of the labels that are segmented unless others are asked for.
+
+        What the package says; where it says nothing and has many labels, what belongs to the liver; else all.
+        """
+        stated = {label_for(1, name).name for name in self.targets}
+        found = [label for label in self.labels if label.name in stated]
+        if not found and len(self.labels) > MANY_LABELS:
+            found = of_main_organ(self.labels)
+        return tuple(label.name for label in found or self.labels)
 
     @property
     def title(self) -> str:
@@ -78,13 +96,18 @@ class ModelSpec(ModelDescription):
 
     Args:
         network, arguments: registry name and keyword arguments, with in_channels 1 and out_channels.
-        axcodes, pixdim: the grid it works on, mm; a pixdim <= 0 keeps the image's spacing.
+        axcodes, pixdim: the grid it works on, mm; a pixdim <= 0 keeps the image's spacing. Axes are named by where they
+            point ("RAS"), or, whatever way they point, by the image's own ("ijk" leaves them as they are).
         size: voxels into which the field of view is divided; a value <= 0 leaves the axis to pixdim.
         intensity: the normalization steps, in order.
+        crop: the part of the image that the network is shown; None: all of it.
         divisible: the grid is padded with zeros, half on each side, to multiples of these sizes.
         inferer: the sliding window; of two sizes where the network runs slice by slice along the last model axis.
         softmax: probabilities instead of logits are brought back to the input grid.
         nearest: labels instead of logits are brought back (nearest neighbor).
+        resampling: how images are brought to the grid and logits back.
+        regions: the network's channels are independent of each other (sigmoid) and paint these values one after the
+            other; () where they exclude each other, background first (softmax).
     """
 
     network: str
@@ -93,10 +116,18 @@ class ModelSpec(ModelDescription):
     pixdim: tuple[float, float, float]
     size: tuple[int, int, int] = (-1, -1, -1)
     intensity: tuple[Intensity, ...]
+    crop: ForegroundCrop | None = None
     divisible: tuple[int, int, int] = (1, 1, 1)
     inferer: Inferer
     softmax: bool = False
     nearest: bool = False
+    resampling: Resampling = MONAI
+    regions: tuple[int, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network, background included unless they are regions."""
+        return len(self.regions) or super().channels
 
     @property
     def spatial_dims(self) -> int:
@@ -112,6 +143,13 @@ class ModelSpec(ModelDescription):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPackage(ModelSpec):
-    """A model whose package lies in the folder `path`, ready to be built."""
+    """A model whose package lies in the folder `path`, ready to be built.
+
+    Args:
+        path: the folder.
+        weights: names of the files in it that hold the weights, of networks whose mean is taken where there are
+            several; () where they lie as MONAI's bundles have them.
+    """
 
     path: Path
+    weights: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ import io
 import math
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,11 +19,14 @@ from LiverSegLib.models.text import one_line
 if TYPE_CHECKING:
     import torch
 
-_MAX_PICKLE = 8_000_000
+_MAX_PICKLE = 64_000_000
 _MAX_RECORDS = 50_000
+NNUNET_WEIGHTS = "network_weights"
 _MAGIC = 0x1950A86A20F9469CFC6C
-_NAMES = ("state_dict", "model", "model_state_dict")
+_NAMES = ("state_dict", "model", "model_state_dict", NNUNET_WEIGHTS)
 """Where checkpoints keep the state dict."""
+_TWIN = re.compile(r"decoder\.encoder\.|.*\.all_modules\.")
+"""nnU-Net lists most of its tensors two or three times, by all the ways that lead to them."""
 
 
 def read_torch(file: BinaryIO, path: Path, check: Check | None = None) -> dict[str, torch.Tensor]:
@@ -30,20 +35,44 @@ def read_torch(file: BinaryIO, path: Path, check: Check | None = None) -> dict[s
     Raises:
         ModelError: the file is damaged, holds anything but tensors and plain data, or `check` refuses it.
     """
-    try:
-        is_zip = file.read(4) == b"PK\x03\x04"
-        file.seek(0)
-        source = _Zip(file) if is_zip else _Old(file)
+    with _plain_refusals(path):
+        source = _source(file)
         tensors = _state_dict(source.content, path)
         for tensor in tensors.values():
             _check_place(tensor, source.sizes)
         if check:
             check({name: tensor.shape for name, tensor in tensors.items()})
         return _tensors(tensors, source)
+
+
+def read_values(file: BinaryIO, path: Path) -> dict[str, Any]:
+    """The plain values (numbers, texts, lists, dictionaries) beside the tensors of an open checkpoint, by name.
+
+    Raises:
+        ModelError: as `read_torch`, or it holds no names at all.
+    """
+    with _plain_refusals(path):
+        content = _source(file).content
+        if not isinstance(content, dict):
+            raise ValueError("it holds no names")
+        return content
+
+
+def _source(file: BinaryIO) -> _Zip | _Old:
+    is_zip = file.read(4) == b"PK\x03\x04"
+    file.seek(0)
+    return _Zip(file) if is_zip else _Old(file)
+
+
+@contextmanager
+def _plain_refusals(path: Path) -> Iterator[None]:
+    """What is wrong with a file becomes one sentence."""
+    try:
+        yield
     except NotDataError as error:
         raise ModelError(
-            f"{path} holds something other than weights (perhaps code) and was not loaded; "
-            "ask its author for a safetensors file."
+            f"{path} holds something other than weights (perhaps code) and was not loaded: "
+            f"{one_line(error, 100)} is nothing that is read; ask its author for a safetensors file."
         ) from error
     except ModelError:
         raise
@@ -138,6 +167,8 @@ def _state_dict(content: Any, path: Path) -> dict[str, StoredTensor]:
     for key in _NAMES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
+            if key == NNUNET_WEIGHTS:
+                content = {name: tensor for name, tensor in content.items() if not _TWIN.match(str(name))}
     if not isinstance(content, dict) or not all(isinstance(value, StoredTensor) for value in content.values()):
         raise ModelError(f"{path} does not hold a state dict of tensors; export the package again.")
     return content

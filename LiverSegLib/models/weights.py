@@ -22,17 +22,26 @@ if TYPE_CHECKING:
 
     from LiverSegLib.models.spec import ModelPackage
 
+_PROGRAM = "models/model.ts"
+
 
 def loaded_network(package: ModelPackage) -> torch.nn.Module:
-    """The package's network with its weights. Nothing large is made before it is known that they fit.
+    """The package's network with its weights, or the mean of several; what is made large is known to fit.
 
     Raises:
         ModelError: as `load_weights`, or the network cannot be built.
     """
-    state, path = _fitting(package, network_outline(package.network, package.arguments))
-    network = build_network(package.network, package.arguments)
-    _fill(network, state, path)
-    return network
+    outline = network_outline(package.network, package.arguments)
+    found = []
+    for name in _names(package):
+        state, path = _fitting(package, outline, name)
+        found.append(build_network(package.network, package.arguments))
+        _fill(found[-1], state, path)
+    if len(found) == 1:
+        return found[0]
+    from LiverSegLib.networks.mean import MeanOfNetworks  # not above: it needs torch
+
+    return MeanOfNetworks(found)
 
 
 def load_weights(package: ModelPackage, network: torch.nn.Module) -> None:
@@ -41,7 +50,7 @@ def load_weights(package: ModelPackage, network: torch.nn.Module) -> None:
     Raises:
         ModelError: no weights, a wrong checksum, code in them, or names and shapes that do not fit.
     """
-    _fill(network, *_fitting(package, network))
+    _fill(network, *_fitting(package, network, _names(package)[0]))
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -63,16 +72,24 @@ def _read(file: BinaryIO, path: Path, check: Check | None = None) -> dict[str, t
     return (read_safetensors if path.suffix == ".safetensors" else read_torch)(file, path, check)
 
 
-def _fitting(package: ModelPackage, network: torch.nn.Module) -> tuple[dict[str, torch.Tensor], Path]:
-    """The package's weights and their file; they have the names and shapes of `network`, and finite numbers.
-
-    All listed weights of the package, also those that are not read, have the right checksums.
-    """
+def _names(package: ModelPackage) -> tuple[str, ...]:
+    """The files of the package's weights; all that are listed, read or not, have the right checksums."""
     files = PackageFolder(package.path)
-    name = next((name for name in WEIGHTS if files.has(name)), None)
-    if name is None:
+    found = package.weights or tuple(name for name in WEIGHTS if files.has(name))[:1]
+    if not found and files.has(_PROGRAM):
+        raise ModelError(
+            f"The package {package.name} holds a TorchScript program, {_PROGRAM}, and no weights; programs are not "
+            "run, ask its author for its model.pt or a safetensors file."
+        )
+    if not found:
         raise ModelError(f"The package {package.name} holds no weights; expected {package.path / WEIGHTS[0]}.")
     files.check_listed(weights=True)
+    return found
+
+
+def _fitting(package: ModelPackage, network: torch.nn.Module, name: str) -> tuple[dict[str, torch.Tensor], Path]:
+    """The weights in a file of the package; they have the names and shapes of `network`, and finite numbers."""
+    files = PackageFolder(package.path)
     path = package.path / name
     with files.open(name, MAX_WEIGHTS) as file:
         state = _read(file, path, partial(_check_fit, network, path))

@@ -62,8 +62,11 @@ _MEANINGS: list[tuple[Check, str]] = [
     (_layer, "act norm norm_name act_name"),
     (_or(_RATE, _none), "dropout dropout_prob"),
     (_RATE, "drop_rate attn_drop_rate dropout_path_rate"),
-    (_CHANNELS, "channels features decoder_channels"),
+    (_CHANNELS, "channels features decoder_channels features_per_stage"),
     (_or(_CHANNELS, _none), "filters"),
+    (_list(_KERNEL, _MAX_LEVELS), "kernel_sizes"),
+    (_list(_whole(1, 32), _MAX_LEVELS), "n_conv_per_stage n_blocks_per_stage n_conv_per_stage_decoder"),
+    (_or(_whole(1, _LARGEST), _none), "stem_channels"),
     (_list(_FACTOR, _MAX_LEVELS), "strides upsample_kernel_size"),
     (_or(_whole(1, 31), _list(_KERNEL, _MAX_LEVELS)), "kernel_size"),
     (_KERNEL, "up_kernel_size"),
@@ -81,7 +84,7 @@ _MEANINGS: list[tuple[Check, str]] = [
     (_list(_whole(1, 256), 8), "num_heads"),
     (_real(0.01, 64), "mlp_ratio"),
     (_flag, "bias trans_bias res_block use_conv_final deep_supervision batch_norm qkv_bias normalize"),
-    (_flag, "use_checkpoint use_v2"),
+    (_flag, "use_checkpoint use_v2 conv_bias nonlin_first"),
     (_word, "adn_ordering upsample upsample_mode downsample"),
 ]
 ARGUMENTS = {name: check for check, names in _MEANINGS for name in names.split()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHAPE = "spatial_dims in_channels out_channels"
 _COMMON = f"{_SHAPE} act norm dropout"
+_NNUNET = f"{_SHAPE} features_per_stage kernel_sizes strides n_conv_per_stage_decoder conv_bias norm act"
 _ARGUMENTS = {
     "UNet": f"{_COMMON} channels strides kernel_size up_kernel_size num_res_units bias adn_ordering",
     "AttentionUnet": f"{_SHAPE} dropout channels strides kernel_size up_kernel_size",
@@ -32,11 +34,21 @@ _ARGUMENTS = {
     "DoubleConvUNet": f"{_COMMON} channels upsample",
     "VGG16UNet": f"{_SHAPE} decoder_channels batch_norm",
     "PyramidUNet": f"{_COMMON} channels scales",
+    "PlainConvUNet": f"{_NNUNET} n_conv_per_stage nonlin_first",
+    "ResidualEncoderUNet": f"{_NNUNET} n_blocks_per_stage stem_channels",
 }
 NETWORKS = {name: frozenset(arguments.split()) for name, arguments in _ARGUMENTS.items()}
 """By the name of the class, the keyword arguments that data may set."""
-OURS = {"DoubleConvUNet": "double_conv_unet", "VGG16UNet": "vgg_unet", "PyramidUNet": "pyramid_unet"}
+OURS = {
+    "DoubleConvUNet": "double_conv_unet",
+    "VGG16UNet": "vgg_unet",
+    "PyramidUNet": "pyramid_unet",
+    "PlainConvUNet": "nnunet_unets",
+    "ResidualEncoderUNet": "nnunet_unets",
+}
 """The networks of this package and their modules, which are imported with the first use because they need torch."""
+_NEEDED = {"SwinUNETR": "einops"}
+"""What MONAI imports for a network only when it runs, and not every place that LiverSeg runs in has."""
 MAX_PARAMETERS = 500_000_000
 """Numbers in one network; the largest in use for medical images have a fifth of that."""
 
@@ -88,8 +100,10 @@ def reduction(name: str, arguments: dict[str, Any]) -> tuple[int, ...]:
     dims = int(arguments.get("spatial_dims", 3))
     channels, stages = arguments.get("channels", ()), len(arguments.get("blocks_down", (1, 2, 2, 4)))
     strides: Sequence[Any]
-    if name in ("UNet", "AttentionUnet", "DynUNet"):
-        strides = arguments["strides"] if name == "DynUNet" else arguments["strides"][: len(channels) - 1]
+    if name in ("DynUNet", "PlainConvUNet", "ResidualEncoderUNet"):
+        strides = arguments["strides"]
+    elif name in ("UNet", "AttentionUnet"):
+        strides = arguments["strides"][: len(channels) - 1]
     elif name == "SegResNetDS" and arguments.get("resolution"):
         with without_unused():
             from monai.networks.nets.segresnet_ds import scales_for_resolution
@@ -114,9 +128,16 @@ def build_network(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
         arguments: keyword arguments of that class, plain data.
 
     Raises:
-        ModelError: unknown network or argument, values that the network cannot be built from, or too large ones.
+        ModelError: unknown network or argument, values that the network cannot be built from, too large ones, or it
+            needs a package that is not installed.
     """
     network_outline(name, arguments)
+    needed = _NEEDED.get(canonical_name(name))
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        raise ModelError(
+            f"The network {name} needs the Python package {needed}, which is not there; install it (pip install "
+            f"{needed}; in Slicer's Python console: slicer.util.pip_install('{needed}'))."
+        )
     return _built(canonical_name(name), arguments)
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from LiverSegLib.engine import components, geometry, one_model, plan
+from LiverSegLib.engine import components, one_model, plan, preprocess
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, Progress
 from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.engine.slabs import whole
 from LiverSegLib.engine.sliding_window import infer_windows
 from LiverSegLib.errors import DeviceError, InputError, SegmentationCancelled
 from LiverSegLib.labels import labels_for
@@ -77,7 +78,7 @@ def noise(shape: tuple[int, ...] = (40, 36, 34)) -> Volume:
     return Volume(np.random.default_rng(0).integers(-100, 200, shape).astype(np.int16), GRID, "ct.nii", "CT")
 
 
-@pytest.mark.parametrize("stage", ["usable_array", "to_model_grid", "restore", "postprocess", "measure"])
+@pytest.mark.parametrize("stage", ["usable_array", "to_model_grid", "restore_slabs", "postprocess", "measure"])
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr)
 def test_want_of_memory_in_any_stage_is_a_sentence(
     threshold_package: MakePackage, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
@@ -87,7 +88,7 @@ def test_want_of_memory_in_any_stage_is_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    home = geometry if stage == "to_model_grid" else one_model
+    home = preprocess if stage == "to_model_grid" else one_model
     monkeypatch.setattr(home, stage, fail)
     with pytest.raises(DeviceError, match=r"not enough memory for this volume.*crop it\.$"):
         segmenter.segment(noise())
@@ -158,7 +159,7 @@ def test_a_stop_is_asked_for_before_the_first_of_many_windows() -> None:
         return x
 
     with pytest.raises(SegmentationCancelled):
-        infer_windows(torch.zeros(60, 60, 60), network, Inferer(roi_size=(8, 8, 8), overlap=0.99), stop)
+        whole(infer_windows(torch.zeros(60, 60, 60), network, Inferer(roi_size=(8, 8, 8), overlap=0.99), stop))
     assert len(done) <= 3
 
 

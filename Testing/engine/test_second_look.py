@@ -12,7 +12,7 @@ import torch
 
 from LiverSegLib.engine.geometry import GridLabels, model_grid
 from LiverSegLib.engine.progress import Monitor
-from LiverSegLib.engine.second_look import certainty, compare
+from LiverSegLib.engine.second_look import Certainty, compare
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError
 from LiverSegLib.models import Guide
@@ -68,17 +68,23 @@ def test_nothing_on_both_sides_is_no_evidence() -> None:
     assert compare(empty.array > 0, looked(empty), GRID) == ({}, ())
 
 
+def certainty(logits: torch.Tensor) -> float | None:
+    look = Certainty(Monitor(None, None))
+    look.add(logits)
+    return look.value
+
+
 def test_a_network_that_hesitates_is_less_certain() -> None:
     sure = torch.full((1, 12, 12, 12), -9.0)
     sure[:, 3:9, 3:9, 3:9] = 9.0
-    monitor = Monitor(None, None)
-    high, low = certainty(sure, monitor), certainty(sure / 12, monitor)
+    high, low = certainty(sure), certainty(sure / 12)
+    assert high is not None
     assert high == pytest.approx(1, abs=1e-2)
     assert low is not None
     assert low < 0.6
     both = torch.cat([torch.zeros_like(sure), sure])  # the same as logits of background and organ
-    assert certainty(both, monitor) == pytest.approx(high)
-    assert certainty(-sure.abs(), monitor) is None
+    assert certainty(both) == pytest.approx(high)
+    assert certainty(-sure.abs()) is None
 
 
 @pytest.mark.usefixtures("float32")

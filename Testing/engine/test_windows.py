@@ -11,6 +11,7 @@ from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import NormalizeIntensity, ScaleIntensity, ScaleIntensityRange, ScaleIntensityRangePercentiles
 
 from LiverSegLib.engine.progress import Monitor
+from LiverSegLib.engine.slabs import whole
 from LiverSegLib.engine.sliding_window import infer_slices, infer_windows
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
@@ -63,7 +64,7 @@ def test_windows_of_a_volume(
     network = small_network(3, channels)
     with torch.inference_mode():
         inferer = Inferer(roi_size=roi, overlap=overlap, gaussian=mode == "gaussian", batch_size=2, padding=padding)
-        ours = infer_windows(image, network, inferer, QUIET)
+        ours = whole(infer_windows(image, network, inferer, QUIET))
         reference = SlidingWindowInferer(roi, 2, overlap, mode=mode, padding_mode=padding)
         theirs = reference(image[None, None], network)[0]
     torch.testing.assert_close(ours, kept_logits(theirs), atol=1e-4, rtol=1e-4)
@@ -75,11 +76,10 @@ def test_windows_of_a_volume(
 def test_windows_of_slices(roi: tuple[int, ...], overlap: float, mode: str, channels: int) -> None:
     image = torch.randn((20, 24, 7), generator=torch.Generator().manual_seed(2))
     network = small_network(2, channels)
-    whole = tuple(n if r < 0 else r for r, n in zip(roi, image.shape, strict=False))
+    window = tuple(n if r < 0 else r for r, n in zip(roi, image.shape, strict=False))
     with torch.inference_mode():
-        ours = infer_slices(
-            image, network, Inferer(roi_size=whole, overlap=overlap, gaussian=mode == "gaussian", batch_size=3), QUIET
-        )
+        inferer = Inferer(roi_size=window, overlap=overlap, gaussian=mode == "gaussian", batch_size=3)
+        ours = whole(infer_slices(image, network, inferer, QUIET))
         reference = SliceInferer(2, roi_size=roi, sw_batch_size=3, overlap=overlap, mode=mode)
         theirs = reference(image[None, None], network)[0]
     torch.testing.assert_close(ours, kept_logits(theirs), atol=1e-4, rtol=1e-4)
@@ -90,7 +90,7 @@ def test_probabilities_are_taken_of_the_blended_logits(channels: int) -> None:
     image = torch.randn((24, 20, 18), generator=torch.Generator().manual_seed(1))
     roi, network = (16, 16, 16), small_network(3, channels)
     with torch.inference_mode():
-        ours = infer_windows(image, network, Inferer(roi_size=roi, overlap=0.5), QUIET, softmax=True)
+        ours = whole(infer_windows(image, network, Inferer(roi_size=roi, overlap=0.5), QUIET, softmax=True))
         logits = SlidingWindowInferer(roi, 1, 0.5, mode="gaussian")(image[None, None], network)[0]
     torch.testing.assert_close(ours, kept_logits(logits.softmax(0)), atol=1e-4, rtol=1e-4)
 
@@ -98,7 +98,7 @@ def test_probabilities_are_taken_of_the_blended_logits(channels: int) -> None:
 @pytest.mark.parametrize("padding", ["reflect", "circular"])
 def test_padding_wider_than_the_image_is_possible(padding: str) -> None:
     image = torch.rand((3, 20, 20))
-    out = infer_windows(image, small_network(3, 2), Inferer(roi_size=(16, 16, 16), padding=padding), QUIET)
+    out = whole(infer_windows(image, small_network(3, 2), Inferer(roi_size=(16, 16, 16), padding=padding), QUIET))
     assert out.shape == (1, 3, 20, 20)
     assert out.isfinite().all()
 

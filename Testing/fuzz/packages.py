@@ -26,7 +26,8 @@ from Testing.fuzz.changes import damaged, mutate, odd
 
 Json = dict[str, Any]
 Chance = random.Random
-_MEMORY = 4 << 30
+MEMORY = 4 << 30
+"""That a case may take."""
 _SECONDS = 5
 """Of processor time, after which a case is stopped."""
 NETWORKS: list[tuple[str, int, Json]] = [
@@ -41,7 +42,7 @@ NETWORKS: list[tuple[str, int, Json]] = [
 
 def run(seed: int, count: int, first: int = 0) -> harness.Report:
     """Run `count` cases; see `harness`."""
-    return harness.run(__name__, seed, count, first, harness.Limits(grown=_MEMORY, seconds=300))
+    return harness.run(__name__, seed, count, first, harness.Limits(grown=MEMORY, seconds=300))
 
 
 def case(seed: int, number: int, folder: Path) -> str:
@@ -103,7 +104,7 @@ def _limit_memory() -> None:
     except (ImportError, OSError):
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    wanted = pages * resource.getpagesize() + _MEMORY
+    wanted = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
@@ -314,11 +315,11 @@ def _spoil_torch(chance: Chance, package: Path) -> Path:
     elif how == 2:
         path.write_bytes(chance.choice(_BOMBS))
     else:
-        _rewrite_torch(chance, path, how)
+        rewrite_torch(chance, path, how)
     return package
 
 
-def _rewrite_torch(chance: Chance, path: Path, how: int) -> None:
+def rewrite_torch(chance: Chance, path: Path, how: int) -> None:
     """The zip of a .pt file with another pickle, other records or compression."""
     with zipfile.ZipFile(path) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}

@@ -39,6 +39,11 @@ CASES: list[tuple[str, int, dict[str, Any], tuple[int, ...]]] = [
     ("VGG16UNet", 2, {"decoder_channels": [8, 8, 8, 8]}, (16, 16)),
     ("PyramidUNet", 2, {"channels": [4, 4, 4]}, (4, 4)),
     ("PyramidUNet", 2, {}, (16, 16)),
+    ("PlainConvUNet", 2, {"features_per_stage": [4, 8, 8], "kernel_sizes": [3, 3, 3], "strides": [1, 2, 2],
+                          "n_conv_per_stage": [1, 2, 1], "n_conv_per_stage_decoder": [2, 1]}, (4, 4)),
+    ("ResidualEncoderUNet", 3, {"features_per_stage": [4, 4, 8], "kernel_sizes": [[1, 3, 3], 3, 3],
+                                "strides": [1, [1, 2, 2], 2], "n_blocks_per_stage": [1, 2, 1],
+                                "n_conv_per_stage_decoder": [1, 1]}, (2, 4, 4)),
 ]  # fmt: skip
 # Networks that pad or crop inside, so that other sizes go through as well.
 FORGIVING = {"BasicUNet", "DoubleConvUNet", "VGG16UNet", "PyramidUNet"}

@@ -14,7 +14,9 @@ import torch
 from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import labels_for
 from LiverSegLib.models import Guide, ModelDescription, ModelPackage, ModelSpec, read_description, read_package
+from LiverSegLib.models.crop import ForegroundCrop
 from LiverSegLib.models.intensity import INTENSITY, Intensity, Normalize, ScalePercentiles, ScaleRange
+from LiverSegLib.models.resampling import Resampling
 from LiverSegLib.quality import Calibration
 from Testing.conftest import toy_spec, write_toy
 
@@ -29,6 +31,7 @@ STEPS: list[Intensity] = [
     Normalize(mean=12.0, nonzero=True),
 ]
 LABELS = [{1: "liver"}, {1: "liver", 2: "tumor"}, {n: f"segment {n}" for n in range(1, 9)}, {1: "Lung"}]
+FIRST = Resampling(normalize_first=True)
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
     **{f"intensity {number}": {"intensity": (step,)} for number, step in enumerate(STEPS)},
@@ -40,6 +43,15 @@ CHANGES: dict[str, dict[str, Any]] = {
     "size and pixdim": {"pixdim": (-1.0, -1.0, 4.0), "size": (96, 64, -1)},
     "divisible": {"divisible": (16, 32, 1)},
     "even windows": {"gaussian": False, "padding": "replicate", "overlap": 0.625, "batch_size": 3},
+    "foreground": {"crop": ForegroundCrop(margin=10)},
+    "foreground that is not 0": {"crop": ForegroundCrop(nonzero=True)},
+    "foreground after resampling": {"crop": ForegroundCrop(resampled=True)},
+    "foreground last": {"crop": ForegroundCrop(resampled=True, normalized=True, margin=1)},
+    "foreground before a size": {"pixdim": (-1.0, -1.0, -1.0), "size": (96, 64, 32), "crop": ForegroundCrop()},
+    "intensities first": {"resampling": FIRST},
+    "intensities, foreground, grid": {"resampling": FIRST, "crop": ForegroundCrop(normalized=True)},
+    "foreground, intensities, grid": {"resampling": FIRST, "crop": ForegroundCrop()},
+    "own axes": {"axcodes": "ijk"},
     "softmax": {"softmax": True},
     "nearest": {"nearest": True},
     "X-ray": {"modality": "DX"},

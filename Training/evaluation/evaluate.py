@@ -15,6 +15,7 @@ import numpy.typing as npt
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.labels import LESION, Label, label_for, labels_for, organs_of_pieces, values_of
+from LiverSegLib.request import ALL, SegmentationRequest
 from LiverSegLib.volume import Result
 from Training.errors import DataError
 from Training.evaluation.cases import LabeledVolume, Unreadable
@@ -181,7 +182,8 @@ def _segmented(
     if isinstance(case, Unreadable):
         return CaseScore(case=case.name, patient=case.name, error=case.reason), None
     try:
-        result = segmenter.segment(case.volume)
+        everything = SegmentationRequest(targets=ALL, settings=segmenter.settings)
+        result = segmenter.segment(case.volume, request=everything)
         return score(case, result, tolerance_mm), result
     except LiverSegError as error:
         log.warning("%s: %s", case.name, error)

@@ -1,0 +1,106 @@
+"""In which form somebody has trained and packed a model, recognized by the files that lie there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from LiverSegLib.errors import ModelError
+from LiverSegLib.models.nnunet_checkpoint import keep_safetensors
+from LiverSegLib.models.text import one_line
+
+_DEPTH = 4
+_MOST_FOLDERS = 5000
+
+
+def _nothing(_folder: Path, _between: Callable[[], None]) -> None:
+    """A family whose folders are run as they come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One form of model packages.
+
+    Args:
+        name: as a catalogue has it.
+        title: for people.
+        marks: the files by which it is known, relative to the package; one of each group is needed.
+        prepare: called once with the folder of a model that is being installed, before its files are listed with
+            their checksums, and with a function to be called between steps, which may raise: what needs long, such as
+            bringing weights into a form that is read safely and fast.
+    """
+
+    name: str
+    title: str
+    marks: tuple[tuple[str, ...], ...]
+    prepare: Callable[[Path, Callable[[], None]], None] = _nothing
+
+
+BUNDLE = Family(
+    name="bundle",
+    title="MONAI bundle",
+    marks=(("configs/metadata.json",), ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")),
+)
+NNUNET = Family(name="nnunet", title="nnU-Net v2", marks=(("plans.json",), ("dataset.json",)), prepare=keep_safetensors)
+AUTO3DSEG = Family(name="auto3dseg", title="MONAI Auto3DSeg", marks=(("labels.csv",), ("model.pt",)))
+FAMILIES = {family.name: family for family in (BUNDLE, NNUNET, AUTO3DSEG)}
+
+
+def family_of(folder: Path) -> Family | None:
+    """The family of the package whose files lie directly in `folder`; None where it is no package."""
+    for family in FAMILIES.values():
+        if all(any(os.path.isfile(folder / name) for name in group) for group in family.marks):  # noqa: PTH113
+            return family
+    return None
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder of the only model in `folder` or below it; `folder` itself where that cannot be told."""
+    if family_of(folder) is None and not os.path.isdir(folder / "configs"):  # noqa: PTH112 (raises for odd names)
+        with contextlib.suppress(ModelError):
+            return find_root(folder, folder)[0]
+    return folder
+
+
+def find_root(folder: Path, source: Path) -> tuple[Path, Family]:
+    """The one package in `folder` or in the folders below it.
+
+    Args:
+        folder: what was unpacked, or what the user has.
+        source: what errors call it.
+
+    Raises:
+        ModelError: there is none, or more than one.
+    """
+    found = []
+    level, seen = [folder], 0
+    for _depth in range(_DEPTH):
+        below: list[Path] = []
+        for path in level:
+            family = family_of(path)
+            if family is not None:
+                found.append((path, family))
+            else:
+                folders = (entry for entry in _sorted(path) if os.path.isdir(entry))  # noqa: PTH112 (raises for odd names)
+                below += [entry for entry in folders if not entry.is_symlink()]
+        seen += len(below)
+        if seen > _MOST_FOLDERS:
+            break
+        level = below
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = one_line(", ".join(path.name for path, _family in found), 300)
+        raise ModelError(f"{source} holds {len(found)} models ({names}); unpack it and give the folder of one.")
+    known = ", ".join(family.title for family in FAMILIES.values())
+    raise ModelError(f"{source} holds no model of a form that LiverSeg knows ({known}); check what it is.")
+
+
+def _sorted(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

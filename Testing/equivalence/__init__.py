@@ -1,0 +1,1 @@
+"""Our labels beside those of the programs that the models come from."""

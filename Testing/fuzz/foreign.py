@@ -1,0 +1,150 @@
+"""Models of other publishers, damaged or hostile: what nnU-Net and Auto3DSeg leave behind.
+
+Each case runs one on a tiny volume and writes the results. It must end in results, or in one sentence, or go on
+computing until it is stopped, with 4 GB of memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from Testing.fuzz import harness, packages
+from Testing.fuzz.changes import TEXTS, Chance, damaged, mutate, odd
+from Testing.models import auto3dseg_folders, nnunet_folders
+
+Json = dict[str, Any]
+_SIDECAR: Json = {
+    "id": "toy",
+    "title": "Toy",
+    "version": "1",
+    "modality": "CT",
+    "license": "CC0-1.0",
+    "axcodes": "RAS",
+    "targets": ["liver"],
+    "names": {"1": "liver", "2": "tumor"},
+    "mirror": True,
+}
+
+
+def run(seed: int, count: int, first: int = 0) -> harness.Report:
+    """Run `count` cases; see `harness`."""
+    return harness.run(__name__, seed, count, first, harness.Limits(grown=packages.MEMORY, seconds=300))
+
+
+def case(seed: int, number: int, folder: Path) -> str:
+    """Spoil a model, run it, and say what came of it; see `harness`."""
+    chance = random.Random(f"{seed} {number}")
+    sound = chance.choice(_sound(folder.parent / "sound"))
+    model = folder / sound.name
+    shutil.copytree(sound, model)
+    if chance.random() < 0.3:
+        (model / "liverseg.json").write_text(json.dumps(_SIDECAR))
+    weights = next(path for path in model.rglob("*.p*t*") if path.suffix in (".pt", ".pth"))
+    configurations = sorted([*model.glob("*.json"), *model.glob("*.csv")])
+    spoil: list[Callable[[], None]] = [
+        lambda: _spoil_configuration(chance, chance.choice(configurations)),
+        lambda: _spoil_configuration(chance, chance.choice(configurations)),
+        lambda: _spoil_checkpoint(chance, weights),
+        lambda: _spoil_checkpoint(chance, weights),
+        lambda: _spoil_bytes(chance, weights),
+        lambda: packages.rewrite_torch(chance, weights, chance.choice([3, 4, 5])),
+        lambda: _spoil_files(chance, model),
+    ]
+    chance.choice(spoil)()
+    return packages.outcome(_zipped(chance, model) if chance.random() < 0.2 else model, folder)
+
+
+@functools.cache
+def _sound(home: Path) -> list[Path]:
+    """Sound models in the folder `home`, made once a process."""
+    old = {key: value for key, value in nnunet_folders.plan().items() if key != "architecture"}
+    plans = nnunet_folders.plans({"3d_fullres": old | nnunet_folders.OLD_KEYS})
+    return [
+        nnunet_folders.toy(home / "nnUNetTrainer__nnUNetPlans__3d_fullres"),
+        nnunet_folders.toy(home / "nnUNetTrainer__old__3d_fullres", folds=2, plans=plans),
+        auto3dseg_folders.write_model(home / "abdominal-toy-v1.0.0"),
+    ]
+
+
+def _spoil_configuration(chance: Chance, path: Path) -> None:
+    if path.suffix == ".json" and chance.random() < 0.8:
+        data = json.loads(path.read_text())
+        for _ in range(chance.choice([1, 1, 2, 4])):
+            mutate(chance, data)
+        path.write_text(json.dumps(data))
+        return
+    text = path.read_bytes()
+    how = chance.randrange(4)
+    if how == 0:
+        text = damaged(chance, text)
+    elif how == 1:
+        text = text[: chance.randrange(len(text))]
+    elif how == 2:
+        text *= chance.choice([2, 30, 3000])
+    else:
+        at = chance.randrange(len(text))
+        text = text[:at] + str(chance.choice(TEXTS)).encode("utf-8", "surrogatepass") + text[at:]
+    path.write_bytes(text)
+
+
+def _spoil_checkpoint(chance: Chance, path: Path) -> None:
+    """Other values beside the weights, or other weights."""
+    import torch
+
+    content = torch.load(path, weights_only=False)  # our own file
+    weights = next(content[key] for key in ("network_weights", "state_dict") if key in content)
+    how = chance.randrange(4)
+    if how == 0:
+        beside = {key: value for key, value in content.items() if value is not weights}
+        mutate(chance, beside)
+        content = {**beside, **{key: value for key, value in content.items() if value is weights}}
+    elif how == 1:
+        name = chance.choice(sorted(weights))
+        weights[name] = chance.choice(
+            [weights[name][:1], weights[name] * float("nan"), weights[name].double(), odd(chance, 1)]
+        )
+    elif how == 2:
+        name = chance.choice(sorted(weights))
+        weights[chance.choice(["x", "decoder." + name, name + ".weight"])] = weights.pop(name)
+    else:
+        content[str(chance.choice(TEXTS))] = chance.choice([print, Path, _Hostile(), {1, 2}, 1j])
+    torch.save(content, path)
+
+
+def _spoil_bytes(chance: Chance, path: Path) -> None:
+    path.write_bytes(damaged(chance, path.read_bytes()))
+
+
+class _Hostile:
+    """Its pickle would write a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("/tmp/liverseg-was-here"),)
+
+
+def _spoil_files(chance: Chance, model: Path) -> None:
+    path = chance.choice(sorted(model.rglob("*")))
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    if chance.random() < 0.7:
+        path.symlink_to(chance.choice(["/dev/zero", "/etc/passwd", str(path)]))
+
+
+def _zipped(chance: Chance, model: Path) -> Path:
+    path = model.with_suffix(".zip")
+    top = chance.choice(["", f"{model.name}/", "Dataset001_Toy/" + model.name + "/"])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for source in sorted(p for p in model.rglob("*") if p.is_file() and not p.is_symlink()):
+            archive.write(source, top + source.relative_to(model).as_posix())
+    if chance.random() < 0.5:
+        path.write_bytes(damaged(chance, path.read_bytes()))
+    return path
