@@ -1,4 +1,4 @@
-"""The commands of `liverseg`: `segment`, `info` and `doctor`."""
+"""The commands of `liverseg`: `segment`, `info` and `doctor`; `models` has a file of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from LiverSegLib import __version__, stopping
-from LiverSegLib.cli import screen
+from LiverSegLib.cli import models, screen
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from LiverSegLib.volume import Result, Volume
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(models.app, name="models")
 log = logging.getLogger("LiverSegLib")
 _Run = Callable[..., "Result"]
 """Called with a volume, `progress` and `should_stop`."""
@@ -53,7 +54,7 @@ Out = Annotated[
         "-o", "--out", help="Folder, or one .nii.gz or .seg.nrrd file. [default: a folder of the input's name here]"
     ),
 ]
-Model = Annotated[str | None, typer.Option(help="Package folder, zip or built-in name.")]
+Model = Annotated[str | None, typer.Option(help="Package folder, zip, or id of a model.")]
 Roi = Annotated[
     str | None,
     typer.Option(
@@ -61,7 +62,10 @@ Roi = Annotated[
         help="Only this box: xmin,xmax,ymin,ymax,zmin,zmax in RAS mm, or a ROI that Slicer saved (.mrk.json).",
     ),
 ]
-Targets = Annotated[str | None, typer.Option(help="Only these labels of the model, for example liver,tumor.")]
+Targets = Annotated[
+    str | None,
+    typer.Option(help="Only these labels of the model, for example liver,tumor; all for every label that it has."),
+]
 Within = Annotated[
     str | None,
     typer.Option(
@@ -142,7 +146,7 @@ def _way(request: SegmentationRequest, within: str | None, margin: float) -> _Ru
     package = read_package(find_package(request.model))
     organ = None
     if within is None:
-        check_targets(request.targets, package.labels, package.title)
+        check_targets(request.targets, package.labels, package.title, package.default_targets)
     else:
         path = at_home(within)
         if not path.is_file() or path.suffix.lower() == ".zip":
@@ -208,7 +212,7 @@ def result_table(name: str, result: Result) -> Table:
 
 
 @app.command()
-def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip or built-in name.")] = None) -> None:
+def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip, or id of a model.")] = None) -> None:
     """Tell what a model segments, what it was trained on, and its license."""
     from LiverSegLib.models import find_package, read_package
 

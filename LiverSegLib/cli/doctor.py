@@ -66,6 +66,7 @@ def _free_of(free: int | None, total: int | None) -> str:
 
 def _storage() -> list[tuple[str, str, str]]:
     from LiverSegLib.models.archive import cache_folder
+    from LiverSegLib.models.models_folder import installed_names, models_folder
     from LiverSegLib.models.store import DEFAULT, built_in_names
 
     folder = cache_folder()
@@ -73,4 +74,8 @@ def _storage() -> list[tuple[str, str, str]]:
     found = ", ".join(packages) or "empty"
     names = built_in_names()
     advice = "" if DEFAULT in names else "the default model is missing; install LiverSeg again"
-    return [("Built-in models", ", ".join(names) or "none", advice), ("Model cache", f"{folder}: {found}", "")]
+    return [
+        ("Built-in models", ", ".join(names) or "none", advice),
+        ("Installed models", f"{models_folder()}: {', '.join(installed_names()) or 'none'}", ""),
+        ("Model cache", f"{folder}: {found}", ""),
+    ]
