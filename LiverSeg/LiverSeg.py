@@ -134,7 +134,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
             volumeNode: vtkMRMLScalarVolumeNode.
             model: name or path of a model package; None for the default.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None for what is chosen in the panel.
-            targets: for example ["liver"] or "liver"; None for all that the model segments.
+            targets: for example ["liver"]; "all" for every label of the model, None for its own choice.
             outputSegmentation: vtkMRMLSegmentationNode in which our segments are replaced (`job.undo()` brings
                 them back); None for a new one.
             roi: vtkMRMLMarkupsROINode that limits the work to its box.
@@ -149,9 +149,8 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
         """
         volume = slicer_bridge.read_volume_node(volumeNode)
         device = device or storedSetting("device", "auto")
-        targets = targets if targets is None else (targets,) if isinstance(targets, str) else tuple(targets)
         options = JobOptions(
-            request=SegmentationRequest(model=model_name(model), device=device, targets=targets),
+            request=SegmentationRequest(model=model_name(model), device=device, targets=_names(targets)),
             segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
             roiID=roi.GetID() if roi else None,
             tableID=table.GetID() if table and table is not True else None,
@@ -209,6 +208,11 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
             if slicer.mrmlScene.GetNodeByID(job.volumeID) is None:
                 text = _("{name} was removed while it was segmented, so the segmentation was stopped.")
                 self.runner.drop(job, text.format(name=job.volumeName))
+
+
+def _names(targets: Any) -> tuple[str, ...] | None:
+    """One name or several as a request has them; None stays the model's own choice."""
+    return targets if targets is None else (targets,) if isinstance(targets, str) else tuple(targets)
 
 
 class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from LiverSegLib.models.installed import ModelStore
+from LiverSegLib.models.models_folder import VARIABLE
 from LiverSegLib.system import DeviceInfo
-from LiverSegUI.models import ModelInfo, builtInModels, describeModel
+from LiverSegUI.models import ModelInfo, builtInModels, describeModel, installedModels
 from LiverSegUI.texts import memoryText
+
+CACHE = "LIVERSEG_CACHE"
 
 
 def storedSetting(name: str, default: str = "") -> str:
@@ -27,7 +32,13 @@ def storeSetting(name: str, value: str) -> None:
 def workerEnvironment() -> dict[str, str]:
     """Variables for the worker that follow from the settings."""
     cache = storedSetting("cache")
-    return {"LIVERSEG_CACHE": cache} if cache else {}
+    return {CACHE: cache} if cache else {}
+
+
+def modelStore() -> ModelStore:
+    """The store of models where the worker looks for them, too."""
+    cache = workerEnvironment().get(CACHE)
+    return ModelStore(Path(cache) / "models" if cache and VARIABLE not in os.environ else None)
 
 
 def currentData(box: Any) -> str:
@@ -42,7 +53,7 @@ class ModelBox:
         self._box, self._text = ui.modelBox, ui.modelText
         self._models: dict[str, ModelInfo] = {}
         self._isLong = False
-        for model in builtInModels():
+        for model in [*builtInModels(), *installedModels(modelStore())]:
             self._add(model)
         self._text.linkActivated.connect(self._onLink)
         self.describe()
@@ -59,7 +70,8 @@ class ModelBox:
             ModelError: a path that is no model package.
         """
         if name and name not in self._models:
-            self._add(describeModel(Path(name)))
+            installed = {model.name: model for model in installedModels(modelStore())}
+            self._add(installed[name] if name in installed else describeModel(Path(name)))
         index = self._box.findData(name) if name else 0
         if index != int(self._box.property("currentIndex")):
             self._box.setCurrentIndex(index)
@@ -69,8 +81,12 @@ class ModelBox:
         """Take the chosen model off the list, if the user added it; its files stay."""
         model = self.current
         if model is not None and model.path is not None:
-            del self._models[model.name]
-            self._box.removeItem(self._box.findData(model.name))
+            self.forget(model.name)
+
+    def forget(self, name: str) -> None:
+        """Take a model off the list that is gone."""
+        if self._models.pop(name, None) is not None:
+            self._box.removeItem(self._box.findData(name))
 
     def describe(self) -> None:
         """Show what the chosen model is."""

@@ -10,8 +10,11 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import ModelError
+from LiverSegLib.labels import labels_for
 from LiverSegLib.models import ModelDescription, read_description
-from LiverSegLib.models.spec import NOT_STATED
+from LiverSegLib.models.installed import INSTALLED, ModelStore
+from LiverSegLib.models.sidecar import Sidecar
+from LiverSegLib.models.spec import MANY_LABELS, NOT_STATED
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
 
 
@@ -20,14 +23,21 @@ class ModelInfo:
     """What a user should know of a model before running it.
 
     Args:
-        name: what `segment(model=...)` takes: name of a built-in package, or a path.
+        name: what `segment(model=...)` takes: name of a built-in or installed model, or a path.
         about: what its metadata say.
-        path: of a package that the user added; None for a built-in one.
+        path: of a package that the user added to the list; None for a built-in or installed one.
+        folder: of an installed one.
     """
 
     name: str
     about: ModelDescription
     path: Path | None = None
+    folder: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """What the worker is told: it may have been started before the settings named the folder of models."""
+        return str(self.folder) if self.folder is not None else self.name
 
     @property
     def hasLesions(self) -> bool:
@@ -42,8 +52,10 @@ class ModelInfo:
     @property
     def text(self) -> str:
         """What it segments and what it does not, in a line or two."""
-        names = (label.display_name for label in self.about.labels)
-        what = ", ".join(name[:1].lower() + name[1:] for name in names)
+        names = [label.display_name for label in self.about.labels]
+        what = ", ".join(name[:1].lower() + name[1:] for name in names[:MANY_LABELS])
+        if len(names) > MANY_LABELS:
+            what = _("{count} structures, among them {what},").format(count=len(names), what=what)
         text = _("Segments {what} on {modality}.").format(what=what, modality=self.about.modality or _("any image"))
         if not self.hasLesions:
             text += " " + _("Marks no tumors.")
@@ -72,6 +84,33 @@ def builtInModels() -> list[ModelInfo]:
         with suppress(ModelError):
             found.append(describeModel(folder, folder.name))
     return found
+
+
+def installedModels(store: ModelStore) -> list[ModelInfo]:
+    """The models of the store that are here; what one does not tell of itself its entry in the catalogue tells."""
+    found = []
+    for listed in store.entries():
+        if listed.state != INSTALLED or listed.path is None:
+            continue
+        try:
+            about = read_description(listed.path)
+        except ModelError:
+            about = _described(listed.entry.about)
+        found.append(ModelInfo(name=listed.entry.id, about=about, folder=listed.path))
+    return found
+
+
+def _described(about: Sidecar) -> ModelDescription:
+    names = about.names or dict(enumerate(about.targets, start=1))
+    return ModelDescription(
+        name=about.title,
+        version=about.version,
+        modality=about.modality,
+        labels=labels_for(names),
+        license=about.license or NOT_STATED,
+        data_source=about.data_source or NOT_STATED,
+        targets=about.targets,
+    )
 
 
 def describeModel(path: Path, name: str | None = None) -> ModelInfo:

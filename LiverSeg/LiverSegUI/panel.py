@@ -14,13 +14,15 @@ from LiverSegLib.errors import LiverSegError
 from LiverSegLib.labels import LESION, MAIN_ORGAN, labels_for
 from LiverSegUI import views
 from LiverSegUI.batch import BatchView
-from LiverSegUI.choices import DeviceBox, ModelBox, storedSetting, storeSetting, workerEnvironment
+from LiverSegUI.choices import DeviceBox, ModelBox, modelStore, storedSetting, storeSetting, workerEnvironment
 from LiverSegUI.install import installPackages, missingPackages, namesOf, needsExtension, openExtensionsManager
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.menus import addMenu
+from LiverSegUI.models_dialog import ModelsDialog
 from LiverSegUI.region import RoiView
 from LiverSegUI.results import ResultsView
 from LiverSegUI.segmentation import SegmentationActions
+from LiverSegUI.targets import TargetsView
 from LiverSegUI.texts import stageText
 
 
@@ -44,6 +46,8 @@ class Panel:
         self._refresher = qt.QTimer()
         self._refresher.setSingleShot(True)
         self.models, self.devices = ModelBox(ui), DeviceBox(ui)
+        self.modelsDialog: ModelsDialog | None = None
+        self.targets = TargetsView(ui, self._onTargetsChanged)
         self.results = ResultsView(ui, self.say)
         self.region = RoiView(ui, self.onFitRoi)
         self.actions = SegmentationActions(ui, self.say, self._segmentation)
@@ -63,6 +67,7 @@ class Panel:
         ui.cacheEdit.currentPathChanged.connect(self._onCacheChanged)
         add, remove = _("Add a model package…"), _("Take the chosen model off the list")
         self.modelActions = addMenu(ui.modelsButton, [(add, self.onAddModel), (remove, self.onRemoveModel)])
+        ui.modelsButton.clicked.connect(self.onModelsButton)
         self._refresher.timeout.connect(self._refresh)
 
     def enter(self) -> None:
@@ -77,6 +82,8 @@ class Panel:
         """The panel goes away."""
         self._refresher.stop()
         self.logic.onChange = None
+        if self.modelsDialog is not None:
+            self.modelsDialog.close()
 
     def clear(self) -> None:
         """The scene is closed."""
@@ -150,6 +157,14 @@ class Panel:
         if self.ui.segmentButton.isEnabled():
             self.onSegmentButton()
 
+    def onModelsButton(self, _checked: bool = False) -> None:
+        """Open the dialog of models."""
+        if self.modelsDialog is None:
+            self.modelsDialog = ModelsDialog(
+                self.ui.modelsButton, modelStore, workerEnvironment, self.chooseModel, self.models.forget
+            )
+        self.modelsDialog.show()
+
     def onAddModel(self) -> None:
         """Choose a model package: its zip, or the metadata.json in its folder."""
         title = _("Add a model package: its zip, or configs/metadata.json in its folder")
@@ -216,6 +231,7 @@ class Panel:
     def _updateButtons(self, isBusy: bool) -> None:
         ui, node, model = self.ui, self._parameterNode, self.models.current
         volume = node.inputVolume if node is not None else None
+        self.targets.show(None if model is None else model.about, node.targets if node is not None else "")
         hasTarget = node is not None and bool(self._targets())
         ui.segmentButton.setText(_("Cancel") if isBusy else _("Segment"))
         ui.segmentButton.setEnabled(isBusy or (volume is not None and hasTarget and model is not None))
@@ -227,8 +243,10 @@ class Panel:
         job = self.results.job
         ui.undoButton.setEnabled(not isBusy and job is not None and job.canUndo)
         # What the model cannot do is not offered; its text says so.
-        ui.liverBox.setVisible(model is None or any(label.name == MAIN_ORGAN for label in model.about.labels))
-        ui.tumorBox.setVisible(model is None or model.hasLesions)
+        isListed = self.targets.isUsed
+        hasLiver = model is None or any(label.name == MAIN_ORGAN for label in model.about.labels)
+        ui.liverBox.setVisible(hasLiver and not isListed)
+        ui.tumorBox.setVisible((model is None or model.hasLesions) and not isListed)
 
     def _updateInstall(self) -> None:
         ui, missing = self.ui, self._missing
@@ -287,6 +305,8 @@ class Panel:
     def _targets(self) -> list[str]:
         """What the model is to segment: the ticked of the targets that it knows, and all others that it has."""
         node, model = self._parameterNode, self.models.current
+        if self.targets.isUsed:
+            return self.targets.chosen
         labels = labels_for({1: MAIN_ORGAN, 2: LESION}) if model is None else model.about.labels
         off = {label.name for label in labels if label.is_lesion and not node.segmentTumor}
         if not node.segmentLiver:
@@ -300,7 +320,7 @@ class Panel:
             return []
         jobs = self.logic.startAll(
             volumes,
-            model=None if model is None else model.name,
+            model=None if model is None else model.place,
             device=self.devices.current,
             targets=self._targets(),
             roi=node.roi,
@@ -351,6 +371,11 @@ class Panel:
         model = self.models.current
         if self._parameterNode is not None and model is not None:
             self._parameterNode.model = model.name
+        self.update()
+
+    def _onTargetsChanged(self, text: str) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.targets = text
         self.update()
 
     def _onCacheChanged(self, path: str = "") -> None:

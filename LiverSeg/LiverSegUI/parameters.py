@@ -15,6 +15,7 @@ class LiverSegParameterNode:
         resultsTable: table that receives the measurements; empty for a new one.
         model: name or path of the model package; "" for the default.
         segmentLiver, segmentTumor: the targets.
+        targets: names of the targets of a model that has many, a line each; "" for its default.
         show3D: show the segments in 3D when they are done.
         makeTable: put the measurements into a table.
     """
@@ -26,5 +27,6 @@ class LiverSegParameterNode:
     model: str = ""
     segmentLiver: bool = True
     segmentTumor: bool = True
+    targets: str = ""
     show3D: bool = True
     makeTable: bool = True

@@ -89,7 +89,8 @@ class ResultsView:
         self._ui.resultsText.setText(text)
         table = self._ui.resultsTable
         table.setColumnCount(len(self._titles))
-        table.setHorizontalHeaderLabels(list(self._titles))
+        # Units on a line of their own leave a narrow panel room for the names.
+        table.setHorizontalHeaderLabels([title.replace(" (", "\n(") for title in self._titles])
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, cell in enumerate(row):

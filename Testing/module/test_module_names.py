@@ -23,9 +23,15 @@ WIDGETS = {widget.get("name"): widget.get("class") for widget in UI.iter("widget
 # Not QObjects, so that the list has no entry for them; their names here are those of Qt's documentation.
 PLAIN = {
     "QTableWidgetItem": {"setFlags", "setCheckState", "checkState", "setText", "text", "setToolTip"},
-    "QHeaderView": {"Stretch"},
+    "QHeaderView": {"Stretch", "ResizeToContents"},
+    "QAbstractItemView": {"SelectRows", "SingleSelection", "NoEditTriggers"},
+    "QListWidgetItem": {"setFlags", "setCheckState", "checkState", "text"},
+    "QVBoxLayout": {"addWidget", "addLayout"},
+    "QHBoxLayout": {"addWidget", "addStretch"},
     "QEventLoop": {"exec", "quit"},
     "Qt": set(),
+    # A widget, but not on the list; these are public or slots of it and of QWidget.
+    "QDialog": {"setWindowTitle", "resize"},
 }
 
 # Downloads have it (qSlicerApplication.h); the application that was asked was built without extensions.

@@ -48,7 +48,7 @@ class TestLayout:
         ui, parent = ready.widget.ui, ready.parent
         parent.resize(400, 1200)
         parent.show()
-        ready.spin(0.1)
+        ready.spin(0.4)  # the panel looks again 100 ms after the model was chosen
         places: list[int] = []
 
         def note() -> None:
