@@ -85,7 +85,7 @@ def test_library_is_packaged_with_its_models(configured: Path) -> None:
     assert subdir
     packages = {name for name in files("LiverSegLib", "*") if name.startswith("models/packages/")}
     assert scripts == {name for name in files("LiverSegLib", "*.py") if name not in packages}
-    assert resources == packages | {"py.typed"}
+    assert resources == packages | {"py.typed", "models/catalogue.json"}
 
 
 def test_slicer_tests_are_registered(configured: Path) -> None:

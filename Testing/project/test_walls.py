@@ -17,6 +17,8 @@ SLICER = {"slicer", "vtk", "vtkmodules", "trame_slicer"}
 NETWORK = {"requests", "urllib", "urllib3", "socket", "http", "httpx", "aiohttp", "ftplib", "ssl", "xmlrpc"}
 # The only file of the library that may speak to Slicer.
 BRIDGES = {"LiverSegLib/slicer_bridge.py"}
+# The only file of the library that may speak to a network.
+DOWNLOADERS = {"LiverSegLib/models/download.py"}
 
 
 def sources(*houses: str) -> list[Path]:
@@ -66,14 +68,22 @@ def test_the_module_does_not_know_training() -> None:
     assert who_imports({"Training", "lightning", "pytorch_lightning"}, "LiverSeg") == set()
 
 
-def test_the_library_never_reaches_for_the_network() -> None:
+def test_only_the_download_knows_the_network() -> None:
     found = {
-        f"{path.relative_to(ROOT).as_posix()}: {name}"
-        for path in sources("LiverSegLib")
+        path.relative_to(ROOT).as_posix()
+        for path in sources("LiverSegLib", "LiverSeg")
         for name in imports(path)
         if name.partition(".")[0] in NETWORK and name != "urllib.parse"
     }
-    assert found == set()
+    assert found == DOWNLOADERS
+
+
+def test_only_the_store_fetches() -> None:
+    """Nothing is fetched unless a user asks the store for it."""
+    known = {**modules("LiverSegLib"), **modules("LiverSeg")}
+    fetching = "LiverSegLib.models.download"
+    users = {name for name, path in known.items() if fetching in imported_modules(path, known)}
+    assert users == {"LiverSegLib.models.installed"}
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -158,6 +168,7 @@ HEAVY = ("torch", "monai", "safetensors", "nibabel", "SimpleITK", "pydicom", "sc
         ("LiverSegLib.io", HEAVY),
         ("LiverSegLib.models", HEAVY),
         ("LiverSegLib.models.config", HEAVY),
+        ("LiverSegLib.models.installed", HEAVY),
         ("LiverSegLib.networks", HEAVY),
         ("LiverSegLib.engine.segmenter", ("monai", "nibabel", "SimpleITK", "pydicom", "matplotlib")),
     ],
@@ -192,6 +203,7 @@ LIBRARY_ROOMS = (
     "printable",
     "stopping",
     "plain_data",
+    "plain_yaml",
     "boxes",
     "system",
     "labels",
