@@ -19,7 +19,7 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.io import read_volume
 from LiverSegLib.models import read_description, read_package
 from LiverSegLib.models.crop import ForegroundCrop
-from LiverSegLib.request import Settings
+from LiverSegLib.request import ALL, SegmentationRequest, Settings
 from LiverSegLib.volume import Volume
 from Testing.equivalence.bundle_reference import bundle_labels
 
@@ -293,12 +293,15 @@ def of_the_zoo(shared_data: Path, name: str, folder: Path) -> Path:
     return folder
 
 
-def compare(folder: Path, tmp_path: Path, draw_case: DrawCase, size: tuple[int, int, int]) -> None:
+def compare(
+    folder: Path, tmp_path: Path, draw_case: DrawCase, size: tuple[int, int, int], least: float = 0.999
+) -> None:
     volume = draw_case(np.diag([1.6, 1.7, 2.5, 1.0]), size, np.int16)
     nib.save(nib.Nifti1Image(np.asarray(volume.array), volume.affine), tmp_path / "case.nii.gz")
     theirs = bundle_labels(folder, tmp_path / "case.nii.gz")
-    ours = Segmenter(folder, "cpu", RAW).segment(read_volume(tmp_path / "case.nii.gz")).labelmap
-    assert (ours == theirs).mean() >= 0.999
+    everything = SegmentationRequest(targets=ALL, settings=RAW)
+    ours = Segmenter(folder, "cpu").segment(read_volume(tmp_path / "case.nii.gz"), request=everything).labelmap
+    assert (ours == theirs).mean() >= least
 
 
 @pytest.mark.usefixtures("float32")
@@ -313,7 +316,9 @@ def test_the_spleen_bundle_of_the_zoo_runs(shared_data: Path, tmp_path: Path, dr
 def test_so_do_the_large_ones(shared_data: Path, tmp_path: Path, draw_case: DrawCase, name: str) -> None:
     if name.startswith("swin"):
         pytest.importorskip("einops", reason="MONAI's SwinUNETR needs einops")
-    compare(of_the_zoo(shared_data, name, tmp_path / "bundle"), tmp_path, draw_case, (40, 30, 20))
+    # Of 105 channels of random weights the two largest tie but for rounding in a voxel of a thousand, here and there.
+    least = 0.998 if name.startswith("whole") else 0.999
+    compare(of_the_zoo(shared_data, name, tmp_path / "bundle"), tmp_path, draw_case, (40, 30, 20), least)
 
 
 def test_the_whole_body_bundle_has_weights_for_each_resolution(shared_data: Path, tmp_path: Path) -> None:
