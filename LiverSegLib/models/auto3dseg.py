@@ -56,7 +56,7 @@ def read_auto3dseg(folder: Path) -> ModelPackage:
     files = PackageFolder(folder)
     files.check_listed(weights=False)
     path = files.path / CHECKPOINT
-    with files.open(CHECKPOINT, MAX_WEIGHTS) as file:
+    with files.peek(CHECKPOINT, MAX_WEIGHTS) as file:
         values = read_values(file, path)
     config, sidecar = values.get("config"), read_sidecar(files)
     if not isinstance(config, dict):

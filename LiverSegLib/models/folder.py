@@ -64,12 +64,7 @@ class PackageFolder:
         Raises:
             ModelError: it is missing, no plain file, too large, not the listed one, or not listed.
         """
-        if self._wanted is not None and name not in self._wanted and self.has(name):
-            raise ModelError(
-                f"{self.path / name} is not in the package's {checksums.FILE}: it was added later; get the package "
-                "again."
-            )
-        file = self._opened(name, limit)
+        file = self.peek(name, limit)
         try:
             if self._wanted is not None:
                 self._compare(name, file)
@@ -77,6 +72,19 @@ class PackageFolder:
             file.close()
             raise
         return file
+
+    def peek(self, name: str, limit: int) -> BinaryIO:
+        """As `open`, without its checksum: for what large files tell beside the weights that are compared when loaded.
+
+        Raises:
+            ModelError: it is missing, no plain file, too large, or not listed.
+        """
+        if self._wanted is not None and name not in self._wanted and self.has(name):
+            raise ModelError(
+                f"{self.path / name} is not in the package's {checksums.FILE}: it was added later; get the package "
+                "again."
+            )
+        return self._opened(name, limit)
 
     def read(self, name: str, limit: int = MAX_TEXT) -> bytes:
         """The content of a file of the package.

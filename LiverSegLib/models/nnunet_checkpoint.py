@@ -75,7 +75,7 @@ def read_checkpoint(files: PackageFolder, name: str) -> Checkpoint:
         ModelError: it is damaged or unsafe, tells nothing, or is of a trainer that builds other networks.
     """
     path = files.path / name
-    with files.open(name, MAX_WEIGHTS) as file:
+    with files.peek(name, MAX_WEIGHTS) as file:
         if name.endswith(".safetensors"):
             texts = read_header_texts(file, path)
             values = {key: _parsed(text) for key, text in texts.items()}

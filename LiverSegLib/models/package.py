@@ -14,7 +14,7 @@ from LiverSegLib.models.archive import extracted, has_member, is_folder, read_me
 from LiverSegLib.models.auto3dseg import read_auto3dseg
 from LiverSegLib.models.checksums import write_checksums
 from LiverSegLib.models.config import BundleConfig, parse_json, parse_yaml
-from LiverSegLib.models.family import AUTO3DSEG, BUNDLE, NNUNET, family_of, model_folder
+from LiverSegLib.models.family import AUTO3DSEG, BUNDLE, FAMILIES, NNUNET, family_of, model_folder
 from LiverSegLib.models.folder import (
     CARD,
     INFERENCE,
@@ -104,7 +104,7 @@ _READERS: dict[str, Callable[[Path], ModelPackage]] = {
     NNUNET.name: read_nnunet,
     AUTO3DSEG.name: read_auto3dseg,
 }
-_MARKS = ("plans.json", "labels.csv")
+_MARKS = tuple(family.marks[0][0] for family in FAMILIES.values() if family is not BUNDLE)
 """Files by which a zip is known to be no bundle."""
 _DESCRIBERS: dict[str, Callable[[Path], ModelDescription]] = {
     BUNDLE.name: _read_bundle_description,

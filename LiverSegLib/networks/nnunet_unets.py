@@ -66,9 +66,7 @@ class _Convs(torch.nn.Module):
 
     def __init__(self, count: int, inputs: int, outputs: int, kernel: Sizes, stride: Sizes, style: _Style) -> None:
         super().__init__()
-        self.convs = torch.nn.Sequential(
-            *(_Conv(outputs if n else inputs, outputs, kernel, 1 if n else stride, style) for n in range(count))
-        )
+        self.convs = _row(_Conv, count, inputs, outputs, kernel, stride, style)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.convs(x)
@@ -99,13 +97,21 @@ class _Residuals(torch.nn.Module):
 
     def __init__(self, count: int, inputs: int, outputs: int, kernel: Sizes, stride: Sizes, style: _Style) -> None:
         super().__init__()
-        self.blocks = torch.nn.Sequential(
-            *(_Residual(outputs if n else inputs, outputs, kernel, 1 if n else stride, style) for n in range(count))
-        )
+        self.blocks = _row(_Residual, count, inputs, outputs, kernel, stride, style)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.blocks(x)
         return out
+
+
+def _row(
+    kind: type[_Conv] | type[_Residual], count: int, inputs: int, outputs: int, kernel: Sizes, stride: Sizes,
+    style: _Style,
+) -> torch.nn.Sequential:  # fmt: skip
+    """Blocks of one kind; the first takes the `inputs` and the stride."""
+    return torch.nn.Sequential(
+        *(kind(outputs if n else inputs, outputs, kernel, 1 if n else stride, style) for n in range(count))
+    )
 
 
 class _Encoder(torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Chance = random.Random
@@ -113,3 +114,17 @@ def damaged(chance: Chance, data: bytes) -> bytes:
     for _ in range(chance.choice([1, 1, 3, 20])):
         changed[chance.randrange(chance.choice([64, 2000, len(data)])) % len(data)] = chance.randrange(256)
     return bytes(changed)
+
+
+def spoiled_text(chance: Chance, text: bytes, longer: Callable[[bytes], bytes], pieces: Sequence[Any]) -> bytes:
+    """The bytes of a configuration damaged, cut off, made longer, or with one of `pieces` somewhere inside."""
+    how = chance.randrange(4)
+    if how == 0:
+        return damaged(chance, text)
+    if how == 1:
+        return text[: chance.randrange(len(text))]
+    if how == 2:
+        return longer(text)
+    at = chance.randrange(len(text))
+    piece = chance.choice(pieces)
+    return text[:at] + (piece if isinstance(piece, bytes) else str(piece).encode("utf-8", "surrogatepass")) + text[at:]

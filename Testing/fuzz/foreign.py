@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from Testing.fuzz import harness, packages
-from Testing.fuzz.changes import TEXTS, Chance, damaged, mutate, odd
+from Testing.fuzz.changes import TEXTS, Chance, damaged, mutate, odd, spoiled_text
 from Testing.models import auto3dseg_folders, nnunet_folders
 
 Json = dict[str, Any]
@@ -80,17 +80,7 @@ def _spoil_configuration(chance: Chance, path: Path) -> None:
             mutate(chance, data)
         path.write_text(json.dumps(data))
         return
-    text = path.read_bytes()
-    how = chance.randrange(4)
-    if how == 0:
-        text = damaged(chance, text)
-    elif how == 1:
-        text = text[: chance.randrange(len(text))]
-    elif how == 2:
-        text *= chance.choice([2, 30, 3000])
-    else:
-        at = chance.randrange(len(text))
-        text = text[:at] + str(chance.choice(TEXTS)).encode("utf-8", "surrogatepass") + text[at:]
+    text = spoiled_text(chance, path.read_bytes(), lambda text: text * chance.choice([2, 30, 3000]), TEXTS)
     path.write_bytes(text)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from LiverSegLib.errors import LiverSegError, SegmentationCancelled
 from Testing.fuzz import harness
-from Testing.fuzz.changes import damaged, mutate, odd
+from Testing.fuzz.changes import damaged, mutate, odd, spoiled_text
 
 Json = dict[str, Any]
 Chance = random.Random
@@ -227,18 +227,9 @@ def _spoil_metadata(chance: Chance, package: Path) -> Path:
 def _spoil_text(chance: Chance, package: Path) -> Path:
     """Damage to the bytes of a configuration."""
     path = package / chance.choice(["configs/inference.json", "configs/metadata.json", "LICENSE"])
-    text = path.read_bytes()
-    how = chance.randrange(4)
-    if how == 0:
-        text = damaged(chance, text)
-    elif how == 1:
-        text = text[: chance.randrange(len(text))]
-    elif how == 2:
-        text = b'{"a":' * chance.choice([10, 2000, 100_000]) + text
-    else:
-        at = chance.randrange(len(text))
-        text = text[:at] + chance.choice([b"\x1b[31m", b"\xff", b"\0", b"NaN", b"9" * 5000, b"\\ud800"]) + text[at:]
-    path.write_bytes(text)
+    pieces = [b"\x1b[31m", b"\xff", b"\0", b"NaN", b"9" * 5000, b"\\ud800"]
+    deep = lambda text: b'{"a":' * chance.choice([10, 2000, 100_000]) + text  # noqa: E731
+    path.write_bytes(spoiled_text(chance, path.read_bytes(), deep, pieces))
     return package
 
 

@@ -84,6 +84,20 @@ def test_a_model_of_auto3dseg_is_installed(folder: Path, tmp_path: Path) -> None
     assert read_package(folder / "auto3dseg_abdomen_ct").license == "CC BY 4.0"
 
 
+def test_changed_weights_are_told_of_when_they_are_loaded(folder: Path, tmp_path: Path) -> None:
+    """What a checkpoint tells is read without its checksum, which takes long for large files; its numbers never are."""
+    ModelStore().add(auto3dseg_folders.write_model(tmp_path / "organs"), name="organs")
+    ModelStore().add(nnunet_folders.toy(tmp_path / RESULTS), name="mine")
+    for weights in ("organs/model.pt", "mine/fold_0/checkpoint_final.safetensors"):
+        path = folder / weights
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        package = read_package(folder / weights.partition("/")[0])
+        with pytest.raises(ModelError, match="checksum"):
+            loaded_network(package)
+
+
 def test_what_the_sidecar_says_of_a_bundle_counts(folder: Path, random_package: MakePackage) -> None:
     said = Sidecar(
         id="mine",
