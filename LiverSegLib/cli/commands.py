@@ -253,3 +253,21 @@ def doctor() -> None:
     for row in checks.report():
         table.add_row(*(plain(cell) for cell in row))
     screen.console().print(table)
+
+
+@app.command()
+def tune(model: Model = None) -> None:
+    """Try whether OpenVINO is faster than torch on this processor, and use what is; needs 'liverseg[openvino]'."""
+    from LiverSegLib.engine.segmenter import Segmenter
+    from LiverSegLib.engine.tune import tune as try_both
+
+    stopping.say("Stopped; models that were tried are remembered.")
+    table = Table("Model", "torch", "OpenVINO", "Equal labels", "Used from now on", title="Seconds of the network")
+    for package in Segmenter(model, "cpu").packages:
+        with screen.console().status(plain(f"Trying {package.title}; a minute or so on an idle machine")):
+            found = try_both(package, stopping.requested)
+        seconds = "-" if found.openvino_seconds is None else f"{found.openvino_seconds:.2f}"
+        equal = found.problem or f"{found.equal:.2%}, Dice {found.dice:.4f}"
+        used = "OpenVINO" if found.is_better else "torch"
+        table.add_row(plain(package.title), f"{found.torch_seconds:.2f}", seconds, plain(equal), used)
+    screen.console().print(table)

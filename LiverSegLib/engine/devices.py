@@ -13,15 +13,17 @@ from LiverSegLib.errors import DeviceError
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device and the type that the network computes in (None: float32)."""
+    """A torch device, the type that the network computes in (None: float32), and another program that runs it there."""
 
     device: torch.device
     half: torch.dtype | None = None
+    runner: str = ""
 
     @property
     def text(self) -> str:
-        """For people: "cpu (float32)", "cuda:0 (float16)"."""
-        return f"{self.device} ({str(self.half or torch.float32).removeprefix('torch.')})"
+        """For people: "cpu (float32)", "cuda:0 (float16)", "cpu (float32, OpenVINO)"."""
+        how = str(self.half or torch.float32).removeprefix("torch.")
+        return f"{self.device} ({', '.join(part for part in (how, self.runner) if part)})"
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which the network computes in the chosen type."""

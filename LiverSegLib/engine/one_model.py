@@ -18,6 +18,7 @@ from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.foreground import input_window
 from LiverSegLib.engine.inputs import implausible, usable_array, warnings_for
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
+from LiverSegLib.engine.openvino_network import OpenVinoNetwork
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.posture import STRAIGHT, Turn
 from LiverSegLib.engine.preprocess import shown
@@ -27,6 +28,7 @@ from LiverSegLib.engine.restore import labels_on_grid, restore_slabs
 from LiverSegLib.engine.second_look import Certainty
 from LiverSegLib.engine.slabs import Slab, inside
 from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, mirrored, pad_to
+from LiverSegLib.engine.trial import accelerated
 from LiverSegLib.errors import DeviceError, LiverSegError
 from LiverSegLib.labels import MAIN_ORGAN, Label, subject_of, values_of
 from LiverSegLib.measure import Measurements, SegmentMeasurement, measure
@@ -40,6 +42,7 @@ from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
 Used = TypeVar("Used")
+Accelerate = Callable[[ModelPackage, Device], OpenVinoNetwork | None]
 NO_MEMORY = "There is not enough memory for this volume, even with small windows; close other programs or crop it."
 
 
@@ -49,14 +52,17 @@ class OneModel:
     Args:
         package: the model.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        accelerate: what runs the network of a package instead of torch, if anything does: what was found better.
 
     Raises:
         ModelError: the package cannot be used.
         DeviceError: the device is not there.
     """
 
-    def __init__(self, package: ModelPackage, device: str = "auto") -> None:
+    def __init__(self, package: ModelPackage, device: str = "auto", accelerate: Accelerate = accelerated) -> None:
         self.package = package
+        self._accelerate = accelerate
+        self._fast: OpenVinoNetwork | None = None
         self._wanted = choose_device(device)
         with memory_guard(f"There is not enough memory for the model {package.name}; close other programs."):
             self._network = loaded_network(package).eval().requires_grad_(False)
@@ -232,23 +238,47 @@ class OneModel:
             plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *window))
         infer = infer_slices if dims == 2 else infer_windows
         inferer = replace(inferer, roi_size=window, batch_size=batch)
-        network, regions = mirrored(self._on(device), inferer.mirror), bool(package.regions)
+        network, regions = mirrored(self._on(device, monitor), inferer.mirror), bool(package.regions)
         return inside(infer(padded, network, inferer, monitor, softmax=package.softmax, regions=regions), inner)
 
-    def _on(self, device: torch.device) -> Network:
-        """The network on `device`, in the arithmetic that this device is best at."""
+    def _on(self, device: torch.device, monitor: Monitor) -> Network:
+        """The network on `device`, in the arithmetic and by the program that this device is best at."""
         self._network = self._network.to(device)
-        self._device = with_precision(device)
-        chosen, network = self._device, self._network
+        chosen, known = with_precision(device), self._device
+        if known is None or replace(known, runner="") != chosen:
+            self._fast = self._accelerate(self.package, chosen)
+        self._device = replace(chosen, runner="OpenVINO" if self._fast is not None else "")
 
         def run(x: torch.Tensor) -> torch.Tensor:
-            x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
-            with chosen.autocast(), self._blamed(x.shape):
-                logits: torch.Tensor = final_logits(network(x), x.ndim)
+            with self._blamed(x.shape):
+                logits = self._by_other_program(x, monitor)
+                if logits is None:
+                    logits = self._by_torch(x, chosen)
             plan.check_output(self.package, tuple(x.shape), logits)
             return logits
 
         return run
+
+    def _by_torch(self, x: torch.Tensor, chosen: Device) -> torch.Tensor:
+        x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+        with chosen.autocast():
+            logits: torch.Tensor = final_logits(self._network(x), x.ndim)
+        return logits
+
+    def _by_other_program(self, x: torch.Tensor, monitor: Monitor) -> torch.Tensor | None:
+        """The logits by what is faster than torch; None where nothing is, or where it failed."""
+        if self._fast is None:
+            return None
+        try:
+            return self._fast.run(x, monitor)
+        except LiverSegError:
+            raise
+        # Of any kind; torch does the same work.
+        except Exception:
+            log.warning("OpenVINO failed on windows %s; torch is used.", tuple(x.shape), exc_info=True)
+            self._fast = None
+            self._device = replace(self._device, runner="") if self._device else None
+            return None
 
     @contextmanager
     def _blamed(self, shape: tuple[int, ...]) -> Iterator[None]:
