@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from LiverSegLib.boxes import bounding_box, is_one_of
-from LiverSegLib.engine.components import Mask, Parts, nothing, slabs
+from LiverSegLib.engine.components import Parts, nothing, slabs
 from LiverSegLib.labels import SOLID, Label, organs_of_pieces, values_of
 from LiverSegLib.request import Settings
 
