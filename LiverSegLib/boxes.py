@@ -1,6 +1,8 @@
-"""Boxes along the axes of an array."""
+"""Boxes along the axes of an array, and masks of its values."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,14 @@ def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
     ends = zip(box, mask.shape, strict=True)
     i, j, k = (slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, size in ends)
     return i, j, k
+
+
+def is_one_of(labels: npt.NDArray[np.generic], values: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which voxels have one of these values, with no more memory than two masks; `numpy.isin` takes five."""
+    found = np.asarray(labels == (values[0] if values else -1))
+    for value in values[1:]:
+        found |= labels == value
+    return found
 
 
 def whole_of(mask: npt.NDArray[np.generic]) -> Box:

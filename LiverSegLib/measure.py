@@ -133,6 +133,9 @@ def measure(
         lesions and of its pieces in percent of it.
     """
     sums = _Sums(labelmap, image)
+    box = bounding_box(labelmap) or (slice(0, 0),) * 3
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [side.start for side in box]
     lesion_values = {label.value for label in labels if label.is_lesion}
     segments = []
     lesions: list[Lesion] = []
@@ -140,7 +143,7 @@ def measure(
         measured = sums.of(label.name, values_of(label.name, labels), affine)
         organ = values_of(label.part_of or "", labels)
         if label.is_lesion:
-            found = find_lesions(labelmap == label.value, affine, image)
+            found = find_lesions(labelmap[box] == label.value, moved, None if image is None else image[box])
             lesions += [replace(lesion, name=label.name) for lesion in found]
             measured = replace(measured, burden_percent=sums.percent(label.value, organ))
         elif label.is_piece:
@@ -224,17 +227,16 @@ def find_lesions(
     if box is None:
         return ()
     parts, _ = ndimage.label(mask[box], ndimage.generate_binary_structure(3, 3))
-    first = [s.start for s in box]
     lesions = []
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
-        voxels = np.argwhere(parts[place] == number) + [s.start for s in place] + first
-        points = voxels @ affine[:3, :3].T + affine[:3, 3]
-        x, y, z = points.mean(axis=0)
-        mean, std = _gray_of(image, voxels)
+        lesion = parts[place] == number
+        first = np.array([inner.start + outer.start for inner, outer in zip(place, box, strict=True)])
+        x, y, z = affine[:3, :3] @ (_middle(lesion) + first) + affine[:3, 3]
+        mean, std = _gray_of(None if image is None else image[box][place], lesion)
         lesions.append(
             Lesion(
-                volume_ml=len(voxels) * voxel_ml_of(affine),
-                longest_diameter_mm=_longest_diameter(points, affine),
+                volume_ml=int(np.count_nonzero(lesion)) * voxel_ml_of(affine),
+                longest_diameter_mm=_longest_diameter((_ends(lesion) + first) @ affine[:3, :3].T, affine),
                 center_ras=(float(x), float(y), float(z)),
                 mean_intensity=mean,
                 std_intensity=std,
@@ -243,17 +245,31 @@ def find_lesions(
     return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_ml))
 
 
-def _gray_of(image: npt.NDArray[Any] | None, voxels: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of an image at voxel indices [n, 3]; None without an image."""
+def _middle(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """The centroid of a mask [i, j, k] as a fractional index."""
+    counts = (np.count_nonzero(mask, axis=others) for others in ((1, 2), (0, 2), (0, 1)))
+    return np.array([np.average(np.arange(count.size), weights=count) for count in counts])
+
+
+def _ends(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The first and the last voxel [n, 3] of each row along i: whatever is farthest from something is among them."""
+    j, k = np.nonzero(mask.any(axis=0))
+    rows = mask[:, j, k]
+    first, last = rows.argmax(axis=0), len(mask) - 1 - rows[::-1].argmax(axis=0)
+    return np.unique(np.concatenate([np.stack([i, j, k], axis=1) for i in (first, last)]), axis=0)
+
+
+def _gray_of(image: npt.NDArray[Any] | None, mask: npt.NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of an image in a mask of its shape; None without an image."""
     if image is None:
         return None, None
-    gray = image[tuple(voxels.T)].astype(np.float64)
+    gray = image[mask].astype(np.float64)
     gray = gray[np.isfinite(gray)]
     return (float(gray.mean()), float(gray.std())) if gray.size else (None, None)
 
 
 def _longest_diameter(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> float:
-    """Largest distance between voxel centers [n, 3] (mm) plus one voxel along that direction."""
+    """Largest distance between voxel centers [n, 3] (mm), plus one voxel along that direction."""
     from scipy.spatial import ConvexHull, QhullError, distance
 
     corners = points

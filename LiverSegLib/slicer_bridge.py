@@ -34,7 +34,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from LiverSegLib.boxes import bounding_box
 from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
-from LiverSegLib.labels import Label, display_name
+from LiverSegLib.labels import Label, display_name, label_for
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import VoxelBox
 from LiverSegLib.volume import Result, Volume
@@ -411,6 +411,63 @@ def export_segments(node: Any, parent: Path, kind: str) -> Path:
     if not done or not any(folder.iterdir()):
         raise OutputError(f"Slicer could not export {node.GetName()} to {folder}; choose another folder.")
     return folder
+
+
+def drawn_on_volume(node: Any) -> tuple[Volume, dict[str, npt.NDArray[np.bool_]]]:
+    """The volume of a segmentation and what each segment covers of its voxels [i, j, k], by the names of labels.
+
+    A voxel belongs to a segment where its center does, whatever grid the segment lies on and whatever linear
+    transforms are between the two.
+
+    Args:
+        node: vtkMRMLSegmentationNode.
+
+    Raises:
+        InputError: the segmentation has no volume, or that has no voxels.
+        OutputError: segments are surfaces, or a non-linear transform lies between the two.
+    """
+    source = source_of(node)
+    if source is None:
+        raise InputError(f"{node.GetName()} belongs to no volume; choose its source volume in the Segment Editor.")
+    volume, segmentation = read_volume_node(source), node.GetSegmentation()
+    if segmentation.GetSourceRepresentationName() != _BINARY_LABELMAP:
+        raise OutputError(f"{node.GetName()} is made of surfaces; convert it to binary label maps in Segmentations.")
+    between, linear = _transform_between(source, node), vtk.vtkTransform()
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between, linear):
+        raise OutputError(f"{node.GetName()} and its volume are under different non-linear transforms; harden them.")
+    to_segment = np.array(slicer.util.arrayFromVTKMatrix(linear.GetMatrix())) @ volume.affine
+    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    for segment_id in segmentation.GetSegmentIDs():
+        name = label_for(1, segment_id.removeprefix(_PREFIX)).name
+        if not segment_id.startswith(_PREFIX):
+            name = label_for(1, segmentation.GetSegment(segment_id).GetName()).name
+        mask = _mask_on(node, segment_id, to_segment, volume.array.shape)
+        masks[name] = masks[name] | mask if name in masks else mask
+    return volume, masks
+
+
+def _mask_on(
+    node: Any, segment_id: str, to_segment: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """A segment on a grid [i, j, k] of `shape`, by nearest voxel; the matrix takes its indices to the segment's mm."""
+    mask = np.zeros(shape, bool, order="F")
+    image = node.GetBinaryLabelmapInternalRepresentation(segment_id)
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None:
+        return mask
+    value = node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
+    stored = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).transpose(2, 1, 0)
+    first = np.array(image.GetExtent()[::2])
+    matrix = np.linalg.inv(_matrix(image.GetImageToWorldMatrix)) @ to_segment
+    i, j = np.ogrid[: shape[0], : shape[1]]
+    for k in range(shape[2]):  # a slice at a time: places take three numbers a voxel
+        at = [np.floor(row[0] * i + row[1] * j + (row[2] * k + row[3] + 0.5)).astype(np.int32) for row in matrix[:3]]
+        at = [place - start for place, start in zip(at, first, strict=True)]
+        inside = np.ones(shape[:2], bool)
+        for place, size in zip(at, stored.shape, strict=True):
+            inside &= (place >= 0) & (place < size)
+        mask[:, :, k][inside] = stored[tuple(place[inside] for place in at)] == value
+    return mask
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from LiverSegLib.boxes import is_one_of
 from LiverSegLib.errors import InputError
 from LiverSegLib.labels import Label, values_of
 from LiverSegLib.measure import Measurements, voxel_ml_of
@@ -142,4 +143,4 @@ class Result:
         wanted = values_of(name, self.labels)
         if not wanted:
             raise KeyError(f"{name} is not among {[label.name for label in self.labels]}")
-        return np.isin(self.labelmap, wanted)
+        return is_one_of(self.labelmap, wanted)

@@ -24,6 +24,7 @@ from LiverSegUI.results import ResultsView
 from LiverSegUI.segmentation import SegmentationActions
 from LiverSegUI.targets import TargetsView
 from LiverSegUI.texts import stageText
+from LiverSegUI.training_set import TrainingSetAction
 
 
 class Panel:
@@ -51,6 +52,7 @@ class Panel:
         self.results = ResultsView(ui, self.say)
         self.region = RoiView(ui, self.onFitRoi)
         self.actions = SegmentationActions(ui, self.say, self._segmentation)
+        self.trainingSet = TrainingSetAction(ui, self.say, self._segmentation, self._modelOf)
         self.batch = BatchView(ui, self._start, self._showCase)
         ui.cacheEdit.setCurrentPath(storedSetting("cache"))
         self._connect()
@@ -354,6 +356,11 @@ class Panel:
         """The segmentation that the buttons are for."""
         chosen = self._parameterNode.outputSegmentation if self._parameterNode is not None else None
         return chosen or (self.results.job.segmentationNode if self.results.job is not None else None)
+
+    def _modelOf(self, segmentation: Any) -> str:
+        """The model that wrote a segmentation, where the results shown are its."""
+        job = self.results.job
+        return job.model if job is not None and job.segmentationNode is segmentation else ""
 
     def _refresh(self) -> None:
         self.batch.refresh()

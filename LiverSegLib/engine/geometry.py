@@ -27,6 +27,8 @@ from LiverSegLib.volume import Volume, spacing_of
 T = TypeVar("T")
 Affine = npt.NDArray[np.float64]
 
+_PART_VOXELS = 1 << 22
+"""Voxels of the input's layers that are resampled at a time."""
 _DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
 
 
@@ -249,6 +251,48 @@ def _three(values: Sequence[T]) -> tuple[T, T, T]:
     return i, j, k
 
 
+@dataclass(frozen=True)
+class _Taps:
+    """What linear interpolation takes at each place along an axis.
+
+    Args:
+        lower: index of the voxel below, int64 [n].
+        weight: of the voxel above, float32 [n]; None where the voxels themselves are taken.
+    """
+
+    lower: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32] | None
+
+    @classmethod
+    def at(cls, positions: npt.NDArray[np.float64], size: int) -> _Taps:
+        """Those at fractional indices within [0, size - 1]."""
+        whole = np.round(positions)
+        if np.abs(positions - whole).max(initial=0.0) < 1e-6:
+            return cls(whole.astype(np.int64), None)
+        lower = np.minimum(np.floor(positions).astype(np.int64), size - 2)
+        return cls(lower, (positions - lower).astype(np.float32))
+
+    def part(self, some: slice) -> tuple[slice, _Taps]:
+        """The voxels that a range of places needs, and what is taken of these."""
+        lower = self.lower[some]
+        reach = 1 if self.weight is None else 2
+        needed = slice(int(lower.min()), int(lower.max()) + reach)
+        return needed, _Taps(lower - needed.start, None if self.weight is None else self.weight[some])
+
+    def take(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """Interpolate along an axis; float32 unless nothing is."""
+        if self.weight is None:
+            if np.array_equal(self.lower, np.arange(x.shape[axis])):
+                return x
+            return x.index_select(axis, torch.from_numpy(self.lower).to(x.device))
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        # Gather in the stored type (int16 for most CTs): half the traffic of converting first.
+        low = x.index_select(axis, torch.from_numpy(self.lower).to(x.device)).float()
+        high = x.index_select(axis, torch.from_numpy(self.lower + 1).to(x.device)).float()
+        return torch.lerp(low, high, torch.from_numpy(self.weight).to(x.device).view(shape))
+
+
 def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]) -> torch.Tensor:
     """Linear interpolation of `x` at fractional indices along one axis; float32 unless nothing moves.
 
@@ -257,20 +301,7 @@ def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]
         axis: which axis.
         positions: indices within [0, size - 1].
     """
-    size = x.shape[axis]
-    whole = np.round(positions)
-    if np.abs(positions - whole).max(initial=0.0) < 1e-6:
-        if positions.size == size and np.array_equal(whole, np.arange(size)):
-            return x
-        return x.index_select(axis, torch.from_numpy(whole.astype(np.int64)).to(x.device))
-    lower = np.minimum(np.floor(positions).astype(np.int64), size - 2)
-    weight = torch.from_numpy((positions - lower).astype(np.float32)).to(x.device)
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    # Gather in the stored type (int16 for most CTs): half the traffic of converting first.
-    low = x.index_select(axis, torch.from_numpy(lower).to(x.device)).float()
-    high = x.index_select(axis, torch.from_numpy(lower + 1).to(x.device)).float()
-    return torch.lerp(low, high, weight.view(shape))
+    return _Taps.at(positions, x.shape[axis]).take(x, axis)
 
 
 def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
@@ -295,16 +326,21 @@ def to_model_grid(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch
     # torch has no negative strides: walk the array as it lies in memory and reverse positions instead.
     lying = array.transpose(grid.axes.order)
     by_stride = np.argsort([-abs(s) for s in lying.strides], kind="stable")
-    source = as_tensor(_plain_strides(lying.transpose(by_stride)))
-    x = source.to(device)
-    for place, axis in enumerate(by_stride):
+    walked = _plain_strides(lying.transpose(by_stride))
+    taps = []
+    for axis in by_stride:
         positions = grid.positions(int(axis))
         if grid.axes.flip[axis]:
             positions = grid.input_shape[axis] - 1 - positions
-        x = resample_axis(x, place, positions)
-    back = [int(n) for n in np.argsort(by_stride)]
-    x = x.permute(back).float()
-    return x.clone() if x.data_ptr() == source.data_ptr() else x
+        taps.append(_Taps.at(positions, grid.input_shape[axis]))
+    x = torch.empty([tap.lower.size for tap in taps], device=device)
+    # A few layers at a time: the voxels between these layers and the grid's are never all there as floats.
+    depth = max(1, _PART_VOXELS // max(1, walked.shape[1] * walked.shape[2]))
+    for first in range(0, x.shape[0], depth):
+        needed, outer = taps[0].part(slice(first, first + depth))
+        piece = outer.take(as_tensor(walked[needed]).to(device), 0)
+        x[first : first + depth] = taps[2].take(taps[1].take(piece, 1), 2)
+    return x.permute([int(n) for n in np.argsort(by_stride)])
 
 
 def on_own_voxels(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch.device) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from LiverSegLib.boxes import bounding_box
+from LiverSegLib.boxes import bounding_box, is_one_of
 from LiverSegLib.engine.geometry import GridLabels, ModelGrid
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.posture import STRAIGHT, Turn
@@ -54,7 +54,7 @@ def segment_near(
     region = found.grid.axes.input_box(target, volume.array.shape)
     allowed = _on_input(near, found.grid, target, crop(volume, region).array.shape)
     looking = monitor.of_stage("vote")
-    drawn = [mask_of(found, volume.array.shape, looking)[slices_of(region)]] if voters else []
+    drawn = [mask_of(found, volume.array.shape, slices_of(region), looking)] if voters else []
 
     def segment(part: Volume) -> Result:
         stages = Stages(monitor)
@@ -80,7 +80,7 @@ def _subject(model: OneModel) -> str:
 
 
 def _organ_of(voter: OneModel, model: OneModel, part: Volume, looking: Monitor, turn: Turn) -> Mask:
-    return np.isin(voter.draw(part, looking, turn), values_of(_subject(model), voter.package.labels))
+    return is_one_of(voter.draw(part, looking, turn), values_of(_subject(model), voter.package.labels))
 
 
 def _with_agreement(result: Result, agreed: Sequence[float | None]) -> Result:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from LiverSegLib.boxes import bounding_box
-from LiverSegLib.engine.components import Mask, Parts, nothing, slabs
+from LiverSegLib.boxes import bounding_box, is_one_of
+from LiverSegLib.engine.components import Parts, nothing, slabs
 from LiverSegLib.labels import SOLID, Label, organs_of_pieces, values_of
 from LiverSegLib.request import Settings
 
@@ -38,7 +38,7 @@ def postprocess(
     # Memory order for SciPy: it walks C order, our arrays have i fastest.
     part = labelmap[box].transpose(2, 1, 0)
     for organ in organs:
-        if not any(_is_one_of(part[place], organ.values).any() for place in slabs(part.shape, check)):
+        if not any(is_one_of(part[place], organ.values).any() for place in slabs(part.shape, check)):
             continue
         if settings.largest_component and organ.is_solid:
             _keep_largest(part, organ.values, check)
@@ -79,17 +79,10 @@ def _organs(labels: Sequence[Label]) -> Iterator[_Organ]:
         yield _Organ(own=owns.get(name), tissue=tissue, lesions=lesions, is_solid=name in SOLID)
 
 
-def _is_one_of(part: npt.NDArray[np.uint8], values: tuple[int, ...]) -> Mask:
-    found = part == values[0]
-    for value in values[1:]:
-        found |= part == value
-    return found
-
-
 def _keep_largest(part: npt.NDArray[np.uint8], values: tuple[int, ...], check: Callable[[], None]) -> None:
     organ = np.empty(part.shape, bool)
     for place in slabs(part.shape, check):
-        organ[place] = _is_one_of(part[place], values)
+        organ[place] = is_one_of(part[place], values)
     parts = Parts(organ, check)
     if parts.count > 1:
         for place, kept in parts.chosen(np.arange(parts.count + 1) == parts.sizes.argmax()):
@@ -106,7 +99,7 @@ def _remove_detached(
     touching = np.zeros(parts.count + 1, bool)
     for place, numbers in parts.labeled():
         start, stop = max(place.start - 1, 0), min(place.stop + 1, len(part))  # with the layers above and below
-        near = ndimage.binary_dilation(_is_one_of(part[start:stop], tissue))[place.start - start :][: len(numbers)]
+        near = ndimage.binary_dilation(is_one_of(part[start:stop], tissue))[place.start - start :][: len(numbers)]
         touching[np.unique(numbers[near])] = True
     for place, detached in parts.chosen(~touching):
         part[place][detached] = 0
@@ -116,7 +109,7 @@ def _fill_holes(part: npt.NDArray[np.uint8], organ: int, values: tuple[int, ...]
     outside = np.ones([n + 2 for n in part.shape], bool)
     inner = outside[1:-1, 1:-1, 1:-1]
     for place in slabs(part.shape, check):
-        inner[place] = ~_is_one_of(part[place], values)
+        inner[place] = ~is_one_of(part[place], values)
     parts = Parts(outside, check)
     for place, enclosed_here in parts.chosen(np.arange(parts.count + 1) != _WORLD) if parts.count > 1 else ():
         start, stop = max(place.start, 1), min(place.stop, len(part) + 1)

@@ -136,7 +136,8 @@ def select_labels(result: Result, wanted: frozenset[str]) -> Result:
     for label in result.labels:
         if label.name not in wanted:
             table[label.value] = values.get(label.part_of or "", 0) if label.part_of in wanted else 0
-    np.take(table, result.labelmap, out=result.labelmap)
+    for k in range(result.labelmap.shape[2]):  # indices take eight bytes each
+        result.labelmap[:, :, k] = table[result.labelmap[:, :, k]]
     labels = tuple(label for label in result.labels if label.name in wanted)
     organs = {label.part_of for label in labels if label.is_piece and label.part_of} - values.keys()
     return replace(result, labels=labels, measurements=result.measurements.of(wanted | organs))

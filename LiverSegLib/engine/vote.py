@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from LiverSegLib.boxes import Box, is_one_of
 from LiverSegLib.engine.geometry import GridLabels
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.restore import restore
@@ -17,10 +18,10 @@ from LiverSegLib.labels import Label, values_of
 Mask = npt.NDArray[np.bool_]
 
 
-def mask_of(found: GridLabels, shape: tuple[int, ...], monitor: Monitor) -> Mask:
-    """Everything that a model found on its own grid, as a smooth mask [i, j, k] on the input's."""
+def mask_of(found: GridLabels, shape: tuple[int, ...], box: Box, monitor: Monitor) -> Mask:
+    """Everything that a model found on its own grid, as a smooth mask [i, j, k] of a box of the input's."""
     is_organ = (found.labels > 0).to(torch.uint8)
-    return restore(torch.stack([1 - is_organ, is_organ]), found.grid, shape, False, monitor) > 0
+    return restore(torch.stack([1 - is_organ, is_organ]), found.grid, shape, False, monitor)[box] > 0
 
 
 def outvote(
@@ -40,7 +41,7 @@ def outvote(
         How well the models agreed: the mean Dice of all pairs; None where none of them saw anything.
     """
     own, *parts = values_of(organ, labels)
-    ours = np.isin(labelmap, (own, *parts))
+    ours = is_one_of(labelmap, (own, *parts))
     agreement = _pairwise_dice([ours, *others])
     votes = ours.astype(np.int8)
     for other in others:

@@ -177,8 +177,9 @@ def _built(name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     # MONAI is imported only where a network is built: it takes seconds.
     with without_unused():
         home = importlib.import_module(f"LiverSegLib.networks.{OURS[name]}" if name in OURS else "monai.networks.nets")
+        kind = getattr(home, name)  # imports its module, where MONAI is imported short
     try:
-        network: torch.nn.Module = getattr(home, name)(**arguments)
+        network: torch.nn.Module = kind(**arguments)
     except Exception as error:  # networks check little of what they are given
         raise ModelError(f"The network {name} cannot be built from {_short(arguments)}: {_short(error)}.") from error
     return network

@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from LiverSegLib.engine import components, one_model, plan, preprocess
+from LiverSegLib.engine import components, geometry, one_model, plan, preprocess
 from LiverSegLib.engine.postprocess import postprocess
 from LiverSegLib.engine.progress import Monitor, Progress
+from LiverSegLib.engine.region import select_labels
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.slabs import whole
 from LiverSegLib.engine.sliding_window import infer_windows
 from LiverSegLib.errors import DeviceError, InputError, SegmentationCancelled
 from LiverSegLib.labels import labels_for
+from LiverSegLib.measure import measure
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.request import Settings
-from LiverSegLib.volume import Volume
+from LiverSegLib.volume import Result, Volume
 
 MakePackage = Callable[..., Path]
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -181,3 +183,33 @@ def test_every_stage_is_reported_also_where_nothing_is_found(threshold_package: 
     assert not Segmenter(threshold_package(), "cpu").segment(empty, heard.append).labelmap.any()
     stages = [stage for stage, _ in itertools.groupby(p.stage for p in heard)]
     assert stages == ["prepare", "network", "restore", "postprocess", "measure"]
+
+
+def test_resampling_takes_little_beside_the_grid_and_gives_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = Volume(noise((60, 50, 70)).array.transpose(2, 1, 0)[::-1], np.diag([0.7, 0.8, 1.3, 1.0]), "ct.nii", "CT")
+    for pixdim in [(1.5, 1.5, 3.0), (0.7, 0.8, 1.3), (0.7, 0.5, 2.6)]:
+        grid = geometry.model_grid(volume, "LPS", pixdim)
+        monkeypatch.setattr(geometry, "_PART_VOXELS", 10**9)
+        whole_at_once = geometry.to_model_grid(volume.array, grid, torch.device("cpu"))
+        monkeypatch.setattr(geometry, "_PART_VOXELS", 5000)
+        in_parts = geometry.to_model_grid(volume.array, grid, torch.device("cpu"))
+        assert torch.equal(whole_at_once, in_parts)
+        assert in_parts.dtype == torch.float32
+
+
+def test_measuring_and_choosing_labels_take_no_more_than_two_masks() -> None:
+    labels = np.zeros((160, 150, 140), np.uint8, order="F")
+    labels[20:-20, 20:-20, 20:-20] = 1
+    labels[40:-60, 40:-40, 40:-40] = 2  # a lesion of 300,000 voxels: their indices alone would take 7 MB
+    tracemalloc.start()
+    found = measure(labels, GRID, LABELS, labels)
+    result = Result(labelmap=labels, affine=GRID, labels=LABELS, measurements=found)
+    assert result.mask("liver").sum() == 120 * 110 * 100
+    only = select_labels(result, frozenset({"liver"}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * labels.size
+    assert len(found.lesions) == 1
+    assert found.lesions[0].center_ras == pytest.approx((139.0, 149.0, 139.0))
+    assert found.lesions[0].longest_diameter_mm == pytest.approx(2 * np.linalg.norm([60, 70, 60]), rel=0.02)
+    assert only.labelmap.max() == 1

@@ -12,7 +12,7 @@ from monai.transforms import NormalizeIntensity, ScaleIntensity, ScaleIntensityR
 
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.slabs import whole
-from LiverSegLib.engine.sliding_window import infer_slices, infer_windows
+from LiverSegLib.engine.sliding_window import importance, infer_slices, infer_windows
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import Intensity, Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.networks import build_network
@@ -127,3 +127,11 @@ def test_intensity_of_an_image_without_contrast_stays_finite() -> None:
     for step in (Normalize(), Normalize(nonzero=True), ScalePercentiles(1, 99), ScalePercentiles(0, 100)):
         assert step(torch.zeros((4, 4, 4))).isfinite().all()
         assert step(torch.full((4, 4, 4), 70.0)).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(96, 96, 64), (7, 5), (33, 96, 24), (1, 8, 8)])
+def test_weights_of_a_window_are_those_of_monai(shape: tuple[int, ...]) -> None:
+    from monai.data.utils import compute_importance_map
+
+    expected = compute_importance_map(shape, mode="gaussian", sigma_scale=0.125)
+    assert torch.equal(importance(Inferer(roi_size=shape), torch.device("cpu")), expected)

@@ -238,6 +238,30 @@ def test_a_program_imports_monai_without_what_it_never_uses() -> None:
     assert done.stdout.splitlines() == ["monai.networks.nets.unet", "matplotlib"], done.stderr
 
 
+def test_a_program_builds_every_network_of_monai_from_a_tenth_of_its_modules() -> None:
+    code = (
+        "import sys; from LiverSegLib.networks import monai_import, registry; monai_import.shorten()\n"
+        "shape = {'spatial_dims': 3, 'in_channels': 1, 'out_channels': 2}\n"
+        "import importlib; nets = importlib.import_module('monai.networks.nets')\n"
+        "classes = [getattr(nets, name) for name in registry.NETWORKS if name not in registry.OURS]\n"
+        "print(len(classes), sum(name.startswith('monai.') for name in sys.modules) < 60)\n"
+        "import monai; print(monai.networks.nets.UNet is nets.UNet, hasattr(monai.networks, 'no_such_name'))\n"
+        "from monai.utils import set_determinism; print(set_determinism.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["7 True", "True False", "monai.utils.misc"], done.stderr
+
+
+def test_what_a_package_makes_itself_is_there_when_it_is_asked_for() -> None:
+    code = (
+        "import importlib.metadata; from LiverSegLib.networks import monai_import; monai_import.shorten()\n"
+        "import monai; print(monai.__version__ == importlib.metadata.version('monai'))\n"
+        "from monai.data import Dataset; print(Dataset.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["True", "monai.data.dataset"], done.stderr
+
+
 def test_elsewhere_monai_is_imported_whole() -> None:
     before = {name: sys.modules.get(name) for name in monai_import.UNUSED}
     with monai_import.without_unused():
