@@ -70,7 +70,7 @@ class Partial:
     def _key(self, entry: Entry) -> str:
         """Changes with the files' sizes and times, and with all of the recipe that conversion depends on."""
         files: list[tuple[str, int, int]] = []
-        for path in (entry.image, *entry.masks):
+        for path in (entry.image, *entry.further, *entry.masks):
             if path is not None:
                 inside = sorted(path.rglob("*")) if path.is_dir() else [path]
                 files += [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in inside]

@@ -81,7 +81,7 @@ def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labe
     count = max(2, round(thickness / _SLAB_STEP))
     affine = volume.affine.copy()
     affine[:3, 2] *= thickness / count / np.linalg.norm(affine[:3, 2])
-    thick = replace(volume, array=np.repeat(volume.array, count, axis=2), affine=affine)
+    thick = volume.mapped(lambda channel: np.repeat(channel, count, axis=2), affine=affine)
     return thick, np.repeat(label, count, axis=2)
 
 
