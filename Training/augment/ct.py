@@ -14,6 +14,8 @@ import numpy.typing as npt
 from monai.transforms import Randomizable, Transform
 from scipy import ndimage
 
+from Training.recipe.sources import IGNORE
+
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Case = dict[str, Any]
@@ -44,8 +46,10 @@ class _RandHU(Randomizable, Transform):
         if self.R.random() >= self.prob:
             return case
         image, label = np.asarray(case["image"]), np.asarray(case["label"])
-        changed, mask = self.change(image[0].astype(np.float32), label[0])
-        return {**case, "image": changed[None].astype(np.float32), "label": mask[None]}
+        # What nobody knows is no organ to paint lesions into.
+        ignored = label[0] == IGNORE
+        changed, mask = self.change(image[0].astype(np.float32), np.where(ignored, 0, label[0]).astype(label.dtype))
+        return {**case, "image": changed[None].astype(np.float32), "label": np.where(ignored, IGNORE, mask)[None]}
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
         raise NotImplementedError

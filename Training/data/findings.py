@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from LiverSegLib.engine.geometry import axis_order
 from Training.data.readers import Entry, RawCase
+from Training.data.readers.case import counts
 from Training.errors import DataError
 
 Level = Literal["error", "warning"]
@@ -90,7 +91,7 @@ def relative(path: Path | None, data: Path) -> str:
 def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[int, ...]) -> Facts:
     """Remember a case."""
     volume = raw.volume
-    voxels = np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()
+    voxels = counts(raw.label, classes)
     return Facts(
         case=entry.id,
         patient=entry.patient,

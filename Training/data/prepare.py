@@ -24,6 +24,7 @@ from Training.data.folder import PreparedFolder
 from Training.data.partial import Partial, partial_folder
 from Training.data.preprocess import convert, outline
 from Training.data.readers import Case, Entry, Listing, RawCase, survey
+from Training.data.readers.case import counts
 from Training.data.readers.prepared import patients_of, write_index
 from Training.data.report import Report, write_report
 from Training.data.split import divide
@@ -174,7 +175,7 @@ class _Pass:
         flat = self.recipe.spatial_dims == 2
         parts: list[tuple[Any, ...]] = [(..., k) for k in range(image.shape[2])] if flat else [(...,)]
         classes = len(self.recipe.labels) + 1
-        voxels = [np.bincount(label[part].ravel(), minlength=classes).tolist() for part in parts]
+        voxels = [counts(label[part], classes) for part in parts]
         cases = self._cases(raw, entry, image.shape, voxels)
         for case, part in zip(cases, parts, strict=True):
             np.save(out.image(case.id), np.ascontiguousarray(image[part]))

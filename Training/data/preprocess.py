@@ -10,8 +10,9 @@ from LiverSegLib.boxes import Box, bounding_box, whole_of
 from LiverSegLib.engine.geometry import ModelGrid, model_grid, to_model_grid
 from LiverSegLib.models.intensity import ScaleRange
 from Training.data.readers import RawCase
-from Training.data.readers.case import present
+from Training.data.readers.case import counts, present
 from Training.recipe import Recipe
+from Training.recipe.sources import IGNORE
 
 Labels = npt.NDArray[np.uint8]
 HU_RANGE = (-1024, 3071)
@@ -48,7 +49,7 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
         shape, at[2] = tuple(part.stop - part.start for part in box), at[2][box[2]]
     label = grid.axes.apply(raw.label)
     parts = [label] if recipe.spatial_dims == 3 else [label[..., k] for k in at[2]]
-    return shape, [np.bincount(part.ravel(order="K"), minlength=len(recipe.labels) + 1).tolist() for part in parts]
+    return shape, [counts(part, len(recipe.labels) + 1) for part in parts]
 
 
 def _grid(raw: RawCase, recipe: Recipe) -> ModelGrid:
@@ -77,7 +78,7 @@ def label_on(label: Labels, grid: ModelGrid) -> Labels:
     inside = np.sum(shares, axis=0) >= 0.5
     mask[inside] = np.asarray(values, np.uint8)[np.argmax(shares, axis=0)][inside]
     for value in values:
-        if not (mask == value).any():
+        if value != IGNORE and not (mask == value).any():
             mask[_nearest(label == value, grid)] = value
     return mask
 
