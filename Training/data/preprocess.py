@@ -31,7 +31,7 @@ def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labe
     it is float32 after it, taken over the whole volume as inference does. Each label is resampled linearly and the
     largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels.
     """
-    grid = _grid(raw, recipe)
+    grid = grid_of(raw, recipe)
     image = to_model_grid(raw.volume.array, grid, _CPU)
     label = label_on(raw.label, grid)
     box = body_box(image.numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
@@ -41,7 +41,7 @@ def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labe
 def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
     """What `convert` would give, without resampling: size on the model's grid, and voxels of each label value in the
     raw label, of the whole for 3D recipes and near each slice of the model's grid for 2D ones."""
-    grid = _grid(raw, recipe)
+    grid = grid_of(raw, recipe)
     at = [np.round(grid.positions(axis)).astype(np.intp) for axis in range(3)]
     shape: tuple[int, ...] = grid.shape
     if recipe.preprocess.crop_foreground:
@@ -52,7 +52,7 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
     return shape, [counts(part, len(recipe.labels) + 1) for part in parts]
 
 
-def _grid(raw: RawCase, recipe: Recipe) -> ModelGrid:
+def grid_of(raw: RawCase, recipe: Recipe) -> ModelGrid:
     """The model's grid over a case; a picture that does not tell the size of its pixels is taken as being on it."""
     prep = recipe.preprocess
     return model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
@@ -62,10 +62,17 @@ def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
     step = recipe.preprocess.intensity
     if not isinstance(step, ScaleRange):
         return step(image).numpy()
-    if step.extent < _INT16_WIDTH or step.low < _INT16[0] or step.high > _INT16[1]:
+    if stored_type(recipe) != np.int16:
         return image.numpy()
     allowed = HU_RANGE if recipe.modality == "CT" else _INT16
     return np.clip(np.round(image.numpy()), *allowed).astype(np.int16)
+
+
+def stored_type(recipe: Recipe) -> npt.DTypeLike:
+    """The type that prepared images have: int16 before a window that is wide enough for whole numbers, or float32."""
+    step = recipe.preprocess.intensity
+    whole = isinstance(step, ScaleRange) and step.extent >= _INT16_WIDTH
+    return np.int16 if whole and step.low >= _INT16[0] and step.high <= _INT16[1] else np.float32
 
 
 def label_on(label: Labels, grid: ModelGrid) -> Labels:
