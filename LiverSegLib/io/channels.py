@@ -8,19 +8,26 @@ from pathlib import Path
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.grids import on_grid_of
+from LiverSegLib.io.picture import PICTURES, read_color
 from LiverSegLib.io.read import read_volume
 from LiverSegLib.volume import Volume
 
+COLORS = 3
+"""Channels of a picture of red, green and blue, which is one file."""
 
-def read_channels(paths: Sequence[Path]) -> Volume:
+
+def read_channels(paths: Sequence[Path], wanted: int = 1) -> Volume:
     """Read the channels of one image, each as `read_volume` reads it, onto the grid of the first.
 
     Args:
-        paths: one file or folder a channel, in the model's order.
+        paths: one file or folder a channel, in the model's order; or a picture alone.
+        wanted: how many channels the model takes; where it takes three, a picture gives red, green and blue.
 
     Raises:
         InputError: one cannot be read, holds several channels itself, or lies on another grid than the first.
     """
+    if len(paths) == 1 and wanted == COLORS and paths[0].name.lower().endswith(PICTURES):
+        return read_color(paths[0])
     first, *others = (read_volume(path) for path in paths)
     further = []
     for other in others:

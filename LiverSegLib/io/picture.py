@@ -66,6 +66,19 @@ def read_picture(path: Path) -> Volume:
     return Volume(gray.T[:, :, None], LPS_TO_RAS, path.name, notes=notes)
 
 
+def read_color(path: Path) -> Volume:
+    """Read a picture as `read_picture` does, but with red, green and blue as the three channels of its volume.
+
+    Raises:
+        InputError: the file is damaged, holds more than one picture, or is not of red, green and blue.
+    """
+    pixels, is_palette = _read(path, indices=False)
+    if is_palette or pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
+        raise InputError(f"{path} is no picture of red, green and blue, as this model takes them; choose another one.")
+    red, green, blue = (pixels[..., n].T[:, :, None] for n in range(3))
+    return Volume(red, LPS_TO_RAS, path.name, further=(green, blue))
+
+
 def read_picture_mask(path: Path) -> npt.NDArray[Any]:
     """Read the numbers [row, column] of a mask: gray levels, or the indices of a palette.
 

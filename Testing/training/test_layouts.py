@@ -74,7 +74,12 @@ def nnunet(folder: Path, labels: dict[str, Any], channels: dict[str, str] | None
     return folder
 
 
-NNUNET = {"kind": "nnunet", "name": "raw", "folder": "Dataset001_Liver", "labels": {"liver": 1, "tumor": 2}}
+NNUNET: dict[str, Any] = {
+    "kind": "nnunet",
+    "name": "raw",
+    "folder": "Dataset001_Liver",
+    "labels": {"liver": 1, "tumor": 2},
+}
 
 
 def test_a_raw_folder_of_nnunet_is_trained_on(tmp_path: Path) -> None:
@@ -176,7 +181,7 @@ def test_a_folder_of_the_decathlon_is_told_apart(tmp_path: Path) -> None:
 
 # --- one file a structure
 
-STRUCTURES = {
+STRUCTURES: dict[str, Any] = {
     "kind": "totalsegmentator",
     "name": "ts",
     "folder": "Totalsegmentator_dataset",
@@ -226,7 +231,13 @@ def test_structures_that_are_not_there_are_told(structures: Path) -> None:
 
 # --- BIDS
 
-BIDS = {"kind": "bids", "name": "bids", "folder": "study", "derivatives": "derivatives/manual", "labels": {1: 1, 2: 2}}
+BIDS: dict[str, Any] = {
+    "kind": "bids",
+    "name": "bids",
+    "folder": "study",
+    "derivatives": "derivatives/manual",
+    "labels": {1: 1, 2: 2},
+}
 NO_CT = ("modality=MR", "preprocess.normalize=percentiles", NO_HU)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import namedtuple
 from functools import partial
@@ -18,7 +19,6 @@ from typer.testing import CliRunner
 
 from LiverSegLib import system
 from Training.__main__ import app
-from Training.data import estimate as estimates
 from Training.data import workers as several
 from Training.data.conversion import Conversion
 from Training.data.estimate import Estimate, estimate, text
@@ -135,6 +135,7 @@ def test_headers_of_other_formats_tell_as_much(data: Path, tmp_path: Path) -> No
     (source,) = recipe.sources
     (entry, *_) = list_cases(source, data)
     expected = estimate([entry], recipe)
+    assert expected is not None
     image = SimpleITK.ReadImage(str(entry.image))
     for ending in (".nrrd", ".mha"):
         path = tmp_path / f"same{ending}"
@@ -156,7 +157,7 @@ def test_headers_of_other_formats_tell_as_much(data: Path, tmp_path: Path) -> No
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 1000))
     with pytest.raises(DataError, match=r"needs about \d+ kB, but its disk has 1 kB left; make room"):
         prepare(recipe_of(), data, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"data"}

@@ -48,8 +48,11 @@ class _RandHU(Randomizable, Transform):
         image, label = np.asarray(case["image"]), np.asarray(case["label"])
         # What nobody knows is no organ to paint lesions into.
         ignored = label[0] == IGNORE
-        changed, mask = self.change(image[0].astype(np.float32), np.where(ignored, 0, label[0]).astype(label.dtype))
-        return {**case, "image": changed[None].astype(np.float32), "label": np.where(ignored, IGNORE, mask)[None]}
+        known = np.where(ignored, 0, label[0]).astype(label.dtype)
+        # Channels differ in noise and sharpness; what changes labels is for one CT (`Recipe`).
+        changed = [self.change(channel.astype(np.float32), known) for channel in image]
+        mask, images = changed[0][1], np.stack([one for one, _ in changed]).astype(np.float32)
+        return {**case, "image": images, "label": np.where(ignored, IGNORE, mask)[None]}
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
         raise NotImplementedError

@@ -92,7 +92,7 @@ def _size(entry: Entry, recipe: Recipe) -> tuple[int, int] | None:
         grid = grid_of(raw, recipe)
     except Exception:  # a damaged header can raise anything; whoever reads the case tells of it
         return None
-    channels = max(recipe.in_channels, 1)
+    channels = recipe.in_channels
     each = channels * np.dtype(stored_type(recipe)).itemsize + _LABEL_BYTES
     return math.prod(shape) * channels, math.prod(grid.shape) * each
 

@@ -102,7 +102,7 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
         axes="".join(str(code) for code in nib.aff2axcodes(volume.affine)),
         voxels=voxels,
         ml=[round(n * volume.voxel_ml, 3) for n in voxels[1:]] if raw.spacing_told else [],
-        digest=digest(axis_order(volume.affine, "RAS").apply(volume.array)),
+        digest="".join(digest(axis_order(volume.affine, "RAS").apply(array)) for array in volume.channels),
         grid=grid,
     )
 

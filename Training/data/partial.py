@@ -37,7 +37,9 @@ class Partial:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self._done = PreparedFolder(folder), folder / "done"
         self._sources = {source.name: source.model_dump(mode="json") for source in recipe.sources}
-        self._recipe = recipe.model_dump(mode="json", include={"preprocess", "labels", "spatial_dims", "modality"})
+        self._recipe = recipe.model_dump(
+            mode="json", include={"preprocess", "labels", "channels", "spatial_dims", "modality"}
+        )
         for made in (self.folder.cases, self._done):
             made.mkdir(parents=True, exist_ok=True)
 

@@ -1,8 +1,8 @@
 """From raw data to the cases that training reads: checked, on the model's grid, split by patient.
 
 For each case a prepared folder (see `PreparedFolder`) holds image and label (uint8): a slice [x, y] for 2D recipes, a
-volume [x, y, z] for 3D ones. The image is int16 HU before the window, or float32 already normalized where the recipe
-normalizes otherwise.
+volume [x, y, z] for 3D ones; of several channels the image is [channel, ...]. The image is int16 HU before the window,
+or float32 already normalized where the recipe normalizes otherwise.
 """
 
 from __future__ import annotations

@@ -25,17 +25,18 @@ _CPU = torch.device("cpu")
 
 
 def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labels]:
-    """Image and label of a case on the model's grid [x, y, z].
+    """Image and label of a case on the model's grid [x, y, z]; of several channels the image is [channel, x, y, z].
 
     The image is int16 before the window, or float32 where whole numbers do not hold it; with any other `normalize`
     it is float32 after it, taken over the whole volume as inference does. Each label is resampled linearly and the
     largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels.
     """
     grid = grid_of(raw, recipe)
-    image = to_model_grid(raw.volume.array, grid, _CPU)
+    channels = [to_model_grid(array, grid, _CPU) for array in raw.volume.channels]
     label = label_on(raw.label, grid)
-    box = body_box(image.numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
-    return _normalized(image, recipe)[box], label[box]
+    box = body_box(channels[0].numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
+    image = [_normalized(channel, recipe)[box] for channel in channels]
+    return image[0] if len(image) == 1 else np.stack(image), label[box]
 
 
 def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
@@ -71,8 +72,9 @@ def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
 def stored_type(recipe: Recipe) -> npt.DTypeLike:
     """The type that prepared images have: int16 before a window that is wide enough for whole numbers, or float32."""
     step = recipe.preprocess.intensity
-    whole = isinstance(step, ScaleRange) and step.extent >= _INT16_WIDTH
-    return np.int16 if whole and step.low >= _INT16[0] and step.high <= _INT16[1] else np.float32
+    if not isinstance(step, ScaleRange) or step.extent < _INT16_WIDTH:
+        return np.float32
+    return np.int16 if step.low >= _INT16[0] and step.high <= _INT16[1] else np.float32
 
 
 def label_on(label: Labels, grid: ModelGrid) -> Labels:

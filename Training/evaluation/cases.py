@@ -14,7 +14,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
-from LiverSegLib.io import read_label_map, read_volume
+from LiverSegLib.io import read_label_map
+from LiverSegLib.io.channels import read_channels
 from LiverSegLib.labels import MAIN_ORGAN, label_for
 from LiverSegLib.volume import Volume
 from Training.data.folder import PreparedFolder
@@ -59,7 +60,7 @@ class Unreadable:
 
 
 class CaseEntry(Part):
-    """One entry of a YAML list.
+    """One entry of a YAML list. `image`: a file or folder, or a list of them, one a channel.
 
     `values` are the reference's voxel values of the liver, lesions included; `labels` tells the meaning of each
     value instead, for example {1: liver, 2: tumor, 3: ignore}. Several cases of one `patient` count as one in
@@ -67,7 +68,7 @@ class CaseEntry(Part):
     """
 
     name: str
-    image: str
+    image: str | list[str]
     label: str | None = None
     values: list[int] = Field(default=[])
     labels: dict[int, str] = Field(default={})
@@ -177,7 +178,8 @@ def _listed_entries(listing: Path) -> list[CaseEntry]:
 
 
 def _load(entry: CaseEntry, data: Path) -> LabeledVolume:
-    volume, patient = read_volume(data / entry.image), entry.patient or entry.name
+    images = [entry.image] if isinstance(entry.image, str) else entry.image
+    volume, patient = read_channels([data / image for image in images]), entry.patient or entry.name
     if entry.label is None:
         return LabeledVolume(name=entry.name, volume=volume, reference=None, names=(), patient=patient)
     known = {value: name for value, name in entry.meaning.items() if name != _IGNORED}

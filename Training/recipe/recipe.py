@@ -70,6 +70,8 @@ class Recipe(options.Part):
         unknown = next((value for value in self.sampling.labels if value not in range(classes)), None)
         if unknown is not None:
             raise ValueError(f"sampling.labels names label {unknown}, which labels does not have")
+        if len({*self.channels}) < len(self.channels):
+            raise ValueError("two channels have the same name; rename one")
         self._check_sources()
         self._check_augment()
         return self
@@ -94,6 +96,8 @@ class Recipe(options.Part):
 
     def _check_augment(self) -> None:
         on = next((key for key in options.CT_ONLY if getattr(self.augment, key) > 0), None)
+        if on is not None and len(self.channels) > 1:
+            raise ValueError(f"augment.{on} paints into one CT; set it to 0 for several channels")
         if on is not None and not self.in_hounsfield:
             raise ValueError(f"augment.{on} works in Hounsfield units; set it to 0 for this modality or normalize")
 

@@ -90,6 +90,8 @@ class FilesSource(LabeledSource):
     series). Each field matches within one part of the path; `{patient}` decides the split, without it each case is
     a patient of its own. Formats: NIfTI, NRRD, MetaImage, DICOM (series folder, single slice, SEG), PNG, JPEG,
     TIFF, BMP, .npy.
+    `further`: the images of the other channels, by the fields of `image`; `color`: a picture is not its luminance but
+    three channels, red, green and blue.
     `window`: the values that 0 to 255 of an 8-bit picture stand for; None keeps them. `black`: the value of its
     darkest gray, where the window cut off everything below. `rows`: the axis that a picture's rows run along, "y"
     as usual or "x". `flip`: axis by the text of the field `{how}`, for slices stored turned over. `spacing`: where the
@@ -100,6 +102,8 @@ class FilesSource(LabeledSource):
 
     kind: Literal["files"]
     image: str
+    further: list[str] = Field(default=[])
+    color: bool = False
     masks: list[Mask] = Field(min_length=1)
     window: Range | None = None
     black: float | None = None
@@ -114,10 +118,17 @@ class FilesSource(LabeledSource):
         known = set(FIELD.findall(self.image))
         if not known:
             raise ValueError(f"image {self.image!r} has no field such as {{name}} or {{patient}}")
-        for mask in self.masks:
-            for field in FIELD.findall(mask.path):
+        for what, path in [
+            *(("mask", mask.path) for mask in self.masks),
+            *(("further", path) for path in self.further),
+        ]:
+            for field in FIELD.findall(path):
                 if field not in known:
-                    raise ValueError(f"mask {mask.path!r} has the field {field!r}, which image lacks")
+                    raise ValueError(f"{what} {path!r} has the field {field!r}, which image lacks")
+        if self.further and (self.color or self.window or self.black or self.flip or self.rows == "x"):
+            raise ValueError(
+                "further images of a case cannot be pictures; window, black, flip, rows and color are for these"
+            )
         return self
 
     @property

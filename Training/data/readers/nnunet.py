@@ -61,7 +61,7 @@ def nnunet_listing(source: NnunetSource, data: Path) -> Listing:
             found.problems.append(DataError(f"{anyone} has no channel {which}.", anyone))
         elif not label.exists():
             found.problems.append(DataError(f"{anyone} has no label {label}.", anyone))
-        read = partial(_case, source, tuple(chosen), label, values)
+        read = partial(_case, source, tuple(chosen), label, values, len(wanted))
         first, *further = chosen or [anyone]
         entry = Entry(
             name=name, patient=name, source=source.name, image=first, further=tuple(further), masks=(label,), read=read
@@ -152,8 +152,10 @@ def _channels(source: NnunetSource, folder: NnunetFolder) -> list[int]:
     return chosen or sorted(folder.channels)
 
 
-def _case(source: NnunetSource, images: tuple[Path, ...], label: Path, values: Mapping[int, int]) -> RawCase:
-    volume = read_channels(images)
+def _case(
+    source: NnunetSource, images: tuple[Path, ...], label: Path, values: Mapping[int, int], wanted: int
+) -> RawCase:
+    volume = read_channels(images, wanted)
     with blamed_on(label):
         drawn = read_label_map(label, volume)
     told = not images[0].name.lower().endswith(PICTURES)
