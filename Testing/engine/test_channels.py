@@ -173,8 +173,12 @@ def test_a_picture_in_color_is_three_channels_to_a_model_of_three(tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "luminance" not in result.output
     Image.fromarray(pixels[..., 0]).save(tmp_path / "gray.png")
-    with pytest.raises(InputError, match="is no picture of red, green and blue"):
-        read_channels([tmp_path / "gray.png"], 3)
+    gray = read_channels([tmp_path / "gray.png"], 3)
+    assert all(np.array_equal(one[..., 0].T, pixels[..., 0]) for one in gray.channels)
+    assert gray.notes == ("gray.png is gray; it was taken as three equal colors.",)
+    Image.fromarray(pixels).convert("P").save(tmp_path / "palette.png")
+    with pytest.raises(InputError, match="palette"):
+        read_channels([tmp_path / "palette.png"], 3)
 
 
 def test_a_network_of_more_channels_than_metadata_names_is_refused(tmp_path: Path) -> None:
