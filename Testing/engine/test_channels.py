@@ -194,7 +194,10 @@ def test_a_network_of_more_channels_than_metadata_names_is_refused(tmp_path: Pat
 def test_a_model_of_nnunet_of_two_channels_is_run(tmp_path: Path) -> None:
     """Each channel is normalized as plans.json says of it."""
     properties = {"0": nnunet.CT, "1": {**nnunet.CT, "mean": 300.0, "std": 200.0, "percentile_99_5": 900.0}}
-    schemes = {"normalization_schemes": ["ZScoreNormalization", "CTNormalization"], "use_mask_for_norm": [False] * 2}
+    schemes: dict[str, Any] = {
+        "normalization_schemes": ["ZScoreNormalization", "CTNormalization"],
+        "use_mask_for_norm": [False] * 2,
+    }
     plans = nnunet.plans({"3d_fullres": nnunet.plan(**schemes)}, foreground_intensity_properties_per_channel=properties)
     arguments = nnunet.toy_arguments() | {"in_channels": 2}
     found = {"fold_0": nnunet.checkpoint(arguments)}

@@ -486,15 +486,6 @@ def trained_on(shared_data: Path, tmp_path: Path) -> Callable[[str, list[str]], 
     return make
 
 
-def test_the_network_for_colors_runs_from_slices_to_segments(slices2d: Path, tmp_path: Path) -> None:
-    package = make_model(COLOR, slices2d, tmp_path, SMALL[COLOR])
-    assert read_package(package).inputs == ("red", "green", "blue")
-    picture = next((slices2d / "slices2d" / "images").glob("*.jpg"))
-    assert segment(package, picture, tmp_path / "out").shape == (64, 64, 1)
-    call(app, "predict", package, picture, "--out", tmp_path / "predicted", "--device=cpu")
-    assert len(list((tmp_path / "predicted").glob("*_labels.png"))) == 1
-
-
 def test_the_xray_recipe_runs_on_real_xrays(
     shared_data: Path, trained_on: Callable[[str, list[str]], Path], tmp_path: Path
 ) -> None:
