@@ -7,7 +7,8 @@ which is exactly what `vtkMRMLVolumeNode.GetIJKToRASMatrix` and `nibabel`'s `aff
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,18 +29,20 @@ _FAR_MM = 1e6
 
 @dataclass(frozen=True)
 class Volume:
-    """One scalar 3D image.
+    """One 3D image: scalar, or several channels on one grid.
 
     Args:
-        array: voxel values, shape [i, j, k], any integer or floating type; never modified by us.
+        array: voxel values, shape [i, j, k], any integer or floating type; never modified by us. Of an image of several
+            channels the first, which is what is drawn and measured.
         affine: 4x4, voxel index -> RAS mm.
         name: how messages call it, usually the file or node name.
         modality: "CT", "MR" or None where the source does not tell.
         notes: sentences on what reading had to change; every result of this volume tells them.
+        further: the other channels, for example further MR sequences, each like `array`, of the same shape.
 
     Raises:
-        InputError: the array is not 3D or is empty, or the affine does not span a volume of voxels from
-            0.001 to 1000 mm.
+        InputError: an array is not 3D or is empty, the channels differ in shape, or the affine does not span a volume
+            of voxels from 0.001 to 1000 mm.
     """
 
     array: npt.NDArray[Any]
@@ -47,12 +50,28 @@ class Volume:
     name: str = "the image"
     modality: str | None = None
     notes: tuple[str, ...] = ()
+    further: tuple[npt.NDArray[Any], ...] = ()
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
         object.__setattr__(self, "affine", affine)
         check_array(self.array, self.name)
+        for number, channel in enumerate(self.further, start=2):
+            check_array(channel, f"channel {number} of {self.name}")
+            if channel.shape != self.array.shape:
+                mine, other = ("x".join(map(str, array.shape)) for array in (channel, self.array))
+                raise InputError(f"channel {number} of {self.name} has {mine} voxels, the first {other}; resample it.")
         check_affine(affine, self.name)
+
+    @property
+    def channels(self) -> tuple[npt.NDArray[Any], ...]:
+        """All channels [i, j, k] in their order; one for a scalar image."""
+        return self.array, *self.further
+
+    def mapped(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], **others: Any) -> Volume:
+        """The volume with every channel changed alike, and `others` of its fields replaced."""
+        first, *further = (change(channel) for channel in self.channels)
+        return replace(self, array=first, further=tuple(further), **others)
 
     @property
     def spacing(self) -> tuple[float, float, float]:

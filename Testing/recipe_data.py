@@ -116,6 +116,7 @@ SMALL: dict[str, list[str]] = {
         "split={folds: 3}",
     ],
     "unet2d_vgg16": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
+    "unet2d_vgg16_color": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
     "unet2d_bn": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
     "unet2d_attention": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]", "network.arguments.strides=[2, 2]"],
     "lung_xray2d": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,6 +54,10 @@ Out = Annotated[
         "-o", "--out", help="Folder, or one .nii.gz or .seg.nrrd file. [default: a folder of the input's name here]"
     ),
 ]
+Channels = Annotated[
+    list[Path] | None,
+    typer.Option(help="For a model of several images: the next channel of the one input, on its grid; repeatable."),
+]
 Model = Annotated[str | None, typer.Option(help="Package folder, zip, or id of a model.")]
 Roi = Annotated[
     str | None,
@@ -77,6 +81,7 @@ Within = Annotated[
 @app.command()
 def segment(
     inputs: Inputs,
+    channel: Channels = None,
     out: Out = None,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -93,14 +98,17 @@ def segment(
 
     if len(inputs) > 1 and out is not None and is_single_file(out):
         raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
+    if len(inputs) > 1 and channel:
+        raise typer.BadParameter(f"--channel belongs to one input but {len(inputs)} were given; give one at a time.")
     # A signal that comes while the files are put in place is obeyed when they are.
     stopping.say("Stopped; inputs that were finished have all their results, the others none.")
     cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
-        run = _way(request, within, margin)
+        run, wanted = _way(request, within, margin)
+    read = partial(_read, channels=channel or [], wanted=wanted)
     failed = 0
-    for outcome in run_batch(cases, partial(_segment_one, run=run, overlay=overlay)):
+    for outcome in run_batch(cases, partial(_segment_one, read=read, run=run, overlay=overlay)):
         if outcome.result is not None:
             screen.console().print(result_table(outcome.case.path.name, outcome.result))
             for warning in outcome.result.warnings:
@@ -135,8 +143,9 @@ def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: boo
     return cases
 
 
-def _way(request: SegmentationRequest, within: str | None, margin: float) -> _Run:
-    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map.
+def _way(request: SegmentationRequest, within: str | None, margin: float) -> tuple[_Run, int]:
+    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map; and how
+    many images of a case the model takes.
 
     What is wrong with the names that were typed is found before torch is imported, which takes seconds.
     """
@@ -154,28 +163,34 @@ def _way(request: SegmentationRequest, within: str | None, margin: float) -> _Ru
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
 
-    segmenter = Segmenter(package, request.device, request.settings)
+    segmenter, wanted = Segmenter(package, request.device, request.settings), len(package.inputs)
     if within is None:
-        return partial(segmenter.segment, request=request)
+        return partial(segmenter.segment, request=request), wanted
     if organ is not None:
         first = Segmenter(organ, request.device, request.settings)
-        return partial(segment_within, first, segmenter, margin_mm=margin, request=request)
+        return partial(segment_within, first, segmenter, margin_mm=margin, request=request), wanted
 
     def run(volume: Volume, **how: Any) -> Result:
         mask = read_mask(path, volume)
         return segment_within_mask(mask, segmenter, volume, margin_mm=margin, request=request, **how)
 
-    return run
+    return run, wanted
 
 
-def _segment_one(case: Case, run: _Run, overlay: bool) -> tuple[Result, list[Path]]:
+def _read(path: Path, channels: Sequence[Path], wanted: int) -> Volume:
+    """An input with its other channels."""
+    from LiverSegLib.io.channels import read_channels
+
+    return read_channels([path, *channels], wanted)
+
+
+def _segment_one(case: Case, read: Callable[[Path], Volume], run: _Run, overlay: bool) -> tuple[Result, list[Path]]:
     """Read, segment and write one input."""
     from LiverSegLib.cli.outputs import write_outputs
-    from LiverSegLib.io import read_volume
 
     console = screen.console()
     with console.status(plain(f"Reading {case.path.name}")):
-        volume = read_volume(case.path)
+        volume = read(case.path)
     log.info("segmenting %s %s", case.path.name, volume.array.shape)
     columns = (TextColumn("{task.description}", markup=False), BarColumn())
     with Progress(*columns, console=console, transient=True) as bar:

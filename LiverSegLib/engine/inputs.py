@@ -39,6 +39,28 @@ def usable_array(volume: Volume) -> tuple[npt.NDArray[Any], list[str]]:
     return array, notes
 
 
+def usable_channels(volume: Volume, package: ModelPackage) -> tuple[list[npt.NDArray[Any]], list[str]]:
+    """`usable_array` of each channel that the model takes, and what to tell of them.
+
+    Raises:
+        InputError: there are more or fewer channels than the model takes, or one cannot be used.
+    """
+    if len(volume.channels) != len(package.inputs):
+        have, want = len(volume.channels), len(package.inputs)
+        wanted = f"{want} images of a case ({', '.join(package.inputs)})" if want > 1 else "one image of a case"
+        raise InputError(
+            f"{package.name} takes {wanted}, but {volume.name} has {have} channel{'s' if have > 1 else ''}; "
+            "give exactly these, in this order."
+        )
+    arrays, notes = [], list[str]()
+    for channel, name in zip(volume.channels, package.inputs, strict=True):
+        one = volume if len(package.inputs) == 1 else Volume(channel, volume.affine, f"{name} of {volume.name}")
+        array, told = usable_array(one)
+        arrays.append(array)
+        notes += told
+    return arrays, notes
+
+
 def warnings_for(volume: Volume, package: ModelPackage) -> list[str]:
     """Sentences on what the model was not made for (another modality or unit), and on sizes that mean little."""
     notes = [*volume.notes]

@@ -16,7 +16,7 @@ import torch
 from LiverSegLib.engine import geometry, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.foreground import input_window
-from LiverSegLib.engine.inputs import implausible, usable_array, warnings_for
+from LiverSegLib.engine.inputs import implausible, usable_channels, warnings_for
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.openvino_network import OpenVinoNetwork
 from LiverSegLib.engine.postprocess import postprocess
@@ -181,21 +181,21 @@ class OneModel:
         package = self.package
         with stages.run("prepare"):
             notes = warnings_for(volume, package)
-            array, repaired = usable_array(volume)
+            channels, repaired = usable_channels(volume, package)
             own = package.inferer
             inferer = own if overlap is None else replace(own, overlap=overlap)
             lying = replace(volume, affine=turn.matrix @ volume.affine)
-            window = input_window(array, volume, package)
+            window = input_window(channels, volume, package)
             how = package.resampling
             grid = geometry.model_grid(lying, package.axcodes, package.pixdim, package.size, window, how)
             plan.check_grid(volume, grid, package, inferer.overlap)
-        used, part, fallback = self._infer(volume, array, grid, inferer, stages, use)
-        return array, part, used, [*notes, *repaired, *fallback]
+        used, part, fallback = self._infer(volume, channels, grid, inferer, stages, use)
+        return channels[0], part, used, [*notes, *repaired, *fallback]
 
     def _infer(
         self,
         volume: Volume,
-        array: npt.NDArray[Any],
+        channels: Sequence[npt.NDArray[Any]],
         grid: geometry.ModelGrid,
         inferer: Inferer,
         stages: Stages,
@@ -206,7 +206,7 @@ class OneModel:
         for device, shrink in _attempts(self._wanted):
             try:
                 with torch.inference_mode(), _flushed_denormals(), self._stoppable(stages.monitor):
-                    x, part = shown(volume, array, grid, package, device, stages.monitor)
+                    x, part = shown(volume, channels, grid, package, device, stages.monitor)
                     stages.lap("resample")
                     used = use(_timed(self._run(x, inferer, device, shrink, stages.monitor), stages), part)
                 if shrink > 1 or device != self._wanted:
@@ -224,18 +224,18 @@ class OneModel:
     def _run(
         self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, monitor: Monitor
     ) -> Iterator[Slab]:
-        """The logits (or a margin) [D, X, Y, n] of an image [X, Y, Z] on the model grid, slab by slab."""
+        """The logits (or a margin) [D, X, Y, n] of an image [C, X, Y, Z] on the model grid, slab by slab."""
         package = self.package
-        divisible = [-(-n // k) * k for n, k in zip(x.shape, package.divisible, strict=True)]
-        image, inner = pad_to(x[None, None], divisible, "constant")  # as MONAI's DivisiblePad
-        padded = image[0, 0]
+        divisible = [-(-n // k) * k for n, k in zip(x.shape[1:], package.divisible, strict=True)]
+        image, inner = pad_to(x[None], divisible, "constant")  # as MONAI's DivisiblePad
+        padded = image[0]
         dims = package.spatial_dims
-        size = padded.shape[:dims]
+        size = padded.shape[1 : dims + 1]
         window = tuple(n if w == -1 else w for w, n in zip(inferer.roi_size[:dims], size, strict=True))
         window = tuple(max(w // shrink // 32 * 32, min(w, 32)) for w in window) if shrink > 1 else window
         batch = 1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size
         if device.type == "cpu":
-            plan.check_window_memory(package, self._network, (min(batch, padded.shape[2]), 1, *window))
+            plan.check_window_memory(package, self._network, (min(batch, padded.shape[3]), len(padded), *window))
         infer = infer_slices if dims == 2 else infer_windows
         inferer = replace(inferer, roi_size=window, batch_size=batch)
         network, regions = mirrored(self._on(device, monitor), inferer.mirror), bool(package.regions)

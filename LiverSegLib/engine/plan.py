@@ -38,7 +38,7 @@ def check_grid(volume: Volume, grid: ModelGrid, package: ModelPackage, overlap: 
     # The image on the grid, and in some slices of it a number for each class or for the difference of two.
     values = 1 if package.channels == 2 and not package.regions else package.channels
     kept = kept_slices(padded, values, windows[2] if dims == 3 else package.inferer.batch_size)
-    needed = _FLOAT * (voxels + math.prod(padded[:2]) * kept * values)
+    needed = _FLOAT * (voxels * len(package.inputs) + math.prod(padded[:2]) * kept * values)
     free = available_bytes()
     if voxels > MAX_VOXELS or (free is not None and needed > free):
         raise InputError(

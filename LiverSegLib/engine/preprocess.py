@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,22 +15,23 @@ from LiverSegLib.engine.geometry import ModelGrid, on_own_voxels, resample_windo
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.splines import resample_cubic
 from LiverSegLib.models import ModelPackage
+from LiverSegLib.models.intensity import Intensity
 from LiverSegLib.volume import Volume
 
 
 def shown(
     volume: Volume,
-    array: npt.NDArray[Any],
+    channels: Sequence[npt.NDArray[Any]],
     grid: ModelGrid,
     package: ModelPackage,
     device: torch.device,
     monitor: Monitor,
 ) -> tuple[torch.Tensor, ModelGrid]:
-    """The image [X, Y, Z] on the model's grid with its intensity steps done, and the grid of what is left of it.
+    """The image [C, X, Y, Z] on the model's grid with its intensity steps done, and the grid of what is left of it.
 
     Args:
         volume: what errors name.
-        array: its usable voxels [i, j, k]; not changed.
+        channels: the usable voxels [i, j, k] of each; not changed.
         grid: the model's grid over it.
         package: the model, which says what is done in which order.
         device: where the image is wanted.
@@ -39,30 +41,35 @@ def shown(
         InputError: the model asks for the foreground of the image, and there is none.
     """
     first = package.resampling.normalize_first
-    x = _resampled(array, grid, package, device, monitor)
+    xs = [_resampled(array, grid, package, package.steps(n), device, monitor) for n, array in enumerate(channels)]
     crop = package.crop if package.crop is not None and package.crop.resampled else None
     if crop is not None and not crop.normalized:
-        x, grid = cropped(x, grid, volume, package)
-    x = x if first else _normalized(x, package, monitor)
+        xs, grid = cropped(xs, grid, volume, package)
+    xs = xs if first else [_normalized(x, package.steps(n), monitor) for n, x in enumerate(xs)]
     if crop is not None and crop.normalized:
-        x, grid = cropped(x, grid, volume, package)
-    return x, grid
+        xs, grid = cropped(xs, grid, volume, package)
+    return torch.stack(xs) if len(xs) > 1 else xs[0][None], grid
 
 
 def _resampled(
-    array: npt.NDArray[Any], grid: ModelGrid, package: ModelPackage, device: torch.device, monitor: Monitor
+    array: npt.NDArray[Any],
+    grid: ModelGrid,
+    package: ModelPackage,
+    steps: Sequence[Intensity],
+    device: torch.device,
+    monitor: Monitor,
 ) -> torch.Tensor:
-    """The image on the model's grid; its intensity steps are done where they come before resampling."""
+    """One channel on the model's grid; its intensity steps are done where they come before resampling."""
     how = package.resampling
     if not (how.normalize_first or how.cubic):  # in the stored type, which is less to move
         return to_model_grid(array, grid, device)
     crop = package.crop
     if how.normalize_first and crop is not None and crop.normalized and not crop.resampled:
         everything = replace(grid, window=whole_of(grid.axes.apply(array)))
-        x = _normalized(on_own_voxels(array, everything, device), package, monitor)[grid.window].contiguous()
+        x = _normalized(on_own_voxels(array, everything, device), steps, monitor)[grid.window].contiguous()
     else:
         x = on_own_voxels(array, grid, device)
-        x = _normalized(x, package, monitor) if how.normalize_first else x
+        x = _normalized(x, steps, monitor) if how.normalize_first else x
     if how.cubic:
         return resample_cubic(x, grid, monitor)
     for axis in range(3):
@@ -71,9 +78,9 @@ def _resampled(
     return x
 
 
-def _normalized(x: torch.Tensor, package: ModelPackage, monitor: Monitor) -> torch.Tensor:
-    """The image with the model's intensity steps done, in place."""
-    for step in package.intensity:
+def _normalized(x: torch.Tensor, steps: Sequence[Intensity], monitor: Monitor) -> torch.Tensor:
+    """A channel with the model's intensity steps done, in place."""
+    for step in steps:
         monitor.check()
         x = step(x)
     return x

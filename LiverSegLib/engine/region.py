@@ -82,7 +82,7 @@ def crop(volume: Volume, box: VoxelBox) -> Volume:
     """The volume inside a box, in the same place in space; the array is a view."""
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [start for start, _ in box]
-    return replace(volume, array=volume.array[slices_of(box)], affine=affine)
+    return volume.mapped(lambda channel: channel[slices_of(box)], affine=affine)
 
 
 def check_targets(

@@ -99,8 +99,8 @@ def infer_windows(
     """Run a network over a volume by windows.
 
     Args:
-        x: the image [X, Y, Z].
-        network: gives logits [N, C, ...] of windows [N, 1, ...].
+        x: the image [X, Y, Z], or its channels [C, X, Y, Z].
+        network: gives logits [N, classes, ...] of windows [N, C, ...].
         inferer: the windows, of a size in voxels along each axis.
         monitor: told of each batch.
         softmax: applied to the blended logits, as MONAI does after its inferer.
@@ -109,7 +109,7 @@ def infer_windows(
     Yields:
         Logits [D, X, Y, n]; for two classes their margin, D = 1.
     """
-    image, inner = pad_to(x[None, None], inferer.roi_size, inferer.padding)
+    image, inner = pad_to(x[None] if x.ndim == 4 else x[None, None], inferer.roi_size, inferer.padding)
     size = tuple(image.shape[2:])
     starts = _starts(size, inferer)
     count = math.prod(len(axis) for axis in starts)  # counted, never listed: there may be very many
@@ -170,9 +170,10 @@ def infer_slices(
     softmax: bool = False,
     regions: bool = False,
 ) -> Iterator[Slab]:
-    """As `infer_windows`, with a 2D network over the slices x[:, :, k]."""
-    count = x.shape[2]
-    slices, inner = pad_to(x.permute(2, 0, 1)[:, None], inferer.roi_size, inferer.padding)
+    """As `infer_windows`, with a 2D network over the slices x[..., k]."""
+    x = x if x.ndim == 4 else x[None]
+    count, shape = x.shape[3], x.shape[1:]
+    slices, inner = pad_to(x.permute(3, 0, 1, 2), inferer.roi_size, inferer.padding)
     weight = importance(inferer, x.device)
     out, held, first = torch.empty(0), 0, 0
     monitor.report("network", 0, count, "slices")
@@ -180,8 +181,8 @@ def infer_slices(
         logits = _slices_logits(slices[start : start + inferer.batch_size], network, inferer, weight)
         kept = margin(logits, softmax, regions)[(slice(None), slice(None), *inner)]
         if not held:  # memory in z, y, x order: that is how most images lie
-            depth = kept_slices(x.shape, kept.shape[1], inferer.batch_size)
-            out = torch.empty((kept.shape[1], depth, x.shape[1], x.shape[0]), device=x.device)
+            depth = kept_slices(shape, kept.shape[1], inferer.batch_size)
+            out = torch.empty((kept.shape[1], depth, shape[1], shape[0]), device=x.device)
         if held + len(kept) > out.shape[1]:
             yield Slab(first, out[:, :held].permute(0, 3, 2, 1))
             out[:, 0] = out[:, held - 1].clone()
@@ -193,7 +194,7 @@ def infer_slices(
 
 
 def _slices_logits(images: torch.Tensor, network: Network, inferer: Inferer, weight: torch.Tensor) -> torch.Tensor:
-    """Logits [N, C, X, Y] of slices [N, 1, X, Y], by windows where they are larger than one."""
+    """Logits [N, C, X, Y] of slices [N, channels, X, Y], by windows where they are larger than one."""
     size = tuple(images.shape[2:])
     starts = _starts(size, inferer)
     if all(len(axis) == 1 for axis in starts):

@@ -66,6 +66,27 @@ def read_picture(path: Path) -> Volume:
     return Volume(gray.T[:, :, None], LPS_TO_RAS, path.name, notes=notes)
 
 
+def read_color(path: Path) -> Volume:
+    """Read a picture as `read_picture` does, but with red, green and blue as the three channels of its volume.
+
+    A gray picture is three equal colors; the volume's notes tell of that.
+
+    Raises:
+        InputError: the file is damaged, holds more than one picture, or its colors are those of a palette.
+    """
+    pixels, is_palette = _read(path, indices=False)
+    if is_palette and _gray(pixels, path) is None:
+        raise _colored(path, "a palette, as label maps and color maps have them")
+    notes: tuple[str, ...] = ()
+    if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
+        gray = _gray(pixels, path)
+        assert gray is not None  # two channels are gray and alpha
+        pixels = np.repeat(gray[..., None], 3, axis=2)
+        notes = (f"{path.name} is gray; it was taken as three equal colors.",)
+    red, green, blue = (pixels[..., n].T[:, :, None] for n in range(3))
+    return Volume(red, LPS_TO_RAS, path.name, notes=notes, further=(green, blue))
+
+
 def read_picture_mask(path: Path) -> npt.NDArray[Any]:
     """Read the numbers [row, column] of a mask: gray levels, or the indices of a palette.
 

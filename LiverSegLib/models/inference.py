@@ -36,6 +36,8 @@ _UNSUPPORTED = ("as_closest_canonical", "diagonal", "scale_extent", "min_pixdim"
 _INTERPOLATION = {"mode", "align_corners"}
 _IGNORED = {"_target_", "keys", "allow_missing_keys", "device", "dtype", "track_meta", "method", *_INTERPOLATION}
 _CROP = "CropForegroundd"
+# Its numbers do not come from the image.
+_SAME_FOR_ALL = "ScaleIntensityRanged"
 _KINDS = {"Spacingd": "resample", "Resized": "resample", _CROP: "crop", "DivisiblePadd": "pad"}
 _WRONG = (KeyError, TypeError, ValueError, OverflowError)
 _MAX_STEPS = 64
@@ -50,7 +52,20 @@ def read_inference(config: BundleConfig) -> dict[str, Any]:
     """
     window = {"inferer": _read_inferer(config)}
     weights = {"weights": _read_weights(config)}
-    return _read_network(config) | _read_preprocessing(config) | window | _read_postprocessing(config) | weights
+    network = _read_network(config)
+    if network["arguments"].get("in_channels", 1) != 1:
+        _check_channels_apart(config)
+    return network | _read_preprocessing(config) | window | _read_postprocessing(config) | weights
+
+
+def _check_channels_apart(config: BundleConfig) -> None:
+    """Refuse intensities that are taken over all channels together: ours are those of each channel."""
+    for name, arguments in _steps(config, "preprocessing"):
+        own = name not in INTENSITY or name == _SAME_FOR_ALL or arguments.get("channel_wise")
+        if not own:
+            raise ModelError(
+                f"{config.source} normalizes all channels together by {name}; only channel_wise: true is supported."
+            )
 
 
 def _read_network(config: BundleConfig) -> dict[str, Any]:
@@ -270,7 +285,7 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
     Raises:
         ModelError: the model works as MONAI's transforms and inferers do not.
     """
-    own_way = replace(spec.resampling, normalize_first=False) != MONAI
+    own_way = replace(spec.resampling, normalize_first=False) != MONAI or spec.intensities != ()
     if own_way or spec.regions or spec.inferer.evenly or spec.inferer.mirror:
         raise ModelError(
             f"{spec.name} resamples or looks otherwise than MONAI's bundles can say; share its own folder."
@@ -282,7 +297,7 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
         "checkpoint": "$@bundle_root + '/models/model.safetensors'",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
-        "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
+        "datalist": _datalist(spec),
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "network_def": _component(target_path(spec.network), **spec.arguments),
         "network": "$@network_def.to(@device)",
@@ -297,6 +312,13 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
+def _datalist(spec: ModelSpec) -> str:
+    """Each file a case; of several channels each folder, whose files in the order of their names are the channels."""
+    if len(spec.inputs) == 1:
+        return "$sorted(glob.glob(@dataset_dir + '/*.nii*'))"
+    return "$[sorted(glob.glob(case + '*.nii*')) for case in sorted(glob.glob(@dataset_dir + '/*/'))]"
+
+
 def _preprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
     """Resampling is by mm, by number of voxels, or some axes by each."""
     turn = [] if spec.axcodes == OWN_AXES else [_image("Orientationd", axcodes=spec.axcodes)]
@@ -305,7 +327,9 @@ def _preprocessing(spec: ModelSpec) -> list[dict[str, Any]]:
         resample.append(_image("Spacingd", pixdim=list(spec.pixdim), mode="bilinear"))
     if max(spec.size) > 0:
         resample.append(_image("Resized", spatial_size=list(spec.size), mode="bilinear"))
+    apart = {"channel_wise": True} if len(spec.inputs) > 1 else {}
     intensity = [step.to_monai() for step in spec.intensity]
+    intensity = [step if step["_target_"] == _SAME_FOR_ALL else step | apart for step in intensity]
     groups = [intensity, resample] if spec.resampling.normalize_first else [resample, intensity]
     if spec.crop is not None:
         groups.insert(int(spec.crop.resampled) + int(spec.crop.normalized), [spec.crop.to_monai()])

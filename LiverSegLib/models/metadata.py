@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from LiverSegLib.models.spec import ModelSpec
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+_MOST_INPUTS = 64
 _MAX_CHANNELS = 256
 """Labels are stored as uint8."""
 _LONGEST_NAME = 100
@@ -45,11 +46,13 @@ def read_metadata(data: dict[str, Any], package: str) -> ModelDescription:
         ModelError: its channels, names or metrics are not what they are taken for.
     """
     labels, modality = _read_channels(data, package)
+    inputs = _read_inputs(data)
     changelog = data.get("changelog")
     return ModelDescription(
         name=_read_name(data, "name", package) or package,
         version=_read_name(data, "version", package),
         modality=modality,
+        inputs=inputs,
         labels=labels,
         license=one_line(data.get("license") or NOT_STATED),
         data_source=one_line(data.get("data_source", NOT_STATED)),
@@ -83,6 +86,14 @@ def _read_channels(data: dict[str, Any], package: str) -> tuple[tuple[Label, ...
     if twice is not None:
         raise ModelError(f"The package {package} has two channels that mean {twice}; repair its channel_def.")
     return labels, str(modality).upper()
+
+
+def _read_inputs(data: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the images of a case; one where no names are told that can be shown."""
+    named = next(iter(data["network_data_format"]["inputs"].values())).get("channel_def")
+    names = [named.get(str(n)) for n in range(min(len(named), _MOST_INPUTS))] if isinstance(named, dict) else []
+    right = all(isinstance(name, str) and is_name(name, _LONGEST_NAME) for name in names)
+    return tuple(map(str, names)) if names and right and len({*names}) == len(names) else ("image",)
 
 
 def _read_chain(chain: Any, package: str) -> dict[str, Any]:
@@ -208,8 +219,8 @@ def _data_format(spec: ModelSpec, channels: dict[str, str]) -> dict[str, Any]:
         "type": "image",
         "format": "hounsfield" if spec.modality == "CT" else "magnitude",
         "modality": spec.modality,
-        "num_channels": 1,
-        "channel_def": {"0": "image"},
+        "num_channels": len(spec.inputs),
+        "channel_def": {str(number): name for number, name in enumerate(spec.inputs)},
         "value_range": spec.intensity[-1].value_range if spec.intensity else [],
     }
     prediction = {

@@ -16,7 +16,7 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.models.crop import ForegroundCrop
 from LiverSegLib.models.folder import PackageFolder
 from LiverSegLib.models.nnunet_checkpoint import FOLD, find_folds, read_checkpoint
-from LiverSegLib.models.nnunet_labels import read_labels, read_modality
+from LiverSegLib.models.nnunet_labels import read_inputs, read_labels, read_modality
 from LiverSegLib.models.nnunet_plans import read_configuration
 from LiverSegLib.models.sidecar import read_sidecar
 from LiverSegLib.models.spec import NOT_STATED, ModelDescription, ModelPackage
@@ -58,7 +58,7 @@ def read_nnunet(folder: Path) -> ModelPackage:
     sidecar = read_sidecar(files)
     plans = files.read_json(PLANS)
     try:
-        parts = read_configuration(plans, told.configuration, sidecar.axcodes)
+        parts = read_configuration(plans, told.configuration, sidecar.axcodes, len(described.inputs))
     except _WRONG as error:
         raise ModelError(f"{folder / PLANS} cannot be used: {_said(error)}.") from error
     inferer = parts["inferer"]
@@ -66,7 +66,7 @@ def read_nnunet(folder: Path) -> ModelPackage:
         raise ModelError(f"{folder / weights[0]} has the mirroring axes {shown(told.mirror)} of another network.")
     parts["inferer"] = replace(inferer, mirror=told.mirror if sidecar.mirror else ())
     channels = len(regions) or described.channels
-    parts["arguments"] |= {"in_channels": 1, "out_channels": channels}
+    parts["arguments"] |= {"in_channels": len(described.inputs), "out_channels": channels}
     check_arguments(parts["network"], parts["arguments"])
     return ModelPackage(
         path=folder, weights=weights, **vars(described), **parts, regions=regions, crop=ForegroundCrop(nonzero=True)
@@ -88,6 +88,7 @@ def read_nnunet_description(folder: Path) -> ModelDescription:
         name=name,
         version=sidecar.version,
         modality=sidecar.modality or dataset["modality"],
+        inputs=dataset["inputs"],
         labels=dataset["labels"],
         license=sidecar.license or NOT_STATED,
         data_source=sidecar.data_source or NOT_STATED,
@@ -101,7 +102,7 @@ def _dataset(files: PackageFolder) -> tuple[dict[str, Any], tuple[int, ...]]:
     data, names = files.read_json(DATASET), read_sidecar(files).names
     try:
         labels, regions = read_labels(data, names)
-        return {"labels": labels, "modality": read_modality(data)}, regions
+        return {"labels": labels, "modality": read_modality(data), "inputs": read_inputs(data)}, regions
     except _WRONG as error:
         raise ModelError(f"{files.path / DATASET} cannot be used: {_said(error)}.") from error
 

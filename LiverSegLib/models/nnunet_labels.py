@@ -10,6 +10,8 @@ from LiverSegLib.models.arguments import whole
 from LiverSegLib.models.text import is_name, shown
 
 _LONGEST_NAME = 100
+_MOST_INPUTS = 64
+_MR = ("MR", "T1", "T2")
 _LARGEST = 255
 """Labels are stored as uint8."""
 
@@ -63,17 +65,29 @@ def _named(names: dict[int, str]) -> tuple[Label, ...]:
     return labels
 
 
-def read_modality(dataset: Mapping[str, Any]) -> str:
-    """ "CT", "MR" or "" from the name of the only channel.
+def read_inputs(dataset: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the images of a case, in the order of its channels.
 
     Raises:
-        ValueError: there are several channels, or none.
+        ValueError: there are none, too many or with gaps.
         KeyError, AttributeError: they are not told.
     """
     channels = dataset["modality"] if "modality" in dataset else dataset["channel_names"]
-    if len(channels) != 1:
-        raise ValueError(f"it wants {len(channels)} images of a case ({shown(channels, 100)}); only one is supported")
-    name = str(next(iter(channels.values()))).upper()
-    if name == "CT":
-        return "CT"
-    return "MR" if name.startswith(("MR", "T1", "T2")) else ""
+    named = {int(number): str(name) for number, name in channels.items()}
+    if not 1 <= len(named) <= _MOST_INPUTS or sorted(named) != list(range(len(named))):
+        raise ValueError(f"its channels {shown(channels, 100)} are not numbered 0, 1, 2 and so on")
+    names = tuple(named[number] for number in range(len(named)))
+    if not all(is_name(name, _LONGEST_NAME) for name in names):
+        raise ValueError(f"its channels {shown(channels, 100)} have no plain names")
+    return names
+
+
+def read_modality(dataset: Mapping[str, Any]) -> str:
+    """ "CT", "MR" or "" from the names of the channels; "" where they differ.
+
+    Raises:
+        ValueError, KeyError, AttributeError: as of `read_inputs`.
+    """
+    names = [name.upper() for name in read_inputs(dataset)]
+    kinds = {"CT" if name == "CT" else "MR" if name.startswith(_MR) else "" for name in names}
+    return kinds.pop() if len(kinds) == 1 else ""

@@ -61,12 +61,13 @@ def configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     raise ValueError(f"its configuration {shown(name)} inherits from itself")
 
 
-def read_configuration(plans: Mapping[str, Any], name: str, axcodes: str) -> dict[str, Any]:
+def read_configuration(plans: Mapping[str, Any], name: str, axcodes: str, channels: int = 1) -> dict[str, Any]:
     """What the configuration `name` says, by the names of `ModelSpec`'s fields, but for the channels of the network.
 
     Args:
         plans: the content of plans.json.
         name: of the configuration.
+        channels: images of a case.
         axcodes: axes of the array that the model wants, x, y, z; "" for those of the class that read its images.
 
     Raises:
@@ -83,7 +84,7 @@ def read_configuration(plans: Mapping[str, Any], name: str, axcodes: str) -> dic
         raise ValueError(f"patch_size {shown(plan['patch_size'])} has too many voxels")
     return {
         **_grid(plans, plan, axcodes, len(patch)),
-        "intensity": _intensity(plans, plan),
+        **_intensities(plans, plan, channels),
         "resampling": _resampling(plan),
         "inferer": Inferer(
             roi_size=patch, overlap=_OVERLAP, batch_size=_SLICES_AT_ONCE if len(patch) == 2 else 1, evenly=True
@@ -114,19 +115,27 @@ def _grid(plans: Mapping[str, Any], plan: Arguments, axcodes: str, dims: int) ->
     return {"axcodes": "".join(codes), "pixdim": tuple(spacing)}
 
 
-def _intensity(plans: Mapping[str, Any], plan: Arguments) -> tuple[Intensity, ...]:
-    (scheme,) = _list(plan["normalization_schemes"], "normalization_schemes", (1,))
-    (masked,) = _list(plan.get("use_mask_for_norm", [False]), "use_mask_for_norm", (1,))
+def _intensities(plans: Mapping[str, Any], plan: Arguments, count: int) -> dict[str, Any]:
+    """The steps of each of `count` channels."""
+    schemes = _list(plan["normalization_schemes"], "normalization_schemes", (count,))
+    masked = _list(plan.get("use_mask_for_norm", [False] * count), "use_mask_for_norm", (count,))
+    if count > 1 and any(masked):
+        raise ValueError("use_mask_for_norm with several channels is not supported")
+    steps = [_intensity(plans, scheme, bool(masked[n]), str(n)) for n, scheme in enumerate(schemes)]
+    return {"intensity": steps[0], "intensities": tuple(steps) if count > 1 else ()}
+
+
+def _intensity(plans: Mapping[str, Any], scheme: Any, masked: bool, channel: str) -> tuple[Intensity, ...]:
     if scheme == "CTNormalization":
         measured = plans.get("foreground_intensity_properties_per_channel")
         measured = measured or plans["foreground_intensity_properties_by_modality"]
         keys = ("percentile_00_5", "percentile_99_5", "mean", "std")
-        low, high, mean, std = (number(measured["0"][key], key, -1e9, 1e9) for key in keys)
+        low, high, mean, std = (number(measured[channel][key], key, -1e9, 1e9) for key in keys)
         if not low < high or std <= 0:
-            raise ValueError(f"the intensities {shown(measured['0'], 200)} make no sense")
+            raise ValueError(f"the intensities {shown(measured[channel], 200)} make no sense")
         return (ScaleRange(low, high, (low - mean) / std, (high - mean) / std),)
     schemes: dict[str, tuple[Intensity, ...]] = {
-        "ZScoreNormalization": (Normalize(nonzero=bool(masked), filled=bool(masked)),),
+        "ZScoreNormalization": (Normalize(nonzero=masked, filled=masked),),
         "RescaleTo01Normalization": (ScalePercentiles(0, 100, 0, 1, clip=False),),
         "RGBTo01Normalization": (ScaleRange(0, 255, 0, 1, clip=False),),
         "NoNormalization": (),

@@ -82,6 +82,8 @@ def _read_bundle(folder: Path) -> ModelPackage:
     name = one_line(folder.name, _LONGEST_NAME)
     inference = read_inference(BundleConfig(_configuration(files), f"The package {name}"))
     license_line = _license_line(files)
+    if inference["arguments"].get("in_channels") == 1:  # whatever names it has
+        description = replace(description, inputs=description.inputs[:1])
     found = ModelPackage(path=folder, **vars(description), **inference)
     _check_dimensions(found, name)
     return found if found.license != NOT_STATED else replace(found, license=license_line)
@@ -120,8 +122,9 @@ def _check_dimensions(package: ModelPackage, name: str) -> None:
     sizes, channels = package.spatial_dims, package.channels
     if dims not in (2, 3):
         wrong = f"has spatial_dims {dims!r}; 2 or 3 is needed."
-    elif inputs != 1:
-        wrong = f"takes {inputs} input channels; only one is supported."
+    elif inputs != len(package.inputs):
+        told = "only one" if len(package.inputs) == 1 else f"{len(package.inputs)}"
+        wrong = f"takes {inputs} input channels, but metadata.json names {told}; repair the package."
     elif sizes != dims:
         wrong = f"has a {dims}D network but a window of {sizes} sizes; repair the package."
     elif outputs != channels:

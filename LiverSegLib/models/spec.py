@@ -41,6 +41,7 @@ class ModelDescription:
     Args:
         name, version, license, data_source, intended_use: for people; the version may be "".
         modality: "CT", "MR", "DX" (X-ray) or "" for any.
+        inputs: names of the images of a case, such as T1 and T2, in the order that the network takes them.
         labels: what it segments, in rising order of value; the network has one channel more.
         metrics: results of its evaluation by name.
         changelog: what changed, by version.
@@ -55,6 +56,7 @@ class ModelDescription:
     name: str
     version: str = ""
     modality: str = ""
+    inputs: tuple[str, ...] = ("image",)
     labels: tuple[Label, ...]
     license: str = NOT_STATED
     data_source: str = NOT_STATED
@@ -95,11 +97,12 @@ class ModelSpec(ModelDescription):
     """Everything that a package says of a model: what a network needs to be run exactly as it was trained.
 
     Args:
-        network, arguments: registry name and keyword arguments, with in_channels 1 and out_channels.
+        network, arguments: registry name and keyword arguments, with in_channels and out_channels.
         axcodes, pixdim: the grid it works on, mm; a pixdim <= 0 keeps the image's spacing. Axes are named by where they
             point ("RAS"), or, whatever way they point, by the image's own ("ijk" leaves them as they are).
         size: voxels into which the field of view is divided; a value <= 0 leaves the axis to pixdim.
-        intensity: the normalization steps, in order.
+        intensity: the normalization steps, in order; of each channel by itself.
+        intensities: those of each channel, where they differ; () where they do not.
         crop: the part of the image that the network is shown; None: all of it.
         divisible: the grid is padded with zeros, half on each side, to multiples of these sizes.
         inferer: the sliding window; of two sizes where the network runs slice by slice along the last model axis.
@@ -116,6 +119,7 @@ class ModelSpec(ModelDescription):
     pixdim: tuple[float, float, float]
     size: tuple[int, int, int] = (-1, -1, -1)
     intensity: tuple[Intensity, ...]
+    intensities: tuple[tuple[Intensity, ...], ...] = ()
     crop: ForegroundCrop | None = None
     divisible: tuple[int, int, int] = (1, 1, 1)
     inferer: Inferer
@@ -128,6 +132,10 @@ class ModelSpec(ModelDescription):
     def channels(self) -> int:
         """Output channels of the network, background included unless they are regions."""
         return len(self.regions) or super().channels
+
+    def steps(self, channel: int) -> tuple[Intensity, ...]:
+        """The normalization steps of a channel, counted from 0."""
+        return self.intensities[channel] if self.intensities else self.intensity
 
     @property
     def spatial_dims(self) -> int:

@@ -40,6 +40,7 @@ ELSEWHERE = {
     "python -m Training evaluate cases.yaml": "cases of one's own; test_evaluate.py evaluates altered ones",
     "python -m Training calibrate": "needs them; test_evaluate.py and test_calibrate.py",
     "liverseg models": "Testing/cli/test_models.py, with a server of its own",
+    "liverseg segment t1.nii.gz --channel": "a model of two sequences; test_channels.py runs one",
     "liverseg segment ct.nii.gz --model totalseg_ct": "a model that has to be fetched first",
     "SLICER_BACKGROUND_THREAD_PRIORITY=0": "an environment variable of Slicer",
 }

@@ -560,8 +560,8 @@ def test_a_folder_of_nnunet_2_is_refused_with_what_to_write_instead(msd: Path) -
     }
     (msd / "Task/dataset.json").write_text(json.dumps(content))
     found = findings(recipe_of(MSD), msd)
-    only(found, "Task/dataset.json", "nnU-Net version 2", "kind: files")
+    only(found, "Task/dataset.json", "nnU-Net version 2", "kind: nnunet", "labels: {liver: 1}")
     # What the sentence says to write does read the folder.
-    image, mask = re.findall(r"'([^']+)'", found[0].message)
-    source = {"kind": "files", "name": "ct", "image": image, "masks": [{"path": mask, "values": {1: 1, 2: 2}}]}
+    (folder,) = re.findall(r"'([^']+)'", found[0].message)
+    source = {"kind": "nnunet", "name": "ct", "folder": folder, "labels": {"liver": 1, "tumor": 2}}
     assert findings(recipe_of(source), msd) == []

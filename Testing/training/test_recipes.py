@@ -41,6 +41,7 @@ from Training.fit.batches import CaseData
 from Training.recipe import CONFIGS, Recipe, load_recipe
 
 UNETS = ("unet2d_vgg16", "unet2d_bn", "unet2d_attention")
+COLOR = "unet2d_vgg16_color"
 AMOS = "sources=[{kind: files, name: amos, image: 'slices-dicom/images/{patient}_slice{slice}.dcm', masks: [%s]}]"
 REGIONS = "values: {6: 1, 1: 2, 2: 3, 3: 3, 7: 4}"
 
@@ -143,7 +144,8 @@ def test_every_sample_of_a_recipe_fits_into_one_batch(name: str, tmp_path: Path)
     assert len(cases) == 4
     for batch in batches:
         assert (batch["image"].dtype, batch["label"].dtype) == (torch.float32, torch.uint8)
-        assert batch["image"].shape == batch["label"].shape == (6, 1, *patch)
+        assert batch["image"].shape == (6, recipe.in_channels, *patch)
+        assert batch["label"].shape == (6, 1, *patch)
         assert int(batch["label"].max()) <= len(recipe.labels)
 
 
@@ -154,7 +156,8 @@ def write_noise(folder: Path, recipe: Recipe, size: tuple[int, ...]) -> list[Cas
     for number in range(4):
         rng = np.random.default_rng(number)
         label = (np.indices(size).sum(0) // 8 % (len(recipe.labels) + 1)).astype(np.uint8)
-        image = rng.normal(0, 100, size) + 40 * label
+        image = rng.normal(0, 100, (recipe.in_channels, *size)) + 40 * label
+        image = image if recipe.in_channels > 1 else image[0]
         case, source = f"{recipe.sources[0].name}_{number}", recipe.sources[0].name
         np.save(folder / "cases" / f"{case}_image.npy", image.astype(np.int16))
         np.save(folder / "cases" / f"{case}_label.npy", label)
@@ -165,7 +168,7 @@ def write_noise(folder: Path, recipe: Recipe, size: tuple[int, ...]) -> list[Cas
     return cases
 
 
-@pytest.mark.parametrize("name", sorted(set(SMALL) - {*UNETS, "lung_xray2d", "pyramid2d_multi"}))
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {*UNETS, COLOR, "lung_xray2d", "pyramid2d_multi"}))
 def test_a_recipe_of_volumes_runs_from_raw_data_to_segments(name: str, msd: Path, tmp_path: Path) -> None:
     package = make_model(name, msd, tmp_path, SMALL[name])
     image = msd / "Task03_Liver" / "imagesTr" / "liver_000.nii.gz"
@@ -319,6 +322,15 @@ def test_the_vgg16_encoder_starts_from_a_local_imagenet_file(slices2d: Path, tmp
 
 def _torchvision_keys(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {k.removeprefix("features."): v for k, v in network.state_dict().items() if k.startswith("features.")}
+
+
+def test_the_network_for_colors_runs_from_slices_to_segments(slices2d: Path, tmp_path: Path) -> None:
+    package = make_model(COLOR, slices2d, tmp_path, SMALL[COLOR])
+    assert read_package(package).inputs == ("red", "green", "blue")
+    picture = next((slices2d / "slices2d" / "images").glob("*.jpg"))
+    assert segment(package, picture, tmp_path / "out").shape == (64, 64, 1)
+    call(app, "predict", package, picture, "--out", tmp_path / "predicted", "--device=cpu")
+    assert len(list((tmp_path / "predicted").glob("*_labels.png"))) == 1
 
 
 def test_the_xray_recipe_runs_from_pictures_to_segments(tmp_path: Path) -> None:

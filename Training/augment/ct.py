@@ -14,6 +14,8 @@ import numpy.typing as npt
 from monai.transforms import Randomizable, Transform
 from scipy import ndimage
 
+from Training.recipe.sources import IGNORE
+
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Case = dict[str, Any]
@@ -44,8 +46,13 @@ class _RandHU(Randomizable, Transform):
         if self.R.random() >= self.prob:
             return case
         image, label = np.asarray(case["image"]), np.asarray(case["label"])
-        changed, mask = self.change(image[0].astype(np.float32), label[0])
-        return {**case, "image": changed[None].astype(np.float32), "label": mask[None]}
+        # What nobody knows is no organ to paint lesions into.
+        ignored = label[0] == IGNORE
+        known = np.where(ignored, 0, label[0]).astype(label.dtype)
+        # Channels differ in noise and sharpness; what changes labels is for one CT (`Recipe`).
+        changed = [self.change(channel.astype(np.float32), known) for channel in image]
+        mask, images = changed[0][1], np.stack([one for one, _ in changed]).astype(np.float32)
+        return {**case, "image": images, "label": np.where(ignored, IGNORE, mask)[None]}
 
     def change(self, image: Array, label: Array) -> tuple[Array, Array]:
         raise NotImplementedError

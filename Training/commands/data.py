@@ -37,6 +37,9 @@ def prepare(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Prepared folder.")] = None,
     data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")] = Path(),
     check_only: Annotated[bool, typer.Option("--check-only", help="Report what is found and write nothing.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; left out, as many as processors and memory allow.")
+    ] = None,
     set_: Changes = None,
 ) -> None:
     """Check raw data, bring it onto the model's grid, split it by patient."""
@@ -52,7 +55,10 @@ def prepare(
 
     with bar("Checking" if check_only else "Preparing") as show:
         try:
-            report = check(loaded, data, show) if check_only or not out else run(loaded, data, out, show)
+            if check_only or not out:
+                report = check(loaded, data, show, workers=workers)
+            else:
+                report = run(loaded, data, out, show, workers=workers, tell=note)
         except BadDataError as error:
             report = error.report
     _show(report)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from Training.data.findings import Facts, Finding, error, warning
 from Training.data.readers import Entry, RawCase
 from Training.errors import listed
 from Training.recipe import Recipe
+from Training.recipe.sources import IGNORE
 
 # Every CT shows fat or air; values that never fall below this are no HU.
 _CT_FAT = -50
@@ -34,16 +37,27 @@ def check_image(raw: RawCase, entry: Entry, file: str, recipe: Recipe, shown_win
         recipe: its modality decides what is strange.
         shown_window: the source's gray values stand for a window, so they tell nothing about HU.
     """
+    if len(raw.volume.channels) != recipe.in_channels:
+        have, want = (f"{n} channel{'s' if n > 1 else ''}" for n in (len(raw.volume.channels), recipe.in_channels))
+        return [error(f"The case has {have} but the recipe {want}; name them in its channels.", entry.id, file)]
+    for number, array in enumerate(raw.volume.channels):
+        if bad := _bad_values(array):
+            which = f"Channel {recipe.channels[number]} of the image" if recipe.channels else "The image"
+            return [error(f"{which} {bad}", entry.id, file)]
     array = raw.volume.array
-    bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
     low, high = float(array.min()), float(array.max())
-    if bad:
-        return [error(f"{bad} voxels are NaN or infinite; repair or exclude the image.", entry.id, file)]
-    if low == high:
-        return [error(f"The image is constant ({low:g} everywhere); exclude it.", entry.id, file)]
     is_hu = recipe.in_hounsfield and not shown_window
     odd = [*(_odd_values(low, high) if is_hu else ()), *_odd_grid(raw), *_odd_place(raw, is_hu)]
     return [warning(message, entry.id, file) for message in odd]
+
+
+def _bad_values(array: npt.NDArray[Any]) -> str:
+    """What no image has; nothing where it is well."""
+    bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    if bad:
+        return f"has {bad} voxels that are NaN or infinite; repair or exclude it."
+    low, high = float(array.min()), float(array.max())
+    return f"is constant ({low:g} everywhere); exclude it." if low == high else ""
 
 
 def _odd_values(low: float, high: float) -> Iterator[str]:
@@ -71,7 +85,7 @@ def _odd_grid(raw: RawCase) -> Iterator[str]:
 
 def _odd_place(raw: RawCase, is_hu: bool) -> Iterator[str]:
     """A label that is nearly everywhere, or in air."""
-    inside = raw.label > 0
+    inside = (raw.label > 0) & (raw.label != IGNORE)
     marked = int(inside.sum())
     if marked > _NEARLY_ALL * inside.size:
         yield f"Labels cover {marked / inside.size:.0%} of it; is the mask inverted?"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from LiverSegLib.engine.geometry import axis_order
 from Training.data.readers import Entry, RawCase
+from Training.data.readers.case import counts
 from Training.errors import DataError
 
 Level = Literal["error", "warning"]
@@ -90,7 +91,7 @@ def relative(path: Path | None, data: Path) -> str:
 def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[int, ...]) -> Facts:
     """Remember a case."""
     volume = raw.volume
-    voxels = np.bincount(raw.label.ravel(order="K"), minlength=classes).tolist()
+    voxels = counts(raw.label, classes)
     return Facts(
         case=entry.id,
         patient=entry.patient,
@@ -101,7 +102,7 @@ def facts_of(raw: RawCase, entry: Entry, file: str, classes: int, grid: tuple[in
         axes="".join(str(code) for code in nib.aff2axcodes(volume.affine)),
         voxels=voxels,
         ml=[round(n * volume.voxel_ml, 3) for n in voxels[1:]] if raw.spacing_told else [],
-        digest=digest(axis_order(volume.affine, "RAS").apply(volume.array)),
+        digest="".join(digest(axis_order(volume.affine, "RAS").apply(array)) for array in volume.channels),
         grid=grid,
     )
 

@@ -37,7 +37,9 @@ class Partial:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self._done = PreparedFolder(folder), folder / "done"
         self._sources = {source.name: source.model_dump(mode="json") for source in recipe.sources}
-        self._recipe = recipe.model_dump(mode="json", include={"preprocess", "labels", "spatial_dims", "modality"})
+        self._recipe = recipe.model_dump(
+            mode="json", include={"preprocess", "labels", "channels", "spatial_dims", "modality"}
+        )
         for made in (self.folder.cases, self._done):
             made.mkdir(parents=True, exist_ok=True)
 
@@ -70,7 +72,7 @@ class Partial:
     def _key(self, entry: Entry) -> str:
         """Changes with the files' sizes and times, and with all of the recipe that conversion depends on."""
         files: list[tuple[str, int, int]] = []
-        for path in (entry.image, *entry.masks):
+        for path in (entry.image, *entry.further, *entry.masks):
             if path is not None:
                 inside = sorted(path.rglob("*")) if path.is_dir() else [path]
                 files += [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in inside]

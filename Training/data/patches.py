@@ -24,7 +24,7 @@ Positions = npt.NDArray[np.signedinteger[Any]]
 
 @dataclass(kw_only=True)
 class StoredCase:
-    """Image and uint8 label [x, y] or [x, y, z] of a case, as a rule mapped from the disk.
+    """Image and uint8 label [x, y] or [x, y, z] of a case, as a rule mapped from the disk; several channels come first.
 
     `voxels`: how many voxels each label value has, background first.
     """
@@ -93,6 +93,11 @@ class StoredCases:
                 self.left += self._kept.pop(oldest)[0]
             self._kept[case.id] = most, {}
         return self._kept[case.id][1]
+
+
+def channels_of(image: npt.NDArray[Any], label: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """The image [channel, ...] that belongs to a label [...]."""
+    return image if image.ndim > label.ndim else image[None]
 
 
 def read_ahead(folder: PreparedFolder, cases: Iterable[Case], budget_mb: float) -> None:

@@ -1,8 +1,8 @@
 """From raw data to the cases that training reads: checked, on the model's grid, split by patient.
 
 For each case a prepared folder (see `PreparedFolder`) holds image and label (uint8): a slice [x, y] for 2D recipes, a
-volume [x, y, z] for 3D ones. The image is int16 HU before the window, or float32 already normalized where the recipe
-normalizes otherwise.
+volume [x, y, z] for 3D ones; of several channels the image is [channel, ...]. The image is int16 HU before the window,
+or float32 already normalized where the recipe normalizes otherwise.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from Training.data.checks import check_image, check_labels, check_set, check_split
-from Training.data.findings import Facts, Finding, facts_of, finding_of, relative
+from Training.data.checks import check_labels, check_set, check_split
+from Training.data.conversion import Conversion, Taken
+from Training.data.estimate import check_room, estimate
+from Training.data.findings import finding_of
 from Training.data.folder import PreparedFolder
 from Training.data.partial import Partial, partial_folder
-from Training.data.preprocess import convert, outline
-from Training.data.readers import Case, Entry, Listing, RawCase, survey
+from Training.data.readers import Entry, Listing, survey
 from Training.data.readers.prepared import patients_of, write_index
 from Training.data.report import Report, write_report
 from Training.data.split import divide
+from Training.data.workers import convert_all, sensible_workers
 from Training.errors import DataError
 from Training.recipe import Recipe
-from Training.recipe.sources import FilesSource, Source
+from Training.recipe.sources import Source
 from Training.recipe.yaml_text import keep_recipe
 
 Progress = Callable[[int, int, str], None]
 """Called with cases done, cases in all, and the next one's name."""
+Tell = Callable[[str], None]
+"""Called with a sentence before anything is converted."""
 # How many errors one sentence tells.
 _TOLD = 5
 
@@ -49,7 +50,15 @@ class BadDataError(DataError):
         self.report = report
 
 
-def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = None) -> Report:
+def prepare(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    workers: int | None = 1,
+    tell: Tell | None = None,
+) -> Report:
     """Check and convert every case of `recipe` below `data` and write the prepared folder `out`.
 
     Args:
@@ -57,19 +66,21 @@ def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = N
         data: the folder that the sources' paths are relative to.
         out: prepared folder; an earlier one is replaced, but only by a complete one. Where that fails or is
             interrupted, the cases converted so far wait beside it (`partial_folder`) for the next try.
-        progress: called before each case.
+        progress: called before each case, with several workers as each one is done.
+        workers: processes that convert; None for as many as are sensible here. What is written is the same.
+        tell: told how much disk it will take.
 
     Returns:
         The report that is also written.
 
     Raises:
         BadDataError: what is wrong with the data, all of it.
-        DataError: `out` cannot be written.
+        DataError: `out` cannot be written, its disk is too small, or a worker was killed.
     """
     with _new_folder(out) as folder:
         partial = Partial(folder, recipe)
         try:
-            report = _Pass(recipe, data, partial).run(progress)
+            report = _Pass(recipe, data, partial).run(progress, workers, tell)
             if report.errors:
                 raise BadDataError(report)
         finally:
@@ -84,9 +95,9 @@ def prepare(recipe: Recipe, data: Path, out: Path, progress: Progress | None = N
     return report
 
 
-def check(recipe: Recipe, data: Path, progress: Progress | None = None) -> Report:
+def check(recipe: Recipe, data: Path, progress: Progress | None = None, *, workers: int | None = 1) -> Report:
     """Everything that `prepare` would find; nothing is resampled or written."""
-    return _Pass(recipe, data, None).run(progress)
+    return _Pass(recipe, data, None).run(progress, workers, None)
 
 
 class _Pass:
@@ -101,20 +112,42 @@ class _Pass:
         self.recipe, self.data, self.partial = recipe, data, partial
         self.report = Report(recipe=recipe.name, data=str(data), labels=recipe.labels)
 
-    def run(self, progress: Progress | None) -> Report:
+    def run(self, progress: Progress | None, workers: int | None, tell: Tell | None) -> Report:
         """Look at everything."""
-        tell = progress or (lambda _done, _total, _name: None)
         pairs = [(source, entry) for source in self.recipe.sources for entry in self._list(source)]
-        for done, (source, entry) in enumerate(pairs):
-            tell(done, len(pairs), entry.id)
-            kept = self.partial.get(entry) if self.partial is not None else None
-            found, facts, cases = kept or self._take(source, entry)
+        taken = self._kept(pairs)
+        jobs = [(number, *pair) for number, pair in enumerate(pairs) if number not in taken]
+        workers = self._planned([entry for _, _, entry in jobs], workers, tell)
+        show = progress or (lambda _done, _total, _name: None)
+        conversion = Conversion(self.recipe, self.data, None if self.partial is None else self.partial.folder.path)
+        waiting = iter([entry.id for _, _, entry in jobs])
+        show(len(taken), len(pairs), next(waiting, ""))
+        for number, one in convert_all(conversion, jobs, workers):
+            taken[number] = one
+            show(len(taken), len(pairs), next(waiting, ""))
+        for number in range(len(pairs)):  # in the order of the recipe, whoever was ready first
+            found, facts, cases = taken[number]
             self.report.findings += found
             self.report.facts += [facts] if facts is not None else []
             self.report.cases += cases
-        tell(len(pairs), len(pairs), "")
         self._look_at_all(pairs)
         return self.report
+
+    def _kept(self, pairs: list[tuple[Source, Entry]]) -> dict[int, Taken]:
+        """What an earlier try left of the cases, by their number."""
+        if self.partial is None:
+            return {}
+        kept = {number: self.partial.get(entry) for number, (_, entry) in enumerate(pairs)}
+        return {number: one for number, one in kept.items() if one is not None}
+
+    def _planned(self, entries: list[Entry], workers: int | None, tell: Tell | None) -> int:
+        """How many processes convert these cases, after a look at what they take; tells it, or refuses."""
+        found = estimate(entries, self.recipe)
+        if found is not None and self.partial is not None:
+            sentence = check_room(found, self.recipe, self.partial.folder.path)
+            if tell is not None:
+                tell(sentence)
+        return workers if workers is not None else sensible_workers(found)
 
     def _list(self, source: Source) -> list[Entry]:
         """The cases of a source; what is wrong with it is found."""
@@ -129,57 +162,6 @@ class _Pass:
         if found.excluded:
             self.report.excluded[source.name] = found.excluded
         return found.entries
-
-    def _take(self, source: Source, entry: Entry) -> tuple[list[Finding], Facts | None, list[Case]]:
-        """Check one case, and convert it where there is a place for it; no facts where it has an error."""
-        try:
-            raw = entry.load()
-        except DataError as error:
-            return [finding_of(error, entry.id, self.data)], None, []
-        file = relative(entry.image, self.data)
-        shown_window = isinstance(source, FilesSource) and source.window is not None
-        found = check_image(raw, entry, file, self.recipe, shown_window)
-        if any(finding.level == "error" for finding in found):
-            return found, None, []
-        if self.partial is None:
-            grid, voxels = outline(raw, self.recipe)
-            cases = self._cases(raw, entry, grid, voxels)
-        else:
-            cases, grid = self._convert(raw, entry, self.partial.folder)
-        taken = found, facts_of(raw, entry, file, len(self.recipe.labels) + 1, grid), cases
-        if self.partial is not None:
-            self.partial.put(entry, taken)
-        return taken
-
-    def _cases(self, raw: RawCase, entry: Entry, grid: tuple[int, ...], voxels: list[list[int]]) -> list[Case]:
-        """The cases that an image becomes: one, or one a slice for 2D recipes.
-
-        Args:
-            raw, entry: the image.
-            grid: its size on the model's grid.
-            voxels: of each case, how many have each label value.
-        """
-        # The slice of a picture needs no number.
-        whole = self.recipe.spatial_dims == 3 or (raw.volume.array.shape[2] == 1 and grid[2] == 1)
-        names = [entry.id] if whole else [f"{entry.id}_{k:03d}" for k in range(grid[2])]
-        volume = "" if whole else entry.id
-        return [
-            Case(id=name, patient=entry.patient, source=entry.source, split="train", voxels=found, volume=volume)
-            for name, found in zip(names, voxels, strict=True)
-        ]
-
-    def _convert(self, raw: RawCase, entry: Entry, out: PreparedFolder) -> tuple[list[Case], tuple[int, ...]]:
-        """Write one case, or one a slice for 2D recipes; the size on the model's grid."""
-        image, label = convert(raw, self.recipe)
-        flat = self.recipe.spatial_dims == 2
-        parts: list[tuple[Any, ...]] = [(..., k) for k in range(image.shape[2])] if flat else [(...,)]
-        classes = len(self.recipe.labels) + 1
-        voxels = [np.bincount(label[part].ravel(), minlength=classes).tolist() for part in parts]
-        cases = self._cases(raw, entry, image.shape, voxels)
-        for case, part in zip(cases, parts, strict=True):
-            np.save(out.image(case.id), np.ascontiguousarray(image[part]))
-            np.save(out.label(case.id), np.ascontiguousarray(label[part]))
-        return cases, image.shape
 
     def _look_at_all(self, pairs: list[tuple[Source, Entry]]) -> None:
         """What shows only when all cases are seen together; decides who trains."""

@@ -10,8 +10,9 @@ from LiverSegLib.boxes import Box, bounding_box, whole_of
 from LiverSegLib.engine.geometry import ModelGrid, model_grid, to_model_grid
 from LiverSegLib.models.intensity import ScaleRange
 from Training.data.readers import RawCase
-from Training.data.readers.case import present
+from Training.data.readers.case import counts, present
 from Training.recipe import Recipe
+from Training.recipe.sources import IGNORE
 
 Labels = npt.NDArray[np.uint8]
 HU_RANGE = (-1024, 3071)
@@ -24,23 +25,24 @@ _CPU = torch.device("cpu")
 
 
 def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labels]:
-    """Image and label of a case on the model's grid [x, y, z].
+    """Image and label of a case on the model's grid [x, y, z]; of several channels the image is [channel, x, y, z].
 
     The image is int16 before the window, or float32 where whole numbers do not hold it; with any other `normalize`
     it is float32 after it, taken over the whole volume as inference does. Each label is resampled linearly and the
     largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels.
     """
-    grid = _grid(raw, recipe)
-    image = to_model_grid(raw.volume.array, grid, _CPU)
+    grid = grid_of(raw, recipe)
+    channels = [to_model_grid(array, grid, _CPU) for array in raw.volume.channels]
     label = label_on(raw.label, grid)
-    box = body_box(image.numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
-    return _normalized(image, recipe)[box], label[box]
+    box = body_box(channels[0].numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
+    image = [_normalized(channel, recipe)[box] for channel in channels]
+    return image[0] if len(image) == 1 else np.stack(image), label[box]
 
 
 def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
     """What `convert` would give, without resampling: size on the model's grid, and voxels of each label value in the
     raw label, of the whole for 3D recipes and near each slice of the model's grid for 2D ones."""
-    grid = _grid(raw, recipe)
+    grid = grid_of(raw, recipe)
     at = [np.round(grid.positions(axis)).astype(np.intp) for axis in range(3)]
     shape: tuple[int, ...] = grid.shape
     if recipe.preprocess.crop_foreground:
@@ -48,10 +50,10 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
         shape, at[2] = tuple(part.stop - part.start for part in box), at[2][box[2]]
     label = grid.axes.apply(raw.label)
     parts = [label] if recipe.spatial_dims == 3 else [label[..., k] for k in at[2]]
-    return shape, [np.bincount(part.ravel(order="K"), minlength=len(recipe.labels) + 1).tolist() for part in parts]
+    return shape, [counts(part, len(recipe.labels) + 1) for part in parts]
 
 
-def _grid(raw: RawCase, recipe: Recipe) -> ModelGrid:
+def grid_of(raw: RawCase, recipe: Recipe) -> ModelGrid:
     """The model's grid over a case; a picture that does not tell the size of its pixels is taken as being on it."""
     prep = recipe.preprocess
     return model_grid(raw.volume, prep.axcodes, prep.pixdim if raw.spacing_told else (-1.0, -1.0, -1.0), prep.size)
@@ -61,10 +63,18 @@ def _normalized(image: torch.Tensor, recipe: Recipe) -> npt.NDArray[np.generic]:
     step = recipe.preprocess.intensity
     if not isinstance(step, ScaleRange):
         return step(image).numpy()
-    if step.extent < _INT16_WIDTH or step.low < _INT16[0] or step.high > _INT16[1]:
+    if stored_type(recipe) != np.int16:
         return image.numpy()
     allowed = HU_RANGE if recipe.modality == "CT" else _INT16
     return np.clip(np.round(image.numpy()), *allowed).astype(np.int16)
+
+
+def stored_type(recipe: Recipe) -> npt.DTypeLike:
+    """The type that prepared images have: int16 before a window that is wide enough for whole numbers, or float32."""
+    step = recipe.preprocess.intensity
+    if not isinstance(step, ScaleRange) or step.extent < _INT16_WIDTH:
+        return np.float32
+    return np.int16 if step.low >= _INT16[0] and step.high <= _INT16[1] else np.float32
 
 
 def label_on(label: Labels, grid: ModelGrid) -> Labels:
@@ -77,7 +87,7 @@ def label_on(label: Labels, grid: ModelGrid) -> Labels:
     inside = np.sum(shares, axis=0) >= 0.5
     mask[inside] = np.asarray(values, np.uint8)[np.argmax(shares, axis=0)][inside]
     for value in values:
-        if not (mask == value).any():
+        if value != IGNORE and not (mask == value).any():
             mask[_nearest(label == value, grid)] = value
     return mask
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from LiverSegLib.errors import LiverSegError
-from LiverSegLib.io import read_label_map, read_volume
+from LiverSegLib.io import read_label_map
+from LiverSegLib.io.channels import read_channels
 from LiverSegLib.labels import MAIN_ORGAN, label_for
 from LiverSegLib.volume import Volume
 from Training.data.folder import PreparedFolder
@@ -23,6 +24,9 @@ from Training.data.readers.prepared import count_prepared, prepared_cases
 from Training.errors import DataError
 from Training.recipe import Recipe
 from Training.recipe.options import Part
+from Training.recipe.sources import IGNORE
+
+_IGNORED = "ignore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,7 @@ class LabeledVolume:
             nobody drew one.
         names: the labels that were drawn, lower case; an absent label is not the same as an empty one.
         patient: whose image it is, for statistics; the name where that is not known.
+        ignored: where nobody knows what is there, [i, j, k]: these voxels count in no score; None for nowhere.
     """
 
     name: str
@@ -43,6 +48,7 @@ class LabeledVolume:
     reference: npt.NDArray[np.uint8] | None
     names: tuple[str, ...]
     patient: str
+    ignored: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,15 @@ class Unreadable:
 
 
 class CaseEntry(Part):
-    """One entry of a YAML list.
+    """One entry of a YAML list. `image`: a file or folder, or a list of them, one a channel.
 
     `values` are the reference's voxel values of the liver, lesions included; `labels` tells the meaning of each
-    value instead, for example {1: liver, 2: tumor}. Several cases of one `patient` count as one in statistics.
-    Without a label file the case is run for its picture and volume only.
+    value instead, for example {1: liver, 2: tumor, 3: ignore}. Several cases of one `patient` count as one in
+    statistics. Without a label file the case is run for its picture and volume only.
     """
 
     name: str
-    image: str
+    image: str | list[str]
     label: str | None = None
     values: list[int] = Field(default=[])
     labels: dict[int, str] = Field(default={})
@@ -130,7 +136,14 @@ def _prepared(folder: Path, split: str, recipe: Recipe) -> Iterator[LabeledVolum
         for entry, raw in prepared_cases(folder, split, recipe):
             count += 1
             drawn = as_classes(raw.label, recipe.labels)
-            yield LabeledVolume(name=entry.id, volume=raw.volume, reference=drawn, names=names, patient=entry.patient)
+            yield LabeledVolume(
+                name=entry.id,
+                volume=raw.volume,
+                reference=drawn,
+                names=names,
+                patient=entry.patient,
+                ignored=_mask_of(raw.label, {IGNORE}),
+            )
     except DataError as error:
         if not count:
             raise
@@ -165,12 +178,26 @@ def _listed_entries(listing: Path) -> list[CaseEntry]:
 
 
 def _load(entry: CaseEntry, data: Path) -> LabeledVolume:
-    volume, drawn = read_volume(data / entry.image), None
-    if entry.label is not None:
-        drawn = as_classes(read_label_map(data / entry.label, volume), entry.meaning)
-    names = () if drawn is None else names_of(entry.meaning)
-    patient = entry.patient or entry.name
-    return LabeledVolume(name=entry.name, volume=volume, reference=drawn, names=names, patient=patient)
+    images = [entry.image] if isinstance(entry.image, str) else entry.image
+    volume, patient = read_channels([data / image for image in images]), entry.patient or entry.name
+    if entry.label is None:
+        return LabeledVolume(name=entry.name, volume=volume, reference=None, names=(), patient=patient)
+    known = {value: name for value, name in entry.meaning.items() if name != _IGNORED}
+    values = read_label_map(data / entry.label, volume)
+    return LabeledVolume(
+        name=entry.name,
+        volume=volume,
+        reference=as_classes(values, known),
+        names=names_of(known),
+        patient=patient,
+        ignored=_mask_of(values, entry.meaning.keys() - known),
+    )
+
+
+def _mask_of(array: npt.NDArray[Any], values: Collection[int]) -> npt.NDArray[np.bool_] | None:
+    """Where an array has one of these values; None where nowhere."""
+    mask = np.isin(array, list(values)) if values else None
+    return mask if mask is not None and mask.any() else None
 
 
 def names_of(labels: Mapping[int, str]) -> tuple[str, ...]:

@@ -71,6 +71,8 @@ def _compared(case: LabeledVolume, result: Result) -> _Compared:
     found, reference = _classes(result.labels, labels, common)[result.labelmap], None
     if case.reference is not None:
         reference = _classes(drawn, labels, common)[case.reference]
+    if case.ignored is not None:
+        found[case.ignored] = 0
     return _Compared(labels=labels, common=common, found=found, reference=reference)
 
 
@@ -112,7 +114,10 @@ def score(case: LabeledVolume, result: Result, tolerance_mm: float = TOLERANCE_M
             lesions[label.name] = match_lesions(found, reference, case.volume.affine)
     confusion = None
     if both.reference is not None:
-        confusion = confusion_matrix(both.reference, both.found, len(both.labels) + 1).tolist()
+        pairs = confusion_matrix(both.reference, both.found, len(both.labels) + 1)
+        # Voxels to ignore were taken as background on both sides.
+        pairs[0, 0] -= 0 if case.ignored is None else int(case.ignored.sum())
+        confusion = pairs.tolist()
     return CaseScore(
         case=case.name,
         patient=case.patient,

@@ -16,8 +16,9 @@ from LiverSegLib.cli.outputs import check_replaceable, check_writable, write_out
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.two_step import segment_within
-from LiverSegLib.io import read_slice, read_volume
+from LiverSegLib.io import read_slice
 from LiverSegLib.io.atomic import atomic_file
+from LiverSegLib.io.channels import read_channels
 from LiverSegLib.io.picture import PICTURES
 from LiverSegLib.labels import Label, organs_of_pieces
 from LiverSegLib.pictures.animation import save_animation
@@ -74,7 +75,7 @@ def predict(
     def work(case: Case) -> tuple[Result, list[Path]]:
         report = partial(_share, progress, len(done), len(found), case.name)
         report(Progress("prepare", 0, 1))
-        volume = read_slice(case.path)[0] if case.single else read_volume(case.path)
+        volume = read_slice(case.path)[0] if case.single else read_channels([case.path], len(model.package.inputs))
         result = segment(volume, progress=report)
         return result, _write(case, volume, result, animate=animate)
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from Training.augment.pipeline import KEYS, air, augmentation, margin, normalization, typed
 from Training.data.folder import PreparedFolder
-from Training.data.patches import StoredCases, cut, draw_center, read_ahead, read_case
+from Training.data.patches import StoredCases, channels_of, cut, draw_center, read_ahead, read_case
 from Training.data.readers import Case, load_index
 from Training.errors import DataError
 from Training.recipe import Recipe
@@ -74,7 +74,7 @@ class EpochSampler(Sampler[Draw]):
 
 
 class TrainingSamples(Dataset[Sample]):
-    """Augmented patches: float32 image [1, *patch] as the network takes it, uint8 label [1, *patch], patient."""
+    """Augmented patches: float32 image [channels, *patch] as the network takes it, uint8 label [1, *patch], patient."""
 
     def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
         self.recipe, self.cases = recipe, cases
@@ -92,10 +92,11 @@ class TrainingSamples(Dataset[Sample]):
         case, patch = self.stored(self.cases[index]), self.recipe.patch_size
         whole = all(n <= p for n, p in zip(case.label.shape, patch, strict=True))
         center = patch if whole else draw_center(case, self.recipe.sampling, rng)
-        image = cut(case.image, center, patch, self.margin, self.air).astype(np.float32)
+        channels = channels_of(case.image, case.label)
+        image = np.stack([cut(one, center, patch, self.margin, self.air) for one in channels]).astype(np.float32)
         label = cut(case.label, center, patch, self.margin, 0)
         self.augment.set_random_state(seed)
-        sample = self.augment({"image": image[None], "label": label[None]})
+        sample = self.augment({"image": image, "label": label[None]})
         return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
 
 
@@ -111,8 +112,8 @@ def undivided_labels(recipe: Recipe) -> dict[str, Sample]:
 
 
 class ValidationImages(Dataset[Sample]):
-    """Whole images as the network takes them: float32 image [slices, 1, x, y] or [1, 1, x, y, z], padded to what
-    the network can halve, uint8 label of the same shape without padding, patient.
+    """Whole images as the network takes them: float32 image [slices, channels, x, y] or [1, channels, x, y, z], padded
+    to what the network can halve, uint8 label of the same shape without padding, patient.
 
     Args:
         recipe, folder: the model and the prepared folder.
@@ -138,7 +139,8 @@ class ValidationImages(Dataset[Sample]):
 
     def _read(self, case: Case) -> Sample:
         image, label = read_case(self.folder, case)
-        sample: Sample = self.transform({"image": image[None].astype(np.float32), "label": np.array(label)[None]})
+        whole = channels_of(image, label).astype(np.float32)
+        sample: Sample = self.transform({"image": whole, "label": np.array(label)[None]})
         return sample
 
 

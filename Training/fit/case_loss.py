@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from Training.fit.losses import CrossEntropy, SegmentationLoss
+from Training.fit.losses import CrossEntropy, SegmentationLoss, counted_voxels
+from Training.recipe.sources import IGNORE
 
 # A slab's softmax, one-hot labels and products take about 10 float32 values a voxel and class.
 SLAB_VOXELS = 2**20
@@ -34,8 +35,10 @@ class CaseLoss:
         self._voxel = torch.zeros(2, dtype=torch.float64)
 
     def add(self, logits: Tensor, label: Tensor) -> None:
-        """Take in a slab: logits [1, C, ...] and classes [1, 1, ...]."""
-        logits = logits.float()
+        """Take in a slab: logits [1, C, ...] and classes [1, 1, ...]; voxels to ignore are left out."""
+        logits, counted = logits.float(), label[:, 0] != IGNORE
+        if not bool(counted.all()):
+            logits, label = counted_voxels(logits, label, counted)
         if self.parts.region is not None:
             self._region = self._region + self._sums(logits.softmax(1), label)
         if self.parts.voxel is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.modules.loss import _Loss
 
 from Training.recipe import RecipeError
 from Training.recipe.options import Loss
+from Training.recipe.sources import IGNORE
 
 # A logit whose softmax is 0.
 _NEVER = -1e4
@@ -28,9 +30,8 @@ class SegmentationLoss(nn.Module):
 
     def __init__(self, options: Loss) -> None:
         super().__init__()
-        self.heads = options.heads
+        self.heads, self.together = options.heads, options.batch
         self.single = _Sum(options)
-        self.several = DeepSupervisionLoss(self.single, weight_mode="exp", weights=options.heads)
 
     def forward(self, outputs: Tensor | Sequence[Tensor], label: Tensor, undivided: Tensor | None = None) -> Tensor:
         """A scalar.
@@ -38,24 +39,42 @@ class SegmentationLoss(nn.Module):
         Args:
             outputs: logits [N, C, ...], a list of them (the finest first, others may be coarser), or DynUNet's
                 stack [N, heads, C, ...].
-            label: classes [N, 1, ...]; brought to a coarser output by its nearest voxel.
-            undivided: as in `joined_logits`; None where all labels are told apart. Networks with one output only.
+            label: classes [N, 1, ...], or `IGNORE`; brought to a coarser output by its nearest voxel.
+            undivided: as in `joined_logits`; None where all labels are told apart.
 
         Raises:
             RecipeError: `loss.heads` does not have a weight for each output.
         """
         if isinstance(outputs, Tensor):
             if outputs.ndim == label.ndim:
-                logits = outputs.float()
-                if undivided is not None:
-                    logits = joined_logits(logits, label, undivided)
-                return self.single(logits, label).reshape(())
+                return self._of(outputs.float(), label, undivided)
             outputs = outputs.unbind(1)
         if self.heads is not None and len(self.heads) != len(outputs):
             raise RecipeError(
                 f"loss.heads has {len(self.heads)} weights, but the network has {len(outputs)} outputs; give one each."
             )
-        return self.several([output.float() for output in outputs], label.float()).reshape(())
+        one = partial(self._of, undivided=undivided)
+        several = DeepSupervisionLoss(one, weight_mode="exp", weights=self.heads)  # type: ignore[arg-type]
+        return several([output.float() for output in outputs], label.float()).reshape(())
+
+    def _of(self, logits: Tensor, label: Tensor, undivided: Tensor | None) -> Tensor:
+        """The loss of one output; voxels to ignore are as if they were not there."""
+        if undivided is not None:
+            logits = joined_logits(logits, label, undivided)
+        counted = label[:, 0] != IGNORE
+        if bool(counted.all()):
+            return self.single(logits, label).reshape(())
+        losses = [
+            self.single(*counted_voxels(logits[part], label[part], counted[part])).reshape(())
+            for part in ([slice(None)] if self.together else [slice(n, n + 1) for n in range(len(label))])
+            if bool(counted[part].any())
+        ]
+        return torch.stack(losses).mean() if losses else 0 * logits.sum()
+
+
+def counted_voxels(logits: Tensor, label: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [1, C, voxels] and classes [1, 1, voxels] of the voxels `counted` [N, ...] of [N, C, ...]."""
+    return logits.movedim(1, -1)[counted].T[None], label[:, 0][counted][None, None]
 
 
 def joined_logits(logits: Tensor, label: Tensor, undivided: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from Training.fit.losses import SegmentationLoss, joined_logits
 from Training.fit.schedules import build_optimizer, learning_rate_factor
 from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
+from Training.recipe.sources import IGNORE
 
 Classes = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class SegmentationModule(pl.LightningModule):
         logits = final_logits(outputs, label.ndim).detach()
         if undivided is not None:
             logits = joined_logits(logits.float(), label, undivided)
-        rows = self._overlaps(logits.argmax(1, keepdim=True), label)
+        rows = self._overlaps(logits.argmax(1, keepdim=True) * (label != IGNORE), label)
         self._counts = self._counts.to(label.device) + torch.stack([torch.stack(row) for row in rows])
         self.log("train_loss", loss, prog_bar=True, batch_size=len(image))
         return loss
@@ -172,12 +173,17 @@ class SegmentationModule(pl.LightningModule):
         return labels, loss.value()
 
     def _scored(self, found: Classes, truth: Classes) -> Tensor:
-        """[labels + 1, 2] of an image: twice the right voxels and the sum of both masks, last right and all voxels."""
+        """[labels + 1, 2] of an image: twice the right voxels and the sum of both masks, last right and all voxels.
+
+        Voxels to ignore count in none of them.
+        """
         found = found.reshape(found.shape[:3])  # slices are stacked along z, a volume is one
         clean(found, self.values)
         truth = truth.reshape(found.shape)
+        counted = truth != IGNORE
+        found = found * counted
         rows = [(2 * right, both) for right, both in self._overlaps(found, truth)]
-        return torch.tensor([*rows, ((found == truth).sum(), found.size)], dtype=torch.float64)
+        return torch.tensor([*rows, ((found == truth).sum(), counted.sum())], dtype=torch.float64)
 
     def _told_apart(self, undivided: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which labels an image can score whose classes c are hidden in `undivided[c]`: those with both or neither.

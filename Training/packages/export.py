@@ -95,6 +95,7 @@ def package_spec(recipe: Recipe, metrics: dict[str, float]) -> ModelSpec:
         metrics=metrics,
         changelog=card.changelog or {card.version: "first version"},
         modality=recipe.modality,
+        inputs=tuple(recipe.channels) or ModelSpec.inputs,
         labels=labels_for(recipe.labels),
         network=recipe.network.name,
         arguments=recipe.network_arguments(),
@@ -125,7 +126,9 @@ def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) 
     except (LiverSegError, RuntimeError) as error:
         raise RunError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
     steps = reduction(recipe.network.name, recipe.network_arguments())
-    noise = torch.rand(1, 1, *(n * max(2, -(-16 // n)) for n in steps), generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(
+        1, recipe.in_channels, *(n * max(2, -(-16 // n)) for n in steps), generator=torch.Generator().manual_seed(0)
+    )
     with torch.inference_mode():
         expected, found = (final_logits(each(noise), noise.ndim) for each in (trained, network))
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-6))
@@ -162,10 +165,11 @@ def model_card(recipe: Recipe, spec: ModelSpec, results: str) -> str:
     card = recipe.card
     intensity = intensity_text(spec.intensity, spec.modality)
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
+    channels = f"channels {', '.join(recipe.channels)}" if recipe.in_channels > 1 else "one channel"
     rows = [
         ("Segments", ", ".join(recipe.labels.values())),
         ("Network", f"{recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments}"),
-        ("Input", f"one channel ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity}"),
+        ("Input", f"{channels} ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity}"),
         *_helpers(spec),
         ("Training data", card.data_source),
         ("License of the weights", card.license),

@@ -15,6 +15,7 @@ from Training.data.folder import PreparedFolder
 from Training.data.preprocess import body_box
 from Training.errors import DataError
 from Training.recipe import Recipe
+from Training.recipe.sources import IGNORE
 
 if TYPE_CHECKING:
     from Training.data.readers import RawCase
@@ -83,7 +84,7 @@ def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
         spacings.append([case.volume.spacing[axis] for axis in axes.order])
         box = body_box(array, recipe, margin=0) if recipe.preprocess.crop_foreground else None
         shapes.append(array.shape if box is None else tuple(part.stop - part.start for part in box))
-        inside = case.volume.array[case.label > 0]
+        inside = case.volume.array[(case.label > 0) & (case.label != IGNORE)]
         if inside.size:
             values.append(rng.choice(inside, min(inside.size, _VOXELS_A_CASE), replace=False).astype(np.float64))
     if not spacings:

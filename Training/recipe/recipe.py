@@ -15,7 +15,7 @@ from LiverSegLib.networks import reduction
 from Training.recipe import options
 from Training.recipe.regions import names_users_see
 from Training.recipe.safe_yaml import YamlError, parse_yaml, read_yaml
-from Training.recipe.sources import Source
+from Training.recipe.sources import IGNORE, Source
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 _TWO_D_ONLY = (".png", ".jpg", ".jpeg", ".bmp")
@@ -30,12 +30,14 @@ class RecipeError(LiverSegError):
 class Recipe(options.Part):
     """One model, from raw data to package.
 
+    `channels`: the images of a case, such as [T1, T2], in the order that the network takes them; empty for one image.
     `labels`: what the network segments, numbered 1, 2, ...; 0 is background. `modality`: CT, MR, DX (X-ray) or "".
     """
 
     name: str
     spatial_dims: Literal[2, 3]
     modality: Literal["CT", "MR", "DX", ""] = "CT"
+    channels: list[str] = Field(default=[])
     labels: dict[int, str] = Field(min_length=1)
     sources: list[Source] = Field(min_length=1)
     split: options.Split = options.Split()
@@ -59,7 +61,7 @@ class Recipe(options.Part):
             raise ValueError("labels must be numbered 1, 2, ... without gaps")
         if len(names_users_see(self.labels)) < len(self.labels):
             raise ValueError("two labels have the same name (cancer is another word for tumor); rename one")
-        wanted = {"spatial_dims": dims, "in_channels": 1, "out_channels": classes}
+        wanted = {"spatial_dims": dims, "in_channels": self.in_channels, "out_channels": classes}
         for key, value in wanted.items():
             if self.network.arguments.get(key, value) != value:
                 raise ValueError(f"network.arguments.{key} must be {value} for these labels and dimensions")
@@ -68,6 +70,8 @@ class Recipe(options.Part):
         unknown = next((value for value in self.sampling.labels if value not in range(classes)), None)
         if unknown is not None:
             raise ValueError(f"sampling.labels names label {unknown}, which labels does not have")
+        if len({*self.channels}) < len(self.channels):
+            raise ValueError("two channels have the same name; rename one")
         self._check_sources()
         self._check_augment()
         return self
@@ -78,7 +82,7 @@ class Recipe(options.Part):
         if twice is not None:
             raise ValueError(f"two sources are called {twice!r}")
         for source in self.sources:
-            for value in sorted(source.targets - {0}):  # 0 sends a value to the background
+            for value in sorted(source.targets - {0, IGNORE}):  # 0 sends a value to the background
                 if value not in self.labels:
                     raise ValueError(f"source {source.name!r} maps to label {value}, which labels does not have")
             pictures = source.kind == "files" and source.image.lower().endswith(_TWO_D_ONLY) and source.slab == 0
@@ -87,13 +91,20 @@ class Recipe(options.Part):
                     f"source {source.name!r} holds single slices, which a 3D recipe uses only as slabs (set slab to mm)"
                 )
             for hidden, shown in source.undivided.items():
-                if hidden not in self.labels or shown not in self.labels or hidden == shown:
+                if hidden not in self.labels or shown not in {0, *self.labels} or hidden == shown:
                     raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
 
     def _check_augment(self) -> None:
         on = next((key for key in options.CT_ONLY if getattr(self.augment, key) > 0), None)
+        if on is not None and len(self.channels) > 1:
+            raise ValueError(f"augment.{on} paints into one CT; set it to 0 for several channels")
         if on is not None and not self.in_hounsfield:
             raise ValueError(f"augment.{on} works in Hounsfield units; set it to 0 for this modality or normalize")
+
+    @property
+    def in_channels(self) -> int:
+        """How many images a case is made of."""
+        return max(1, len(self.channels))
 
     @property
     def in_hounsfield(self) -> bool:
@@ -102,7 +113,11 @@ class Recipe(options.Part):
 
     def network_arguments(self) -> dict[str, Any]:
         """The network's keyword arguments with dimensions and channels filled in."""
-        fixed = {"spatial_dims": self.spatial_dims, "in_channels": 1, "out_channels": len(self.labels) + 1}
+        fixed = {
+            "spatial_dims": self.spatial_dims,
+            "in_channels": self.in_channels,
+            "out_channels": len(self.labels) + 1,
+        }
         return {**self.network.arguments, **fixed}
 
     def divisible(self) -> tuple[int, int, int]:

@@ -25,7 +25,7 @@ class RawCase:
 
     Args:
         volume: the image; a picture is one slice [x, y, 1] that runs left and posterior.
-        label: values of the recipe's labels on exactly the volume's grid [i, j, k].
+        label: values of the recipe's labels on exactly the volume's grid [i, j, k]; `IGNORE` where nobody knows.
         spacing_told: False where the file does not tell how large its pixels are; the volume then says 1 mm.
     """
 
@@ -43,6 +43,7 @@ class Entry:
         patient: `<cohort>_<patient>`, by whom cases are split; before `survey` has looked, the patient alone.
         source: the source's name.
         image: its file or DICOM folder; None where it is made on the spot.
+        further: the files of its other channels.
         masks: its label files.
         read: what reads it.
     """
@@ -51,6 +52,7 @@ class Entry:
     patient: str
     source: str
     image: Path | None = None
+    further: tuple[Path, ...] = ()
     masks: tuple[Path, ...] = ()
     read: Callable[[], RawCase]
 
@@ -128,6 +130,11 @@ def recode(array: npt.NDArray[Any], values: Mapping[int, int], others: str, file
         if theirs in values:
             label[array == theirs] = values[theirs]
     return label
+
+
+def counts(label: npt.NDArray[Any], classes: int) -> list[int]:
+    """How many voxels have each label value below `classes`, the background's first; those to ignore are in none."""
+    return [int(n) for n in np.bincount(label.ravel(order="K"), minlength=classes)[:classes]]
 
 
 def present(array: npt.NDArray[Any]) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.io import read_label_map, read_slice, read_volume
-from LiverSegLib.io.picture import PICTURES, read_picture_mask
+from LiverSegLib.io.channels import read_channels
+from LiverSegLib.io.picture import PICTURES, read_color, read_picture_mask
 from LiverSegLib.io.read import check_same_size, is_dicom_file
 from LiverSegLib.volume import Volume
 from Training.data.readers.case import Entry, Labels, Listing, RawCase, blamed_on
@@ -34,18 +34,22 @@ def files_listing(source: FilesSource, data: Path) -> Listing:
     where = f"source {source.name}"
     found = Listing()
     sizes = pixel_sizes(source.spacing, data) if source.spacing else {}
+    others = [pattern(_plain(path)) for path in source.further]
     templates = {mask.path: pattern(_plain(mask.path)) for mask in source.masks}
     used: set[Path] = set()
     for path, text, fields in find(source.image, data, where):
         # `{name}.png` fits `1-mask.png` too.
-        if any(template.fullmatch(text) for template in templates.values()):
+        if any(template.fullmatch(text) for template in (*templates.values(), *others)):
             continue
         name = case_name(_plain(source.image), text, fields)
         masks = tuple(inside(data, _plain(fill(mask.path, fields)), where) for mask in source.masks)
         used.update(masks)
         patient = fields.get("patient", name)
-        read = partial(_read, source, path, masks, fields, sizes.get(path.name))
-        entry = Entry(name=name, patient=patient, source=source.name, image=path, masks=masks, read=read)
+        further = tuple(inside(data, _plain(fill(other, fields)), where) for other in source.further)
+        read = partial(_read, source, (path, *further), masks, fields, sizes.get(path.name))
+        entry = Entry(
+            name=name, patient=patient, source=source.name, image=path, further=further, masks=masks, read=read
+        )
         found.entries.append(entry)
     for template in templates:
         for path, _, _ in find(template, data, where):
@@ -59,12 +63,16 @@ def _plain(template: str) -> str:
 
 
 def _read(
-    source: FilesSource, image: Path, masks: Sequence[Path], fields: dict[str, str], pixel_mm: PixelSize | None
+    source: FilesSource,
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    fields: dict[str, str],
+    pixel_mm: PixelSize | None,
 ) -> RawCase:
-    for path in masks:
+    for what, path in [*(("mask", mask) for mask in masks), *(("channel", other) for other in images[1:])]:
         if not path.exists():
-            raise DataError(f"{image} has no mask {path}.", path)
-    volume, told = _image(source, image, fields, pixel_mm)
+            raise DataError(f"{images[0]} has no {what} {path}.", path)
+    volume, told = _image(source, images[0], fields, pixel_mm) if len(images) == 1 else (read_channels(images), True)
     label = np.zeros(volume.array.shape, np.uint8)
     for mask, path in zip(source.masks, masks, strict=True):
         with blamed_on(path):
@@ -81,22 +89,22 @@ def _slab(volume: Volume, label: Labels, thickness: float) -> tuple[Volume, Labe
     count = max(2, round(thickness / _SLAB_STEP))
     affine = volume.affine.copy()
     affine[:3, 2] *= thickness / count / np.linalg.norm(affine[:3, 2])
-    thick = replace(volume, array=np.repeat(volume.array, count, axis=2), affine=affine)
+    thick = volume.mapped(lambda channel: np.repeat(channel, count, axis=2), affine=affine)
     return thick, np.repeat(label, count, axis=2)
 
 
 def _image(source: FilesSource, path: Path, fields: dict[str, str], pixel_mm: PixelSize | None) -> tuple[Volume, bool]:
     """The image, and whether the size of its voxels is known."""
     if path.is_file() and path.name.lower().endswith(PICTURES):
-        volume, told = read_volume(path), pixel_mm is not None
-        array = turned(volume.array[..., 0].T, source, fields)[..., None]
+        volume, told = read_color(path) if source.color else read_volume(path), pixel_mm is not None
         x, y = pixel_mm or (1.0, 1.0)  # a picture runs left and posterior
-        volume = replace(volume, array=array, affine=np.diag([-x, -y, 1.0, 1.0]))
+        affine = np.diag([-x, -y, 1.0, 1.0])
+        volume = volume.mapped(lambda channel: turned(channel[..., 0].T, source, fields)[..., None], affine=affine)
     elif path.is_file() and is_dicom_file(path):
         volume, told = read_slice(path)
     else:
         volume, told = read_volume(path), True
-    return replace(volume, array=intensities(volume.array, source)), told
+    return volume.mapped(lambda channel: intensities(channel, source)), told
 
 
 def _mask(source: FilesSource, path: Path, volume: Volume, told: bool, fields: dict[str, str]) -> npt.NDArray[Any]:

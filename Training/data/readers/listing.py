@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from Training.data.readers.bids import bids_listing
 from Training.data.readers.case import Entry, Listing
 from Training.data.readers.files import files_listing
 from Training.data.readers.made import empty_listing, phantom_listing
 from Training.data.readers.msd import msd_listing
+from Training.data.readers.nnunet import nnunet_listing
+from Training.data.readers.totalsegmentator import totalsegmentator_listing
 from Training.errors import DataError
-from Training.recipe.sources import EmptySource, FilesSource, MsdSource, Source
+from Training.recipe.sources import Source
+
+_LISTINGS: dict[str, Callable[[Any, Path], Listing]] = {
+    "files": files_listing,
+    "msd": msd_listing,
+    "nnunet": nnunet_listing,
+    "totalsegmentator": totalsegmentator_listing,
+    "bids": bids_listing,
+    "empty": empty_listing,
+    "phantom": phantom_listing,
+}
+"""What lists the cases of a source, by its kind."""
 
 
 def survey(source: Source, data: Path) -> Listing:
@@ -24,15 +40,8 @@ def survey(source: Source, data: Path) -> Listing:
     Raises:
         DataError: the folder is missing or cannot be listed at all.
     """
-    if isinstance(source, FilesSource):
-        found = files_listing(source, data)
-    elif isinstance(source, MsdSource):
-        found = msd_listing(source, data)
-    elif isinstance(source, EmptySource):
-        found = empty_listing(source, data)
-    else:
-        found = phantom_listing(source)
-    exclude = source.exclude if isinstance(source, FilesSource | MsdSource) else []
+    found = _LISTINGS[source.kind](source, data)
+    exclude: list[str] = getattr(source, "exclude", [])
     found.excluded.extend(entry.name for entry in found.entries if entry.name in exclude)
     kept = [entry for entry in found.entries if entry.name not in exclude]
     found.entries[:] = [replace(entry, patient=source.person(entry.patient)) for entry in kept]

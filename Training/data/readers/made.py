@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from Training.errors import DataError
 from Training.recipe.sources import EmptySource, PhantomSource
 
 
-def phantom_listing(source: PhantomSource) -> Listing:
+def phantom_listing(source: PhantomSource, data: Path) -> Listing:  # noqa: ARG001 (every listing is asked alike)
     """One entry a phantom; the same seed gives the same phantoms."""
     rng = np.random.default_rng(source.seed)
     entries = []
@@ -54,5 +53,5 @@ def _empty(source: EmptySource, path: Path) -> RawCase:
         raise DataError(f"{source.name}: slices {first} to {stop} are not in {source.image}, which has {size}.", path)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, 2] * first
-    part = replace(volume, array=volume.array[:, :, first:stop], affine=affine)
+    part = volume.mapped(lambda channel: channel[:, :, first:stop], affine=affine)
     return RawCase(part, np.zeros(part.array.shape, np.uint8))

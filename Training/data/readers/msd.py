@@ -78,11 +78,11 @@ def _pair(file: Path, item: Any) -> tuple[Path, Path]:
 
 def _nnunet_hint(file: Path, content: dict[str, Any]) -> str:
     """What to write for a folder of nnU-Net version 2, whose dataset.json lists no cases."""
-    ending = str(content.get("file_ending", ".nii.gz"))
-    where = f"{file.parent.name}/imagesTr/{{name}}_0000{ending}"
+    labels = content.get("labels")
+    name = next((name for name in labels if name not in ("background", "ignore")), 1) if labels else 1
     return (
-        f"{file} is of nnU-Net version 2, which lists no cases; use a source of kind: files with image: '{where}' and "
-        f"masks: [{{path: '{file.parent.name}/labelsTr/{{name}}{ending}', values: {{1: 1}}}}] instead."
+        f"{file} is of nnU-Net version 2, which lists no cases; use a source of kind: nnunet with "
+        f"folder: '{file.parent.name}' and labels: {{{name}: 1}} instead."
     )
 
 

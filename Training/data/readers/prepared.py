@@ -54,6 +54,7 @@ def write_index(folder: Path, recipe: Recipe, data: Path, cases: list[Case]) -> 
         "recipe": recipe.name,
         "spatial_dims": recipe.spatial_dims,
         "labels": recipe.labels,
+        "channels": recipe.channels,
         "preprocess": recipe.preprocess.model_dump(),
         "split": recipe.split.model_dump(),
         "seed": recipe.seed,
@@ -83,10 +84,16 @@ def load_index(folder: Path, recipe: Recipe) -> list[Case]:
         raise DataError(f"{folder} was prepared with another grid or window; run prepare again.")
     if labels != recipe.labels or dims != recipe.spatial_dims:
         raise DataError(f"{folder} was prepared for {dims}D and the labels {labels}; run prepare again.")
+    if index.get("channels", []) != recipe.channels:
+        raise DataError(f"{folder} was prepared for other channels ({_named(index)}); run prepare again.")
     if same_split:
         return cases
     split = divide(patients_of(cases, recipe), recipe.split, recipe.seed, Path(index["data"])).of
     return [replace(case, split=split[case.patient]) for case in cases]
+
+
+def _named(index: dict[str, Any]) -> str:
+    return ", ".join(map(str, index.get("channels", []))) or "one image"
 
 
 def patients_of(cases: Sequence[Case | Entry], recipe: Recipe) -> dict[str, list[str]]:
