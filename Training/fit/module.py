@@ -59,6 +59,8 @@ class SegmentationModule(pl.LightningModule):
         self._counts = torch.zeros(len(self.values), 2, dtype=torch.int64)
         self._images: list[Tensor] = []
         self._val_loss = torch.zeros(2, dtype=torch.float64)
+        self.image_sums = torch.zeros(0, len(self.values) + 1, 2, dtype=torch.float64)
+        """Of each image of the last validation what `mean_of_images` takes, in the order of the images."""
 
     def forward(self, x: Tensor) -> Any:
         """Logits [N, labels + 1, ...] of normalized images [N, 1, ...]; while training perhaps several."""
@@ -190,12 +192,9 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         parts = self._everyone((self._images, self._val_loss))
-        sums = torch.stack([image for images, _ in parts for image in images])
+        self.image_sums = torch.stack([image for images, _ in parts for image in images])
         total, count = torch.stack([losses for _, losses in parts]).sum(0)
-        ratios = sums[..., 0] / sums[..., 1].clamp(min=1)
-        # An image without the label and without a false positive says nothing.
-        known = sums[..., 1] > 0
-        mean = (ratios * known).sum(0) / known.sum(0)  # not a number where no image says anything
+        mean = mean_of_images(self.image_sums)
         for row, name in enumerate(self.values):
             self.log(f"val_dice_{name}", mean[row].float())
         self.log("val_dice", mean[:-1].nanmean().nan_to_num().float(), prog_bar=True)
@@ -208,6 +207,18 @@ class SegmentationModule(pl.LightningModule):
         factor = learning_rate_factor(o, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def mean_of_images(sums: Tensor) -> Tensor:
+    """The mean over images of the Dice of each label, and last of the share of right voxels.
+
+    Args:
+        sums: [images, labels + 1, 2], what is divided by what. An image without the label and without a false positive
+            says nothing; where none says anything, the mean is not a number.
+    """
+    known = sums[..., 1] > 0
+    ratios = sums[..., 0] / sums[..., 1].clamp(min=1)
+    return (ratios * known).sum(0) / known.sum(0)
 
 
 def _unpadded(logits: Tensor, shape: torch.Size) -> Tensor:

@@ -65,6 +65,7 @@ def train(
     init: Path | None = None,
     workers: int = 2,
     hardware: Hardware | None = None,
+    keeper: Callback | None = None,
 ) -> Path:
     """Train `recipe` on the prepared folder `data`; return the best checkpoint.
 
@@ -76,6 +77,7 @@ def train(
         init: weights to start a new run from (fine-tuning): a checkpoint, a safetensors file or a package folder.
         workers: loader processes.
         hardware: None for what is there.
+        keeper: writes the best checkpoint by a rule of its own; None: that of the highest validation Dice is kept.
 
     Raises:
         RunError: nothing or something else to resume, a run already there, weights that do not fit, no memory or
@@ -86,7 +88,7 @@ def train(
     torch.set_flush_denormal(True)
     folder = RunFolder(run.resolve())  # checkpoints remember their folder
     cases = CaseData(recipe, data, workers)
-    with _sentences(folder), _quiet():
+    with _sentences(folder), quiet():
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if resume:
             _check_resumable(recipe, folder)
@@ -97,7 +99,7 @@ def train(
             if not resume and is_first_process():
                 folder.path.mkdir(parents=True, exist_ok=True)
                 keep_recipe(folder.recipe_file, recipe)
-            trainer = _trainer(recipe, folder, hardware or Hardware())
+            trainer = _trainer(recipe, folder, hardware or Hardware(), keeper)
             # Our own file; still only tensors and plain data are read from it.
             trainer.fit(module, cases, ckpt_path=str(folder.last) if resume else None, weights_only=True)
     if is_first_process() and not folder.best.is_file():
@@ -129,7 +131,7 @@ def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> Segmentat
     return module
 
 
-def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
+def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware, keeper: Callback | None) -> pl.Trainer:
     o = recipe.optimization
     try:
         return pl.Trainer(
@@ -137,7 +139,7 @@ def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
             precision=o.precision,
             accumulate_grad_batches=o.accumulate,
             gradient_clip_val=o.gradient_clip,
-            callbacks=_callbacks(recipe, run),
+            callbacks=_callbacks(recipe, run, keeper),
             # A new version folder at each resume: the CSV logger would delete what it finds.
             logger=[CSVLogger(run.logs, "csv"), TensorBoardLogger(run.logs, "tensorboard")],
             log_every_n_steps=10,
@@ -159,7 +161,7 @@ def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
         ) from error
 
 
-def _callbacks(recipe: Recipe, run: RunFolder) -> list[Callback]:
+def _callbacks(recipe: Recipe, run: RunFolder, keeper: Callback | None) -> list[Callback]:
     o = recipe.optimization
     callbacks: list[Callback] = [
         StopOnSignal(run.last),
@@ -168,7 +170,7 @@ def _callbacks(recipe: Recipe, run: RunFolder) -> list[Callback]:
         History(run, recipe),
         LearningRateMonitor(),
         ProgressBar(),
-        _checkpoint(run, run.best.stem, monitor="val_dice", mode="max"),
+        keeper or _checkpoint(run, run.best.stem, monitor="val_dice", mode="max"),
         _checkpoint(run, run.last.stem, save_on_train_epoch_end=True),
     ]
     if o.ema_decay > 0:
@@ -194,7 +196,7 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's advice, which is for programmers or not for small machines."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
