@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +87,8 @@ def _held_back(cases: Path, seed: int) -> Split:
     names = sorted(f"{CORRECTED}_{msd_name(image)}" for image, _ in read_msd(cases).pairs)
     if len(names) < 2:
         raise DataError(
-            f"{cases} holds one case, and none can be held back to see whether the model gets better; give two at least."
+            f"{cases} holds one case, and none can be held back to see whether the model gets better; give two at "
+            "least."
         )
     count = max(1, round(_HELD_BACK * len(names)))
     order = np.random.default_rng([seed, len(names)]).permutation(names)
@@ -112,7 +112,7 @@ def _link(merged: PreparedFolder, source: PreparedFolder, cases: Sequence[Case])
         for file, link in pairs:
             link.unlink(missing_ok=True)
             try:
-                os.symlink(file.resolve(strict=True), link)
+                link.symlink_to(file.resolve(strict=True))
             except (NotImplementedError, PermissionError):
                 shutil.copyfile(file, link)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -47,7 +47,7 @@ class Lesson:
     replay: Path | None = None
     looks: int = 12
     share: float = 0.5
-    rule: Rule = Rule()
+    rule: Rule = field(default_factory=Rule)
     changes: Sequence[str] = ()
 
 
