@@ -41,9 +41,9 @@ def test_each_patient_validates_once_and_what_is_done_is_kept(prepared: Path, tm
     assert "Fold 1 of 2" in run(prepared, out, "--accelerator", "cpu", "--device", "cpu")
     whole = read_scores(out / "cross_validation")
     folds = [read_scores(out / f"fold_{number}" / "scores") for number in (0, 1)]
-    assert len({case.case for case in whole.cases}) == len(whole.cases) == 3
+    assert len({case.case for case in whole.cases}) == len(whole.cases) == 2
     assert {case.patient for case in folds[0].cases}.isdisjoint(case.patient for case in folds[1].cases)
-    assert whole.summary["patients"] == 3
+    assert whole.summary["patients"] == 2  # the recipe keeps the third for a test
     page = (out / "cross_validation" / "report.html").read_text()
     assert "<h2>Folds</h2>" in page
     pictures = [case.picture for case in whole.cases if case.picture]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def check_package(package: ModelPackage) -> None:
         RunError: it is the mean of several networks, or sees images in a way that recipes do not have.
         ModelError: it is of another family than MONAI's bundles.
     """
-    write_inference(package)
+    write_inference(replace(package, inferer=replace(package.inferer, mirror=())))
     if len(package.weights) > 1:
         raise RunError(
             f"{package.name} is the mean of {len(package.weights)} networks; fine-tune the package of one of them."

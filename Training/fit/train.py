@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -22,6 +22,7 @@ from Training.errors import DataError, RunError
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, History, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
+from Training.fit.loggers import loggers_of
 from Training.fit.module import SegmentationModule
 from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
@@ -66,6 +67,7 @@ def train(
     workers: int = 2,
     hardware: Hardware | None = None,
     keeper: Callback | None = None,
+    loggers: Sequence[str] = (),
 ) -> Path:
     """Train `recipe` on the prepared folder `data`; return the best checkpoint.
 
@@ -73,10 +75,12 @@ def train(
         recipe: what to train.
         data: prepared folder.
         run: run folder; gets the files of `RunFolder`.
-        resume: go on from the run's last checkpoint; the end is the same as without the break.
+        resume: go on from the run's last checkpoint; the end is the same as without the break. The recipe may ask for
+            more epochs than before: the optimizer goes on, and the learning rate is then that of the longer run.
         init: weights to start a new run from (fine-tuning): a checkpoint, a safetensors file or a package folder.
         workers: loader processes.
         hardware: None for what is there.
+        loggers: names of `LOGGERS` that get the numbers, too.
         keeper: writes the best checkpoint by a rule of its own; None: that of the highest validation Dice is kept.
 
     Raises:
@@ -99,7 +103,8 @@ def train(
             if not resume and is_first_process():
                 folder.path.mkdir(parents=True, exist_ok=True)
                 keep_recipe(folder.recipe_file, recipe)
-            trainer = _trainer(recipe, folder, hardware or Hardware(), keeper)
+            written = loggers_of(folder, recipe, loggers if is_first_process() else ())
+            trainer = _trainer(recipe, folder, hardware or Hardware(), keeper, written)
             # Our own file; still only tensors and plain data are read from it.
             trainer.fit(module, cases, ckpt_path=str(folder.last) if resume else None, weights_only=True)
     if is_first_process() and not folder.best.is_file():
@@ -108,11 +113,30 @@ def train(
 
 
 def _check_resumable(recipe: Recipe, run: RunFolder) -> None:
-    """The learning rate depends on the length of the run, so only the same recipe can go on."""
+    """Only the same recipe can go on, or the same for more epochs, which is then the run's."""
     if not run.last.is_file():
         raise RunError(f"{run} holds no {run.last.name} to resume from; train without --resume.")
-    if run.recipe() != recipe:
-        raise RunError(f"{run} was started with another recipe; resume with {run.recipe_file} or start a new run.")
+    before = run.recipe()
+    if before == recipe:
+        return
+    epochs = recipe.optimization.max_epochs
+    longer = before.optimization.model_copy(update={"max_epochs": epochs})
+    if before.model_copy(update={"optimization": longer}) != recipe:
+        raise RunError(
+            f"{run} was started with another recipe; resume with {run.recipe_file}, of which only "
+            "optimization.max_epochs may change, or start a new run."
+        )
+    if epochs < before.optimization.max_epochs:
+        raise RunError(
+            f"{run} was started for {before.optimization.max_epochs} epochs; a run can be made longer, not shorter."
+        )
+    if _ended_early(run):
+        raise RunError(
+            f"{run} ended early, as nothing had got better; start a new run from its best weights with "
+            f"--init {run.best}."
+        )
+    if is_first_process():
+        keep_recipe(run.recipe_file, recipe)
 
 
 def _ended_early(run: RunFolder) -> bool:
@@ -131,7 +155,9 @@ def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> Segmentat
     return module
 
 
-def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware, keeper: Callback | None) -> pl.Trainer:
+def _trainer(
+    recipe: Recipe, run: RunFolder, hardware: Hardware, keeper: Callback | None, written: list[Logger]
+) -> pl.Trainer:
     o = recipe.optimization
     try:
         return pl.Trainer(
@@ -140,8 +166,7 @@ def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware, keeper: Callbac
             accumulate_grad_batches=o.accumulate,
             gradient_clip_val=o.gradient_clip,
             callbacks=_callbacks(recipe, run, keeper),
-            # A new version folder at each resume: the CSV logger would delete what it finds.
-            logger=[CSVLogger(run.logs, "csv"), TensorBoardLogger(run.logs, "tensorboard")],
+            logger=written,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
             check_val_every_n_epoch=o.validate_every,  # and after the last epoch: ValidateLast
