@@ -117,6 +117,31 @@ def test_an_axis_is_halved_until_four_voxels_are_left() -> None:
     assert divisor(strides) == (16, 16, 4)
 
 
+def test_levels_are_those_of_nnunet() -> None:
+    # What get_pool_and_conv_props of nnU-Net 2 gives for these patches and voxel sizes.
+    for size, spacing, wanted in (
+        ([512, 512, 20], [0.78, 0.78, 5.0], (128, 128, 4)),  # a thick CT: seven levels in plane
+        ([128, 128, 128], [1.5, 1.5, 1.5], (32, 32, 32)),
+        ([320, 320, 20], [0.6, 0.6, 3.6], (64, 64, 4)),
+        ([64, 8, 8], [1.0, 1.0, 1.0], (8, 2, 2)),
+    ):
+        assert divisor(strides_for("DynUNet", [float(n) for n in size], spacing)) == wanted, size
+
+
+def test_a_coarse_model_is_planned_where_patches_show_too_little() -> None:
+    cases = [box_case((160, 160, 120), (1, 1, 1), n) for n in range(2)]
+    fine = make_plan(recipe_with("UNet"), cases, 1.0, lowres=True)
+    assert fine.coarse is not None
+    shown = np.prod(fine.recipe["patch_size"]) / (160 * 160 * 120)
+    assert shown < 0.25
+    coarse = fine.coarse.recipe
+    mm = np.array(coarse["preprocess"]["pixdim"])
+    assert (mm > 1).all()
+    assert np.prod(coarse["patch_size"]) / np.prod(np.round([160, 160, 120] / mm)) >= 0.25
+    assert make_plan(recipe_with("UNet"), cases, 1.0).coarse is None
+    assert make_plan(recipe_with("UNet"), cases, 16, lowres=True).coarse is None
+
+
 def test_a_coarse_axis_is_halved_later() -> None:
     for name in PLANNED:
         strides = strides_for(name, [128, 128, 32], [1.0, 1.0, 4.0])

@@ -26,6 +26,10 @@ def train(
     strategy: Annotated[
         str, typer.Option(help="auto, ddp, or ddp_find_unused_parameters_true for networks with idle parts.")
     ] = "auto",
+    code: Annotated[
+        Path | None,
+        typer.Option(help="A Python file of your own with a network, loss or transform. It is run: know what it does."),
+    ] = None,
     logger: Annotated[
         list[str] | None, typer.Option(help="Where numbers go, too: mlflow, wandb or tensorboard; repeatable.")
     ] = None,
@@ -43,7 +47,15 @@ def train(
     hardware = Hardware(accelerator=accelerator, devices=devices, nodes=nodes, strategy=strategy)
     try:
         best = start(
-            loaded, data, run, resume=resume, init=init, workers=workers, hardware=hardware, loggers=logger or ()
+            loaded,
+            data,
+            run,
+            resume=resume,
+            init=init,
+            workers=workers,
+            hardware=hardware,
+            loggers=logger or (),
+            code=code,
         )
     except StoppedError as stopped:
         if is_first_process():

@@ -16,6 +16,7 @@ from LiverSegLib.networks import build_network, final_logits
 from Training.errors import RunError
 from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
 from Training.fit.losses import SegmentationLoss, joined_logits
+from Training.fit.own_code import OwnCode
 from Training.fit.schedules import build_optimizer, learning_rate_factor
 from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
@@ -36,17 +37,21 @@ class SegmentationModule(pl.LightningModule):
     label, as `evaluate` does, not a number where there is none; `val_dice` (their mean over labels, by which the
     best checkpoint is chosen), and `val_accuracy` (share of right voxels, averaged over images). A 2D recipe sees
     at most 24 slices of a patient; those of a volume are cleaned and scored as one image.
+
+    `code`: the user's own network and loss, where there are any.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, code: OwnCode | None = None) -> None:
         super().__init__()
         self.recipe = recipe
         self.values = names_users_see(recipe.labels)
-        self.network = build_network(recipe.network.name, recipe.network_arguments())
+        own = None if code is None else code.network(recipe)
+        self.network = own or build_network(recipe.network.name, recipe.network_arguments())
         # Half again as fast in half precision, where convolutions want the channels side by side.
         self.layout = torch.channels_last if recipe.spatial_dims == 2 else torch.channels_last_3d
         self.network = self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.loss = SegmentationLoss(recipe.loss)
+        self.own_loss = None if code is None else code.loss(recipe)
         # MONAI's and not the engine's, which gives the same but keeps only what decides the label: a loss needs more.
         self.inferer = SlidingWindowInferer(
             recipe.inference.roi_size,
@@ -73,7 +78,8 @@ class SegmentationModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         image, label, undivided = batch["image"], batch["label"], batch.get("undivided")
         outputs = self(image.contiguous(memory_format=self.layout))
-        loss: Tensor = self.loss(outputs, label, undivided)
+        own = self.own_loss
+        loss: Tensor = self.loss(outputs, label, undivided) if own is None else own(outputs, label)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise RunError(

@@ -19,11 +19,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from Training.errors import DataError, RunError
+from Training.files import write_text
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, History, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
-from Training.fit.loggers import loggers_of
+from Training.fit.loggers import check_loggers, loggers_of
 from Training.fit.module import SegmentationModule
+from Training.fit.own_code import OwnCode
 from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
 from Training.recipe.yaml_text import keep_recipe
@@ -68,6 +70,7 @@ def train(
     hardware: Hardware | None = None,
     keeper: Callback | None = None,
     loggers: Sequence[str] = (),
+    code: Path | None = None,
 ) -> Path:
     """Train `recipe` on the prepared folder `data`; return the best checkpoint.
 
@@ -80,6 +83,7 @@ def train(
         init: weights to start a new run from (fine-tuning): a checkpoint, a safetensors file or a package folder.
         workers: loader processes.
         hardware: None for what is there.
+        code: Python file with the user's own network, loss or transform (`OwnCode`); the run keeps a copy.
         loggers: names of `LOGGERS` that get the numbers, too.
         keeper: writes the best checkpoint by a rule of its own; None: that of the highest validation Dice is kept.
 
@@ -91,18 +95,23 @@ def train(
     """
     torch.set_flush_denormal(True)
     folder = RunFolder(run.resolve())  # checkpoints remember their folder
-    cases = CaseData(recipe, data, workers)
+    check_loggers(loggers)
+    own = None if code is None else OwnCode(code)
+    cases = CaseData(recipe, data, workers, own)
     with _sentences(folder), quiet():
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if resume:
             _check_resumable(recipe, folder)
+            _check_same_code(code, folder)
         elif folder.last.exists():
             raise RunError(f"{folder} already holds a run; go on with --resume, or name another folder with --run.")
         if not (resume and _ended_early(folder)):
-            module = _new_module(recipe, init, resume=resume)
+            module = _new_module(recipe, own, init, resume=resume)
             if not resume and is_first_process():
                 folder.path.mkdir(parents=True, exist_ok=True)
                 keep_recipe(folder.recipe_file, recipe)
+                if code is not None:
+                    write_text(folder.own_code, code.read_text(encoding="utf-8"))
             written = loggers_of(folder, recipe, loggers if is_first_process() else ())
             trainer = _trainer(recipe, folder, hardware or Hardware(), keeper, written)
             # Our own file; still only tensors and plain data are read from it.
@@ -145,9 +154,20 @@ def _ended_early(run: RunFolder) -> bool:
     return any("wait_count" in s and s["wait_count"] >= s["patience"] for s in states.values() if isinstance(s, dict))
 
 
-def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> SegmentationModule:
+def _check_same_code(code: Path | None, run: RunFolder) -> None:
+    """A run goes on with the code that it began with, and only a file that the command names is run."""
+    before = run.own_code.read_text(encoding="utf-8") if run.own_code.is_file() else None
+    now = None if code is None else code.read_text(encoding="utf-8")
+    if before != now:
+        raise RunError(
+            f"{run} was started {'without --code' if before is None else 'with other code'}; resume it "
+            f"{'without' if before is None else f'with the file that {run.own_code} is a copy of'}."
+        )
+
+
+def _new_module(recipe: Recipe, code: OwnCode | None, init: Path | None, *, resume: bool) -> SegmentationModule:
     """The module with the weights that the run starts from; those of a resumed one come with its checkpoint."""
-    module = SegmentationModule(recipe)
+    module = SegmentationModule(recipe, code)
     if init is not None:
         load_initial(module, init)
     elif recipe.network.pretrained is not None and not resume:

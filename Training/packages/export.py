@@ -13,6 +13,7 @@ from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import intensity_text
 from Training.errors import RunError
 from Training.fit.initial import network_weights
+from Training.fit.own_code import has_own_network
 from Training.fit.run_folder import RunFolder
 from Training.markdown import table
 from Training.packages.place import check_place, place_package
@@ -26,12 +27,17 @@ def load_run(run: Path) -> tuple[Recipe, dict[str, torch.Tensor]]:
     """The recipe and the network's weights of a run folder.
 
     Raises:
-        RunError: the run has no recipe or no checkpoint, or it cannot be read.
+        RunError: the run has no recipe or no checkpoint, it cannot be read, or its network is one of its own code.
     """
     folder = RunFolder(run)
     recipe = folder.recipe()
     if not folder.best.is_file():
         raise RunError(f"{run} holds no trained model ({folder.best.name} is missing); train first.")
+    if has_own_network(folder.own_code):
+        raise RunError(
+            f"{run} trained a network of its own code, and packages hold no code; only networks that LiverSeg knows "
+            "are exported."
+        )
     return recipe, network_weights(folder.best)
 
 
