@@ -32,7 +32,7 @@ def another_look(volume: Volume, label: Labels, seed: int) -> tuple[Volume, Labe
     axis = int(np.argmax(np.abs(volume.affine[2, :3])))
     joined = max(1, round(THICK_MM / volume.spacing[axis]))
     image = _joined(np.asarray(volume.array, np.float32), axis, joined)
-    image = image + np.random.default_rng(seed).normal(0, NOISE_HU, image.shape)
+    image = image + np.random.default_rng(seed).normal(0, NOISE_HU, image.shape).astype(np.float32)
     liver, tumor = (_joined(part.astype(np.float32), axis, joined) >= 0.5 for part in (label > 0, label == 2))
     affine = np.array(volume.affine)
     affine[:3, 3] += affine[:3, axis] * (joined - 1) / 2

@@ -24,8 +24,10 @@ from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
 from Testing.conftest import MakePackage, toy_spec
 from Testing.training.test_export import LUNGS, change_weights, made_run
+from Testing.training.test_finetune import write_cases
 from Training.__main__ import app
 from Training.errors import RunError
+from Training.evaluation.scores import read_scores
 from Training.packages.export import export, load_run
 
 RAW = Settings(largest_component=False, fill_holes=False, lesions_inside=False)
@@ -150,6 +152,17 @@ def test_mirroring_treats_left_and_right_alike(random_package: MakePackage) -> N
     write_sidecar(package, Sidecar(mirror=True))
     (package / "checksums.sha256").unlink()
     assert read_package(package).inferer.mirror == (0,)
+
+
+def test_evaluate_mirrors_where_it_is_asked_to(random_package: MakePackage, tmp_path: Path) -> None:
+    cases = write_cases(tmp_path / "cases", 1)
+    model = str(random_package(labels=2, mirror_axes=(0,), pixdim=(8.0, 8.0, 8.0)))
+    for name, more in (("plain", []), ("mirrored", ["--mirror"])):
+        words = ["evaluate", str(cases), "--model", model, "-o", str(tmp_path / name), "--device", "cpu", *more]
+        assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    plain, mirrored = (read_scores(tmp_path / name) for name in ("plain", "mirrored"))
+    assert plain.summary["liver_dice_mean"] != mirrored.summary["liver_dice_mean"]
+    assert (mirrored.title, mirrored.command.endswith("--mirror")) == ("cases, mirrored", True)
 
 
 def test_a_network_that_never_saw_a_mirror_image_is_not_mirrored(random_package: MakePackage) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from Testing.tiny_run import tiny_recipe, write_prepared, write_recipe
 from Training.__main__ import app
 from Training.errors import RunError
-from Training.fit import loggers
+from Training.fit.loggers import check_loggers
 from Training.fit.run_folder import RunFolder
 from Training.fit.train import Hardware, train
 from Training.recipe import Recipe
@@ -101,6 +101,6 @@ def test_loggers_that_are_unknown_or_missing_are_named(
     recipe = tiny_recipe()
     with pytest.raises(RunError, match="There is no logger paper; choose from tensorboard, mlflow, wandb"):
         train(recipe, prepared, tmp_path, workers=0, hardware=CPU, loggers=("paper",))
-    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(RunError, match="pip install wandb"):
-        loggers.check_loggers(["wandb"])
+        check_loggers(["wandb"])

@@ -19,6 +19,7 @@ from LiverSegLib.networks import build_network, reduction
 from LiverSegLib.volume import Volume
 from Testing.recipe_data import write_msd
 from Training.__main__ import app
+from Training.commands.planning import write_coarse
 from Training.data.readers import RawCase
 from Training.errors import DataError, RunError
 from Training.planning import sweep
@@ -128,17 +129,23 @@ def test_levels_are_those_of_nnunet() -> None:
         assert divisor(strides_for("DynUNet", [float(n) for n in size], spacing)) == wanted, size
 
 
-def test_a_coarse_model_is_planned_where_patches_show_too_little() -> None:
-    cases = [box_case((160, 160, 120), (1, 1, 1), n) for n in range(2)]
-    fine = make_plan(recipe_with("UNet"), cases, 1.0, lowres=True)
+def test_a_coarse_model_is_planned_where_patches_show_too_little(tmp_path: Path) -> None:
+    shape = 96, 96, 72
+    cases = [box_case(shape, (1, 1, 1), n) for n in range(2)]
+    fine = make_plan(recipe_with("UNet"), cases, 0.93, lowres=True)
     assert fine.coarse is not None
-    shown = np.prod(fine.recipe["patch_size"]) / (160 * 160 * 120)
+    shown = np.prod(fine.recipe["patch_size"]) / np.prod(shape)
     assert shown < 0.25
     coarse = fine.coarse.recipe
     mm = np.array(coarse["preprocess"]["pixdim"])
     assert (mm > 1).all()
-    assert np.prod(coarse["patch_size"]) / np.prod(np.round([160, 160, 120] / mm)) >= 0.25
-    assert make_plan(recipe_with("UNet"), cases, 1.0).coarse is None
+    assert np.prod(coarse["patch_size"]) / np.prod(np.round(shape / mm)) >= 0.25
+    write_coarse(fine, tmp_path / "mine.yaml")
+    assert load_recipe(tmp_path / "mine_lowres.yaml").preprocess.pixdim == tuple(mm)
+    assert fine.recipe["inference"]["guide"] == {"model": "mine_lowres"}
+    with pytest.raises(RecipeError, match="cannot be the name of a package"):
+        write_coarse(fine, tmp_path / "my plan.yaml")
+    assert make_plan(recipe_with("UNet"), cases, 0.93).coarse is None
     assert make_plan(recipe_with("UNet"), cases, 16, lowres=True).coarse is None
 
 

@@ -45,7 +45,7 @@ def plan(
         cases = raw_cases(loaded, data, lambda done, total: show(done, total, ""))
         planned = make_plan(loaded, cases, memory_gb, precision, lowres=lowres)
     if planned.coarse is not None:
-        _write_coarse(planned, out)
+        write_coarse(planned, out)
     elif lowres:
         console.print("No coarse model is needed: a patch shows enough of the median case.")
     title = "Planned by `python -m Training plan` from the data's fingerprint; change what you know better."
@@ -55,7 +55,7 @@ def plan(
     console.print(f"Recipe: {escape(str(out))}", highlight=False)
 
 
-def _write_coarse(planned: Plan, out: Path) -> None:
+def write_coarse(planned: Plan, out: Path) -> None:
     """Write the coarse model's recipe beside the fine one's, which names its package as the guide."""
     from LiverSegLib.models.spec import MODEL_NAME
     from Training.recipe import RecipeError

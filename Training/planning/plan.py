@@ -134,7 +134,7 @@ class _Planner:
     @cached_property
     def spacing(self) -> list[float]:
         """Voxel size in mm."""
-        return target_spacing(self.found) if self.stretched is None else [round(mm, 3) for mm in self.stretched]
+        return target_spacing(self.found) if self.stretched is None else [round(float(mm), 3) for mm in self.stretched]
 
     def covers(self, size: _Size) -> float:
         """The part of the median case that a patch shows, at this voxel size."""

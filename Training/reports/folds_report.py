@@ -18,7 +18,7 @@ FOLDS = "folds.csv"
 
 def fold_rows(scores: Sequence[Scores]) -> list[tuple[str, ...]]:
     """Cells under the header of the folds' table: each label of each fold."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for number, one in enumerate(scores):
         values = {(row.label, row.metric): row.values for row in one.statistics}
         for label in one.labels:
