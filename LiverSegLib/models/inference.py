@@ -7,6 +7,7 @@ our engine and under `python -m monai.bundle run`; its `$` expressions are for M
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,10 @@ _CROP = "CropForegroundd"
 # Its numbers do not come from the image.
 _SAME_FOR_ALL = "ScaleIntensityRanged"
 _KINDS = {"Spacingd": "resample", "Resized": "resample", _CROP: "crop", "DivisiblePadd": "pad"}
+_MEMBERS, _MIRROR_AXES = "members", "mirror_axes"
+"""Keys of ours: files of the networks of an ensemble, and what MONAI has no word for."""
+_MEMBER = r"models/[A-Za-z0-9_-]{1,100}\.safetensors"
+_MOST_MEMBERS = 32
 _WRONG = (KeyError, TypeError, ValueError, OverflowError)
 _MAX_STEPS = 64
 _LARGEST_SIZE = 2048
@@ -51,11 +56,11 @@ def read_inference(config: BundleConfig) -> dict[str, Any]:
         ModelError: names the network, transform, inferer or argument that is not supported.
     """
     window = {"inferer": _read_inferer(config)}
-    weights = {"weights": _read_weights(config)}
     network = _read_network(config)
     if network["arguments"].get("in_channels", 1) != 1:
         _check_channels_apart(config)
-    return network | _read_preprocessing(config) | window | _read_postprocessing(config) | weights
+    parts = network | _read_preprocessing(config) | window | _read_postprocessing(config)
+    return parts | _read_members(config) | {"mirror_axes": _read_mirror_axes(config, window["inferer"])}
 
 
 def _check_channels_apart(config: BundleConfig) -> None:
@@ -79,6 +84,32 @@ def _read_network(config: BundleConfig) -> dict[str, Any]:
         arguments.pop("img_size", None)  # older MONAI wanted it, newer refuses it
     check_arguments(name, arguments)
     return {"network": name, "arguments": arguments}
+
+
+def _read_members(config: BundleConfig) -> dict[str, Any]:
+    """The files of weights: those of the networks whose mean is taken, or where one is filled from."""
+    names = config.data.get(_MEMBERS)
+    if names is None:
+        return {"weights": _read_weights(config)}
+    fits = isinstance(names, list) and 2 <= len(names) <= _MOST_MEMBERS and len({*map(str, names)}) == len(names)
+    if not fits or not all(isinstance(name, str) and re.fullmatch(_MEMBER, name) for name in names):
+        raise ModelError(
+            f"{config.source}: {_MEMBERS} {shown(names)} are not the names of 2 to {_MOST_MEMBERS} safetensors files "
+            "in its models folder; repair the package."
+        )
+    return {"weights": tuple(names), "softmax_mean": True}
+
+
+def _read_mirror_axes(config: BundleConfig, inferer: Inferer) -> tuple[int, ...]:
+    """Axes of the window along which its training saw images mirrored."""
+    axes = config.data.get(_MIRROR_AXES, [])
+    dims = range(len(inferer.roi_size))
+    if not isinstance(axes, list) or not all(type(axis) is int and axis in dims for axis in axes):
+        raise ModelError(
+            f"{config.source}: {_MIRROR_AXES} {shown(axes)} are not axes of a window of {len(dims)} dimensions; repair "
+            "the package."
+        )
+    return tuple(sorted(set(axes)))
 
 
 def _read_weights(config: BundleConfig) -> tuple[str, ...]:
@@ -279,8 +310,13 @@ def _steps(config: BundleConfig, key: str) -> Iterator[tuple[str, Mapping[str, A
         yield name, resolved | {k: step[k] for k in as_written}
 
 
-def write_inference(spec: ModelSpec) -> dict[str, Any]:
+def write_inference(spec: ModelSpec, members: Sequence[str] = ()) -> dict[str, Any]:
     """The package's inference.json.
+
+    Args:
+        spec: what the package says.
+        members: files of the weights of several networks, the mean of whose probabilities is taken; () for one network
+            in the usual file.
 
     Raises:
         ModelError: the model works as MONAI's transforms and inferers do not.
@@ -291,24 +327,40 @@ def write_inference(spec: ModelSpec) -> dict[str, Any]:
             f"{spec.name} resamples or looks otherwise than MONAI's bundles can say; share its own folder."
         )
     parts = {"device": "@device", "val_data_loader": "@dataloader", "network": "@network", "inferer": "@inferer"}
+    ours = {_MIRROR_AXES: list(spec.mirror_axes)} if spec.mirror_axes else {}
+    return (
+        ours
+        | {
+            "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
+            "bundle_root": ".",
+            "checkpoint": "$@bundle_root + '/models/model.safetensors'",
+            "dataset_dir": "$@bundle_root + '/data'",
+            "output_dir": "$@bundle_root + '/eval'",
+            "datalist": _datalist(spec),
+            "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+            "network_def": _component(target_path(spec.network), **spec.arguments),
+            "network": "$@network_def.to(@device)",
+            "preprocessing": _component("Compose", transforms=_preprocessing(spec)),
+            "dataset": _component("Dataset", data="$[{'image': i} for i in @datalist]", transform="@preprocessing"),
+            "dataloader": _component("DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0),
+            "inferer": spec.inferer.to_monai(),
+            "postprocessing": _component("Compose", transforms=_postprocessing(spec)),
+            "evaluator": _component("SupervisedEvaluator", **parts, postprocessing="@postprocessing", amp=False),
+            "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
+            "run": ["$@evaluator.run()"],
+        }
+        | (_ensemble(members) if members else {})
+    )
+
+
+def _ensemble(members: Sequence[str]) -> dict[str, Any]:
+    """What differs where the mean of several networks is taken; MONAI's runner needs this library for it."""
+    mean = "$from LiverSegLib.networks.mean import mean_of_softmax"
     return {
-        "imports": ["$import glob", "$import numpy", "$import torch", "$from safetensors.torch import load_file"],
-        "bundle_root": ".",
-        "checkpoint": "$@bundle_root + '/models/model.safetensors'",
-        "dataset_dir": "$@bundle_root + '/data'",
-        "output_dir": "$@bundle_root + '/eval'",
-        "datalist": _datalist(spec),
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "network_def": _component(target_path(spec.network), **spec.arguments),
-        "network": "$@network_def.to(@device)",
-        "preprocessing": _component("Compose", transforms=_preprocessing(spec)),
-        "dataset": _component("Dataset", data="$[{'image': i} for i in @datalist]", transform="@preprocessing"),
-        "dataloader": _component("DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0),
-        "inferer": spec.inferer.to_monai(),
-        "postprocessing": _component("Compose", transforms=_postprocessing(spec)),
-        "evaluator": _component("SupervisedEvaluator", **parts, postprocessing="@postprocessing", amp=False),
-        "initialize": ["$@network.load_state_dict(load_file(@checkpoint))"],
-        "run": ["$@evaluator.run()"],
+        "imports": ["$import glob", "$import numpy", "$import torch", mean],
+        _MEMBERS: list(members),
+        "network": f"$mean_of_softmax(@network_def, @bundle_root, @{_MEMBERS}).to(@device)",
+        "initialize": ["$@network.eval()"],
     }
 
 

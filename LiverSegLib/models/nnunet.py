@@ -66,6 +66,7 @@ def read_nnunet(folder: Path) -> ModelPackage:
         raise ModelError(f"{folder / weights[0]} has the mirroring axes {shown(told.mirror)} of another network.")
     parts["inferer"] = replace(inferer, mirror=told.mirror if sidecar.mirror else ())
     channels = len(regions) or described.channels
+    parts["mirror_axes"] = told.mirror
     parts["arguments"] |= {"in_channels": len(described.inputs), "out_channels": channels}
     check_arguments(parts["network"], parts["arguments"])
     return ModelPackage(

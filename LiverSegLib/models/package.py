@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,8 @@ def _read_bundle(folder: Path) -> ModelPackage:
     license_line = _license_line(files)
     if inference["arguments"].get("in_channels") == 1:  # whatever names it has
         description = replace(description, inputs=description.inputs[:1])
+    if read_sidecar(files).mirror:
+        inference["inferer"] = replace(inference["inferer"], mirror=inference["mirror_axes"])
     found = ModelPackage(path=folder, **vars(description), **inference)
     _check_dimensions(found, name)
     return found if found.license != NOT_STATED else replace(found, license=license_line)
@@ -149,6 +151,7 @@ def write_package(
     license_text: str,
     half: bool = False,
     torch_file: bool = True,
+    others: Sequence[dict[str, torch.Tensor]] = (),
 ) -> None:
     """Write a package that our engine and `python -m monai.bundle run` execute.
 
@@ -160,15 +163,16 @@ def write_package(
         license_text: goes to LICENSE.
         half: store kernels as float16, half the size; they are loaded into float32 networks.
         torch_file: also write models/model.pt, for tools that read nothing else; our engine and MONAI's bundle
-            runner take models/model.safetensors.
+            runner take models/model.safetensors. Not for several networks.
+        others: the weights of more networks of the same kind; the mean of all their probabilities is the result.
     """
     import torch
 
-    if half:
-        state = {k: _halved(v) for k, v in state.items()}
+    states = [{k: _halved(v) for k, v in one.items()} if half else one for one in (state, *others)]
+    names = [WEIGHTS[0], *(f"models/model_{number}.safetensors" for number in range(2, len(states) + 1))]
     texts = {
         METADATA: json.dumps(write_metadata(spec), indent=2) + "\n",
-        INFERENCE: json.dumps(write_inference(spec), indent=2) + "\n",
+        INFERENCE: json.dumps(write_inference(spec, names if others else ()), indent=2) + "\n",
         CARD: card,
         LICENSE: license_text,
     }
@@ -176,9 +180,10 @@ def write_package(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    write_safetensors(folder / WEIGHTS[0], state, {"name": spec.name, "version": spec.version})
-    if torch_file:
-        torch.save(state, folder / WEIGHTS[1])
+    for name, one in zip(names, states, strict=True):
+        write_safetensors(folder / name, one, {"name": spec.name, "version": spec.version})
+    if torch_file and not others:
+        torch.save(states[0], folder / WEIGHTS[1])
     write_checksums(folder)
 
 

@@ -41,8 +41,8 @@ class Sidecar:
         guide: another model, installed or built in, that says where to look.
         targets: names of the labels that are segmented unless others are asked for; (): all.
         names: the name of a label by its value: one of ours where it means the same, else their own.
-        mirror: whether the network also sees mirrored images, of whose results the mean is taken; None: as the
-            model has it.
+        mirror: whether the network also sees the mirrored images that its training showed, of whose results the mean is
+            taken; None: as the model has it.
     """
 
     id: str = ""

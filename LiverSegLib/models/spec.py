@@ -111,6 +111,8 @@ class ModelSpec(ModelDescription):
         resampling: how images are brought to the grid and logits back.
         regions: the network's channels are independent of each other (sigmoid) and paint these values one after the
             other; () where they exclude each other, background first (softmax).
+        mirror_axes: axes of the window along which its training saw images mirrored, so that mirrored ones may be
+            shown to it when it is run (`Inferer.mirror`); () where none are known.
     """
 
     network: str
@@ -127,6 +129,7 @@ class ModelSpec(ModelDescription):
     nearest: bool = False
     resampling: Resampling = MONAI
     regions: tuple[int, ...] = ()
+    mirror_axes: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -157,7 +160,9 @@ class ModelPackage(ModelSpec):
         path: the folder.
         weights: names of the files in it that hold the weights, of networks whose mean is taken where there are
             several; () where they lie as MONAI's bundles have them.
+        softmax_mean: of several networks the mean of their probabilities is taken, and not of their logits.
     """
 
     path: Path
     weights: tuple[str, ...] = ()
+    softmax_mean: bool = False

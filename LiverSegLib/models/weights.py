@@ -39,9 +39,9 @@ def loaded_network(package: ModelPackage) -> torch.nn.Module:
         _fill(found[-1], state, path)
     if len(found) == 1:
         return found[0]
-    from LiverSegLib.networks.mean import MeanOfNetworks  # not above: it needs torch
+    from LiverSegLib.networks.mean import MeanOfNetworks, MeanOfSoftmax  # not above: it needs torch
 
-    return MeanOfNetworks(found)
+    return MeanOfSoftmax(found) if package.softmax_mean else MeanOfNetworks(found)
 
 
 def load_weights(package: ModelPackage, network: torch.nn.Module) -> None:

@@ -192,7 +192,20 @@ TRAINING_ROOMS = {
     "planning": {"data", "errors", "files", "fit", "recipe"},
     "reports": {"data", "errors", "evaluation", "files", "fit", "markdown"},
     "packages": {"errors", "evaluation", "fit", "markdown", "recipe", "reports"},
-    "commands": {"data", "evaluation", "fit", "packages", "planning", "recipe", "reports"},
+    "corrections": {"data", "errors", "files", "fit", "markdown", "packages", "recipe"},
+    "folds": {"data", "errors", "evaluation", "files", "fit", "packages", "recipe", "reports"},
+    "commands": {
+        "corrections",
+        "data",
+        "errors",
+        "evaluation",
+        "fit",
+        "folds",
+        "packages",
+        "planning",
+        "recipe",
+        "reports",
+    },
     "__main__": {"commands"},
 }
 

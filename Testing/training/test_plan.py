@@ -19,6 +19,7 @@ from LiverSegLib.networks import build_network, reduction
 from LiverSegLib.volume import Volume
 from Testing.recipe_data import write_msd
 from Training.__main__ import app
+from Training.commands.planning import write_coarse
 from Training.data.readers import RawCase
 from Training.errors import DataError, RunError
 from Training.planning import sweep
@@ -115,6 +116,37 @@ def test_mr_keeps_its_normalization() -> None:
 def test_an_axis_is_halved_until_four_voxels_are_left() -> None:
     strides = strides_for("DynUNet", [64, 64, 16], [1.0, 1.0, 1.0])
     assert divisor(strides) == (16, 16, 4)
+
+
+def test_levels_are_those_of_nnunet() -> None:
+    # What get_pool_and_conv_props of nnU-Net 2 gives for these patches and voxel sizes.
+    for size, spacing, wanted in (
+        ([512, 512, 20], [0.78, 0.78, 5.0], (128, 128, 4)),  # a thick CT: seven levels in plane
+        ([128, 128, 128], [1.5, 1.5, 1.5], (32, 32, 32)),
+        ([320, 320, 20], [0.6, 0.6, 3.6], (64, 64, 4)),
+        ([64, 8, 8], [1.0, 1.0, 1.0], (8, 2, 2)),
+    ):
+        assert divisor(strides_for("DynUNet", [float(n) for n in size], spacing)) == wanted, size
+
+
+def test_a_coarse_model_is_planned_where_patches_show_too_little(tmp_path: Path) -> None:
+    shape = 96, 96, 72
+    cases = [box_case(shape, (1, 1, 1), n) for n in range(2)]
+    fine = make_plan(recipe_with("UNet"), cases, 0.93, lowres=True)
+    assert fine.coarse is not None
+    shown = np.prod(fine.recipe["patch_size"]) / np.prod(shape)
+    assert shown < 0.25
+    coarse = fine.coarse.recipe
+    mm = np.array(coarse["preprocess"]["pixdim"])
+    assert (mm > 1).all()
+    assert np.prod(coarse["patch_size"]) / np.prod(np.round(shape / mm)) >= 0.25
+    write_coarse(fine, tmp_path / "mine.yaml")
+    assert load_recipe(tmp_path / "mine_lowres.yaml").preprocess.pixdim == tuple(mm)
+    assert fine.recipe["inference"]["guide"] == {"model": "mine_lowres"}
+    with pytest.raises(RecipeError, match="cannot be the name of a package"):
+        write_coarse(fine, tmp_path / "my plan.yaml")
+    assert make_plan(recipe_with("UNet"), cases, 0.93).coarse is None
+    assert make_plan(recipe_with("UNet"), cases, 16, lowres=True).coarse is None
 
 
 def test_a_coarse_axis_is_halved_later() -> None:

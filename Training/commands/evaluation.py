@@ -23,6 +23,9 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for scores, report and pictures.")] = None,
     alter: Annotated[bool, typer.Option(help="Also every alteration of the tail test.")] = False,
     stress: Annotated[bool, typer.Option(help="Alterations that should break a model, to calibrate with.")] = False,
+    mirror: Annotated[
+        bool, typer.Option(help="Also show the network mirrored images, as its training did, and take the mean.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     tolerance: Annotated[float, typer.Option(min=0, help="Of the normalized surface Dice, in mm.")] = 2.0,
     pictures_below: Annotated[float, typer.Option(help="Pictures only of cases with a Dice up to this.")] = 1.0,
@@ -30,12 +33,13 @@ def evaluate(
 ) -> None:
     """Segment labeled images with the engine that users run, and score them."""
     from LiverSegLib.engine.segmenter import Segmenter
+    from LiverSegLib.models.mirroring import mirrored_model
     from Training.commands.score_screen import show_scores
     from Training.evaluation.cases import count_cases, load_cases
     from Training.evaluation.evaluate import evaluate as run
     from Training.reports.evaluation_report import REPORT, write_report
 
-    segmenter = Segmenter(model, device)
+    segmenter = Segmenter(mirrored_model(model) if mirror else model, device)
     listed: Iterable[LabeledVolume | Unreadable] = load_cases(cases, data, split, set_)
     total = count_cases(cases, split, set_)
     if alter or stress:
@@ -43,8 +47,9 @@ def evaluate(
 
         changes = (ALTERATIONS if alter else {}) | (STRESS if stress else {})
         listed, total = altered_cases(listed, changes), None if total is None else total * len(changes)
-    altered = " --alter" * alter + " --stress" * stress
+    altered = " --mirror" * mirror + " --alter" * alter + " --stress" * stress
     title, command = _described(cases, split, model, set_ or [], altered)
+    title += ", mirrored" * mirror + ", altered" * (alter or stress)
     scores = run(
         _tracked(listed, total),
         segmenter,
@@ -70,7 +75,7 @@ def _described(cases: Path, split: str, model: str | None, changes: list[str], a
     from Training.data.folder import PreparedFolder
 
     prepared = PreparedFolder(cases).complete
-    title = f"{cases.stem}{f', {split}' if prepared else ''}{', altered' if altered else ''}"
+    title = f"{cases.stem}{f', {split}' if prepared else ''}"
     command = f"python -m Training evaluate {cases}"
     command += f" --split {split}" if prepared else " --data DATA" if cases.is_file() else ""
     command += "".join(f" --set {change}" for change in changes)

@@ -11,17 +11,17 @@ from Training.commands.shared import console
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folder; several become one package, their mean.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Package folder.")],
     results: Annotated[list[Path] | None, typer.Option(help="Folder of `evaluate` for the card; repeatable.")] = None,
     torch_file: Annotated[
         bool, typer.Option(help="Also write models/model.pt, for tools that cannot read safetensors; twice the size.")
     ] = True,
 ) -> None:
-    """Write a run's best model as a package for LiverSeg and MONAI."""
+    """Write a run's best model as a package for LiverSeg and MONAI, or the mean of several runs."""
     from Training.packages.export import export as write
 
-    write(run, out, results=results or [], torch_file=torch_file)
+    write(runs, out, results=results or [], torch_file=torch_file)
     console.print(f"Package: {out}")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from Training.commands.shared import Changes, RecipeArg, bar, console
+
+if TYPE_CHECKING:
+    from Training.planning.plan import Plan
 
 
 def plan(
@@ -19,6 +23,10 @@ def plan(
     memory_gb: Annotated[
         float | None, typer.Option(min=0.5, help="Memory for training. [default: this machine's GPU, or its free RAM]")
     ] = None,
+    lowres: Annotated[
+        bool,
+        typer.Option(help="Also plan a coarse model that says where to look, if patches show less than a quarter."),
+    ] = False,
     set_: Changes = None,
 ) -> None:
     """Fit voxel size, window, levels, patch and batch of a 3D recipe to the data and the memory (after nnU-Net)."""
@@ -35,12 +43,34 @@ def plan(
         memory_gb, precision = memory_at_hand()
     with bar("Reading the cases") as show:
         cases = raw_cases(loaded, data, lambda done, total: show(done, total, ""))
-        planned = make_plan(loaded, cases, memory_gb, precision)
+        planned = make_plan(loaded, cases, memory_gb, precision, lowres=lowres)
+    if planned.coarse is not None:
+        write_coarse(planned, out)
+    elif lowres:
+        console.print("No coarse model is needed: a patch shows enough of the median case.")
     title = "Planned by `python -m Training plan` from the data's fingerprint; change what you know better."
     write_recipe(out, planned.recipe, title, planned.reasons)
     for section, reason in planned.reasons.items():
         console.print(f"[bold]{section}[/bold] {escape(reason)}", highlight=False)
     console.print(f"Recipe: {escape(str(out))}", highlight=False)
+
+
+def write_coarse(planned: Plan, out: Path) -> None:
+    """Write the coarse model's recipe beside the fine one's, which names its package as the guide."""
+    from LiverSegLib.models.spec import MODEL_NAME
+    from Training.recipe import RecipeError
+    from Training.recipe.yaml_text import write_recipe
+
+    assert planned.coarse is not None
+    guide = f"{out.stem}_lowres"
+    if not re.fullmatch(MODEL_NAME, guide):
+        raise RecipeError(f"{guide} cannot be the name of a package; give -o a plain file name without spaces.")
+    planned.recipe["inference"]["guide"] = {"model": guide}
+    planned.reasons["inference"] += f" Its package and that of the coarse model, {guide}, lie beside each other."
+    recipe = {**planned.coarse.recipe, "name": guide}
+    title = f"The coarse model that says where {out.name} looks; export it as {guide}."
+    write_recipe(out.with_name(f"{guide}.yaml"), recipe, title, planned.coarse.reasons)
+    console.print(f"Recipe of the coarse model: {escape(str(out.with_name(f'{guide}.yaml')))}", highlight=False)
 
 
 def sweep(

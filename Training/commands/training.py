@@ -26,6 +26,13 @@ def train(
     strategy: Annotated[
         str, typer.Option(help="auto, ddp, or ddp_find_unused_parameters_true for networks with idle parts.")
     ] = "auto",
+    code: Annotated[
+        Path | None,
+        typer.Option(help="A Python file of your own with a network, loss or transform. It is run: know what it does."),
+    ] = None,
+    logger: Annotated[
+        list[str] | None, typer.Option(help="Where numbers go, too: mlflow, wandb or tensorboard; repeatable.")
+    ] = None,
     set_: Changes = None,
 ) -> None:
     """Train; the best checkpoint is the one of the highest validation Dice. Ctrl-C saves the state."""
@@ -39,7 +46,17 @@ def train(
 
     hardware = Hardware(accelerator=accelerator, devices=devices, nodes=nodes, strategy=strategy)
     try:
-        best = start(loaded, data, run, resume=resume, init=init, workers=workers, hardware=hardware)
+        best = start(
+            loaded,
+            data,
+            run,
+            resume=resume,
+            init=init,
+            workers=workers,
+            hardware=hardware,
+            loggers=logger or (),
+            code=code,
+        )
     except StoppedError as stopped:
         if is_first_process():
             console.print(f"[yellow]{escape(str(stopped))}[/yellow]", soft_wrap=True)

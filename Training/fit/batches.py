@@ -25,6 +25,7 @@ from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCases, channels_of, cut, draw_center, read_ahead, read_case
 from Training.data.readers import Case, load_index
 from Training.errors import DataError
+from Training.fit.own_code import OwnCode
 from Training.recipe import Recipe
 
 Draw = tuple[int, int]
@@ -76,8 +77,8 @@ class EpochSampler(Sampler[Draw]):
 class TrainingSamples(Dataset[Sample]):
     """Augmented patches: float32 image [channels, *patch] as the network takes it, uint8 label [1, *patch], patient."""
 
-    def __init__(self, recipe: Recipe, folder: Path, cases: list[Case]) -> None:
-        self.recipe, self.cases = recipe, cases
+    def __init__(self, recipe: Recipe, folder: Path, cases: list[Case], code: OwnCode | None = None) -> None:
+        self.recipe, self.cases, self.code = recipe, cases, code
         self.stored = StoredCases(PreparedFolder(folder))
         self.augment = augmentation(recipe)
         self.margin, self.air = margin(recipe), air(recipe)
@@ -97,6 +98,8 @@ class TrainingSamples(Dataset[Sample]):
         label = cut(case.label, center, patch, self.margin, 0)
         self.augment.set_random_state(seed)
         sample = self.augment({"image": image, "label": label[None]})
+        if self.code is not None:
+            sample = self.code.transformed(sample, seed)
         return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
 
 
@@ -151,9 +154,9 @@ class CaseData(pl.LightningDataModule):
         DataError: the folder was not prepared for this recipe, or has nothing to train or validate on.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, workers: int = 2) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, workers: int = 2, code: OwnCode | None = None) -> None:
         super().__init__()
-        self.recipe, self.folder, self.workers = recipe, folder, workers
+        self.recipe, self.folder, self.workers, self.code = recipe, folder, workers, code
         cases = load_index(folder, recipe)
         self.train_cases = [case for case in cases if case.split == "train"]
         self.val_cases = [case for case in cases if case.split == "val"]
@@ -166,7 +169,7 @@ class CaseData(pl.LightningDataModule):
         if not self.trainer or self.trainer.local_rank == 0:  # once on each machine
             read_ahead(PreparedFolder(self.folder), self.train_cases, self.recipe.optimization.cache_mb)
         return DataLoader(
-            TrainingSamples(self.recipe, self.folder, self.train_cases),
+            TrainingSamples(self.recipe, self.folder, self.train_cases, self.code),
             batch_size=self.recipe.optimization.batch_size,
             sampler=EpochSampler(self.train_cases, self.recipe, self._progress, rank, world),
             num_workers=self.workers,

@@ -16,6 +16,7 @@ from LiverSegLib.networks import build_network, final_logits
 from Training.errors import RunError
 from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
 from Training.fit.losses import SegmentationLoss, joined_logits
+from Training.fit.own_code import OwnCode
 from Training.fit.schedules import build_optimizer, learning_rate_factor
 from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
@@ -37,17 +38,21 @@ class SegmentationModule(pl.LightningModule):
     label, as `evaluate` does, not a number where there is none; `val_dice` (their mean over labels, by which the
     best checkpoint is chosen), and `val_accuracy` (share of right voxels, averaged over images). A 2D recipe sees
     at most 24 slices of a patient; those of a volume are cleaned and scored as one image.
+
+    `code`: the user's own network and loss, where there are any.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, code: OwnCode | None = None) -> None:
         super().__init__()
         self.recipe = recipe
         self.values = names_users_see(recipe.labels)
-        self.network = build_network(recipe.network.name, recipe.network_arguments())
+        own = None if code is None else code.network(recipe)
+        self.network = own or build_network(recipe.network.name, recipe.network_arguments())
         # Half again as fast in half precision, where convolutions want the channels side by side.
         self.layout = torch.channels_last if recipe.spatial_dims == 2 else torch.channels_last_3d
         self.network = self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.loss = SegmentationLoss(recipe.loss)
+        self.own_loss = None if code is None else code.loss(recipe)
         # MONAI's and not the engine's, which gives the same but keeps only what decides the label: a loss needs more.
         self.inferer = SlidingWindowInferer(
             recipe.inference.roi_size,
@@ -60,6 +65,8 @@ class SegmentationModule(pl.LightningModule):
         self._counts = torch.zeros(len(self.values), 2, dtype=torch.int64)
         self._images: list[Tensor] = []
         self._val_loss = torch.zeros(2, dtype=torch.float64)
+        self.image_sums = torch.zeros(0, len(self.values) + 1, 2, dtype=torch.float64)
+        """Of each image of the last validation what `mean_of_images` takes, in the order of the images."""
 
     def forward(self, x: Tensor) -> Any:
         """Logits [N, labels + 1, ...] of normalized images [N, 1, ...]; while training perhaps several."""
@@ -72,7 +79,8 @@ class SegmentationModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         image, label, undivided = batch["image"], batch["label"], batch.get("undivided")
         outputs = self(image.contiguous(memory_format=self.layout))
-        loss: Tensor = self.loss(outputs, label, undivided)
+        own = self.own_loss
+        loss: Tensor = self.loss(outputs, label, undivided) if own is None else own(outputs, label)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise RunError(
@@ -196,12 +204,9 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         parts = self._everyone((self._images, self._val_loss))
-        sums = torch.stack([image for images, _ in parts for image in images])
+        self.image_sums = torch.stack([image for images, _ in parts for image in images])
         total, count = torch.stack([losses for _, losses in parts]).sum(0)
-        ratios = sums[..., 0] / sums[..., 1].clamp(min=1)
-        # An image without the label and without a false positive says nothing.
-        known = sums[..., 1] > 0
-        mean = (ratios * known).sum(0) / known.sum(0)  # not a number where no image says anything
+        mean = mean_of_images(self.image_sums)
         for row, name in enumerate(self.values):
             self.log(f"val_dice_{name}", mean[row].float())
         self.log("val_dice", mean[:-1].nanmean().nan_to_num().float(), prog_bar=True)
@@ -214,6 +219,18 @@ class SegmentationModule(pl.LightningModule):
         factor = learning_rate_factor(o, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def mean_of_images(sums: Tensor) -> Tensor:
+    """The mean over images of the Dice of each label, and last of the share of right voxels.
+
+    Args:
+        sums: [images, labels + 1, 2], what is divided by what. An image without the label and without a false positive
+            says nothing; where none says anything, the mean is not a number.
+    """
+    known = sums[..., 1] > 0
+    ratios = sums[..., 0] / sums[..., 1].clamp(min=1)
+    return (ratios * known).sum(0) / known.sum(0)
 
 
 def _unpadded(logits: Tensor, shape: torch.Size) -> Tensor:

@@ -25,6 +25,7 @@ class RunFolder:
         self.checkpoints, self.logs = path / "checkpoints", path / "logs"
         self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
         self.history_file, self.curves = path / "history.csv", path / "history.png"
+        self.own_code = path / "own_code.py"
         self.first_batch = path / "first_batch.png"
         self.network_text, self.system_file = path / "model.txt", path / "system.json"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,18 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from Training.errors import DataError, RunError
+from Training.files import write_text
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, History, ProgressBar, StopOnSignal, ValidateLast, moving_average
 from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
+from Training.fit.loggers import check_loggers, loggers_of
 from Training.fit.module import SegmentationModule
+from Training.fit.own_code import OwnCode
 from Training.fit.run_folder import RunFolder
 from Training.recipe import Recipe
 from Training.recipe.yaml_text import keep_recipe
@@ -65,6 +68,9 @@ def train(
     init: Path | None = None,
     workers: int = 2,
     hardware: Hardware | None = None,
+    keeper: Callback | None = None,
+    loggers: Sequence[str] = (),
+    code: Path | None = None,
 ) -> Path:
     """Train `recipe` on the prepared folder `data`; return the best checkpoint.
 
@@ -72,10 +78,14 @@ def train(
         recipe: what to train.
         data: prepared folder.
         run: run folder; gets the files of `RunFolder`.
-        resume: go on from the run's last checkpoint; the end is the same as without the break.
+        resume: go on from the run's last checkpoint; the end is the same as without the break. The recipe may ask for
+            more epochs than before: the optimizer goes on, and the learning rate is then that of the longer run.
         init: weights to start a new run from (fine-tuning): a checkpoint, a safetensors file or a package folder.
         workers: loader processes.
         hardware: None for what is there.
+        code: Python file with the user's own network, loss or transform (`OwnCode`); the run keeps a copy.
+        loggers: names of `LOGGERS` that get the numbers, too.
+        keeper: writes the best checkpoint by a rule of its own; None: that of the highest validation Dice is kept.
 
     Raises:
         RunError: nothing or something else to resume, a run already there, weights that do not fit, no memory or
@@ -85,19 +95,25 @@ def train(
     """
     torch.set_flush_denormal(True)
     folder = RunFolder(run.resolve())  # checkpoints remember their folder
-    cases = CaseData(recipe, data, workers)
-    with _sentences(folder), _quiet():
+    check_loggers(loggers)
+    own = None if code is None else OwnCode(code)
+    cases = CaseData(recipe, data, workers, own)
+    with _sentences(folder), quiet():
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if resume:
             _check_resumable(recipe, folder)
+            _check_same_code(code, folder)
         elif folder.last.exists():
             raise RunError(f"{folder} already holds a run; go on with --resume, or name another folder with --run.")
         if not (resume and _ended_early(folder)):
-            module = _new_module(recipe, init, resume=resume)
+            module = _new_module(recipe, own, init, resume=resume)
             if not resume and is_first_process():
                 folder.path.mkdir(parents=True, exist_ok=True)
                 keep_recipe(folder.recipe_file, recipe)
-            trainer = _trainer(recipe, folder, hardware or Hardware())
+                if code is not None:
+                    write_text(folder.own_code, code.read_text(encoding="utf-8"))
+            written = loggers_of(folder, recipe, loggers if is_first_process() else ())
+            trainer = _trainer(recipe, folder, hardware or Hardware(), keeper, written)
             # Our own file; still only tensors and plain data are read from it.
             trainer.fit(module, cases, ckpt_path=str(folder.last) if resume else None, weights_only=True)
     if is_first_process() and not folder.best.is_file():
@@ -106,11 +122,30 @@ def train(
 
 
 def _check_resumable(recipe: Recipe, run: RunFolder) -> None:
-    """The learning rate depends on the length of the run, so only the same recipe can go on."""
+    """Only the same recipe can go on, or the same for more epochs, which is then the run's."""
     if not run.last.is_file():
         raise RunError(f"{run} holds no {run.last.name} to resume from; train without --resume.")
-    if run.recipe() != recipe:
-        raise RunError(f"{run} was started with another recipe; resume with {run.recipe_file} or start a new run.")
+    before = run.recipe()
+    if before == recipe:
+        return
+    epochs = recipe.optimization.max_epochs
+    longer = before.optimization.model_copy(update={"max_epochs": epochs})
+    if before.model_copy(update={"optimization": longer}) != recipe:
+        raise RunError(
+            f"{run} was started with another recipe; resume with {run.recipe_file}, of which only "
+            "optimization.max_epochs may change, or start a new run."
+        )
+    if epochs < before.optimization.max_epochs:
+        raise RunError(
+            f"{run} was started for {before.optimization.max_epochs} epochs; a run can be made longer, not shorter."
+        )
+    if _ended_early(run):
+        raise RunError(
+            f"{run} ended early, as nothing had got better; start a new run from its best weights with "
+            f"--init {run.best}."
+        )
+    if is_first_process():
+        keep_recipe(run.recipe_file, recipe)
 
 
 def _ended_early(run: RunFolder) -> bool:
@@ -119,9 +154,20 @@ def _ended_early(run: RunFolder) -> bool:
     return any("wait_count" in s and s["wait_count"] >= s["patience"] for s in states.values() if isinstance(s, dict))
 
 
-def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> SegmentationModule:
+def _check_same_code(code: Path | None, run: RunFolder) -> None:
+    """A run goes on with the code that it began with, and only a file that the command names is run."""
+    before = run.own_code.read_text(encoding="utf-8") if run.own_code.is_file() else None
+    now = None if code is None else code.read_text(encoding="utf-8")
+    if before != now:
+        raise RunError(
+            f"{run} was started {'without --code' if before is None else 'with other code'}; resume it "
+            f"{'without' if before is None else f'with the file that {run.own_code} is a copy of'}."
+        )
+
+
+def _new_module(recipe: Recipe, code: OwnCode | None, init: Path | None, *, resume: bool) -> SegmentationModule:
     """The module with the weights that the run starts from; those of a resumed one come with its checkpoint."""
-    module = SegmentationModule(recipe)
+    module = SegmentationModule(recipe, code)
     if init is not None:
         load_initial(module, init)
     elif recipe.network.pretrained is not None and not resume:
@@ -129,7 +175,9 @@ def _new_module(recipe: Recipe, init: Path | None, *, resume: bool) -> Segmentat
     return module
 
 
-def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
+def _trainer(
+    recipe: Recipe, run: RunFolder, hardware: Hardware, keeper: Callback | None, written: list[Logger]
+) -> pl.Trainer:
     o = recipe.optimization
     try:
         return pl.Trainer(
@@ -137,9 +185,8 @@ def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
             precision=o.precision,
             accumulate_grad_batches=o.accumulate,
             gradient_clip_val=o.gradient_clip,
-            callbacks=_callbacks(recipe, run),
-            # A new version folder at each resume: the CSV logger would delete what it finds.
-            logger=[CSVLogger(run.logs, "csv"), TensorBoardLogger(run.logs, "tensorboard")],
+            callbacks=_callbacks(recipe, run, keeper),
+            logger=written,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
             check_val_every_n_epoch=o.validate_every,  # and after the last epoch: ValidateLast
@@ -159,7 +206,7 @@ def _trainer(recipe: Recipe, run: RunFolder, hardware: Hardware) -> pl.Trainer:
         ) from error
 
 
-def _callbacks(recipe: Recipe, run: RunFolder) -> list[Callback]:
+def _callbacks(recipe: Recipe, run: RunFolder, keeper: Callback | None) -> list[Callback]:
     o = recipe.optimization
     callbacks: list[Callback] = [
         StopOnSignal(run.last),
@@ -168,7 +215,7 @@ def _callbacks(recipe: Recipe, run: RunFolder) -> list[Callback]:
         History(run, recipe),
         LearningRateMonitor(),
         ProgressBar(),
-        _checkpoint(run, run.best.stem, monitor="val_dice", mode="max"),
+        keeper or _checkpoint(run, run.best.stem, monitor="val_dice", mode="max"),
         _checkpoint(run, run.last.stem, save_on_train_epoch_end=True),
     ]
     if o.ema_decay > 0:
@@ -194,7 +241,7 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's advice, which is for programmers or not for small machines."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -2,85 +2,92 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from LiverSegLib.errors import LiverSegError, OutputError
 from LiverSegLib.labels import labels_for
-from LiverSegLib.models import Guide, ModelSpec, read_package
+from LiverSegLib.models import Guide, ModelSpec
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.intensity import intensity_text
-from LiverSegLib.models.package import write_package
-from LiverSegLib.models.weights import loaded_network
-from LiverSegLib.networks import build_network, final_logits, reduction
 from Training.errors import RunError
 from Training.fit.initial import network_weights
+from Training.fit.own_code import has_own_network
 from Training.fit.run_folder import RunFolder
 from Training.markdown import table
+from Training.packages.place import check_place, place_package
 from Training.recipe import Recipe
 
-# Kernels stored as float16 move logits by a thousandth of their range; more means that something else is wrong.
-_ROUNDING = 0.01
+_LETTERS = {"x": "LR", "y": "PA", "z": "IS"}
+"""Of an axis of the body, which way an axis of the image may point along it."""
 
 
 def load_run(run: Path) -> tuple[Recipe, dict[str, torch.Tensor]]:
     """The recipe and the network's weights of a run folder.
 
     Raises:
-        RunError: the run has no recipe or no checkpoint, or it cannot be read.
+        RunError: the run has no recipe or no checkpoint, it cannot be read, or its network is one of its own code.
     """
     folder = RunFolder(run)
     recipe = folder.recipe()
     if not folder.best.is_file():
         raise RunError(f"{run} holds no trained model ({folder.best.name} is missing); train first.")
+    if has_own_network(folder.own_code):
+        raise RunError(
+            f"{run} trained a network of its own code, and packages hold no code; only networks that LiverSeg knows "
+            "are exported."
+        )
     return recipe, network_weights(folder.best)
 
 
-def export(run: Path, folder: Path, *, results: Sequence[Path] = (), torch_file: bool = True) -> None:
-    """Write the best model of `run` as a package.
+def export(runs: Path | Sequence[Path], folder: Path, *, results: Sequence[Path] = (), torch_file: bool = True) -> None:
+    """Write the best model of a run as a package, or of several runs as one: the mean of their probabilities.
 
-    It is written beside `folder`, loaded again and compared with the checkpoint, and only then put in its place.
+    It is written beside `folder`, loaded again and compared with the checkpoints, and only then put in its place.
 
     Args:
-        run: run folder of `train`.
+        runs: run folder of `train`, or several of models that work alike, the folds of one recipe for example.
         folder: package folder; a package that is there is replaced.
         results: folders that `evaluate` wrote; their scores go into metadata and card.
         torch_file: as for `write_package`.
 
     Raises:
-        RunError: nothing was trained.
+        RunError: nothing was trained, or the runs are of different models.
         OutputError: `folder` holds something else than a package.
         DataError: nothing was evaluated there.
     """
-    recipe, weights = load_run(run)
-    folder = folder.resolve()
-    if folder.exists() and not (folder / "configs").is_dir() and (folder.is_file() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is there and is no package; name another folder.")
+    runs = [runs] if isinstance(runs, Path) else list(runs)
+    loaded = [load_run(run) for run in runs]
+    check_place(folder.resolve())
+    recipe = loaded[0][0]
+    _check_alike(runs, [recipe for recipe, _ in loaded])
     metrics, table = _results(results)
     spec = package_spec(recipe, metrics)
-    texts = {"card": model_card(recipe, spec, table), "license_text": license_text(recipe)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as temporary:
-        new, old = Path(temporary) / folder.name, Path(temporary) / "replaced"
-        for half in (True, False):
-            shutil.rmtree(new, ignore_errors=True)
-            write_package(new, spec, weights, **texts, half=half, torch_file=torch_file)
-            if _difference(new, recipe, weights) <= _ROUNDING:
-                break
-        else:
-            raise RunError(f"The package of {run} does not give what its checkpoint gives; nothing was written.")
-        if folder.exists():
-            folder.rename(old)
-        try:
-            new.rename(folder)
-        except BaseException:
-            if old.exists():
-                old.rename(folder)
-            raise
+    card = model_card(recipe, spec, table, len(runs))
+    place_package(
+        folder,
+        spec,
+        [weights for _, weights in loaded],
+        ", ".join(str(run) for run in runs),
+        card=card,
+        license_text=license_text(recipe),
+        torch_file=torch_file,
+    )
+
+
+def _check_alike(runs: Sequence[Path], recipes: Sequence[Recipe]) -> None:
+    """Members of an ensemble see images in the same way and say the same labels; their data and training may differ.
+
+    Raises:
+        RunError: names the run that differs, and in what.
+    """
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise RunError("A run is named twice; name each run once.")
+    for run, recipe in zip(runs[1:], recipes[1:], strict=True):
+        for part in ("labels", "modality", "preprocess", "network", "inference"):
+            if getattr(recipe, part) != getattr(recipes[0], part):
+                raise RunError(f"{run} and {runs[0]} differ in {part}; only models that work alike make one package.")
 
 
 def package_spec(recipe: Recipe, metrics: dict[str, float]) -> ModelSpec:
@@ -108,30 +115,21 @@ def package_spec(recipe: Recipe, metrics: dict[str, float]) -> ModelSpec:
         guide=None if window.guide is None else Guide(window.guide.model, window.guide.margin_mm),
         voters=window.voters,
         divides=window.divides,
+        mirror_axes=_mirrored(recipe),
     )
+
+
+def _mirrored(recipe: Recipe) -> tuple[int, ...]:
+    """The axes of the window along which training mirrored images."""
+    flipped = "".join(_LETTERS[name] for name, probability in recipe.augment.flip.items() if probability > 0)
+    axcodes = recipe.preprocess.axcodes[: recipe.spatial_dims]
+    return tuple(axis for axis, letter in enumerate(axcodes) if letter in flipped)
 
 
 def license_text(recipe: Recipe) -> str:
     """The whole license of the weights where it is one that we have, else its name."""
     file = Path(__file__).parents[1] / "licenses" / f"{recipe.card.license.replace(' ', '-')}.txt"
     return file.read_text(encoding="utf-8") if file.is_file() else recipe.card.license + "\n"
-
-
-def _difference(folder: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) -> float:
-    """Largest difference between the logits of package and checkpoint for noise, relative to their largest value."""
-    trained = build_network(recipe.network.name, recipe.network_arguments()).eval()
-    try:
-        trained.load_state_dict(weights)
-        network = loaded_network(read_package(folder)).eval()
-    except (LiverSegError, RuntimeError) as error:
-        raise RunError(f"The checkpoint of the best epoch cannot be written as a package: {error}") from error
-    steps = reduction(recipe.network.name, recipe.network_arguments())
-    noise = torch.rand(
-        1, recipe.in_channels, *(n * max(2, -(-16 // n)) for n in steps), generator=torch.Generator().manual_seed(0)
-    )
-    with torch.inference_mode():
-        expected, found = (final_logits(each(noise), noise.ndim) for each in (trained, network))
-    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-6))
 
 
 def _results(folders: Sequence[Path]) -> tuple[dict[str, float], str]:
@@ -160,15 +158,16 @@ def _helpers(spec: ModelSpec) -> list[tuple[str, str]]:
     return [("Works with", "; ".join(found) + ". Their cards tell their data and licenses.")] if found else []
 
 
-def model_card(recipe: Recipe, spec: ModelSpec, results: str) -> str:
+def model_card(recipe: Recipe, spec: ModelSpec, results: str, members: int = 1) -> str:
     """The model card in Markdown."""
     card = recipe.card
     intensity = intensity_text(spec.intensity, spec.modality)
     modality = {"DX": "X-ray", "": "any modality"}.get(spec.modality, spec.modality)
     channels = f"channels {', '.join(recipe.channels)}" if recipe.in_channels > 1 else "one channel"
+    mean = f"; the mean of the probabilities of {members} networks" if members > 1 else ""
     rows = [
         ("Segments", ", ".join(recipe.labels.values())),
-        ("Network", f"{recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments}"),
+        ("Network", f"{recipe.network.name}, {recipe.spatial_dims}D, {recipe.network.arguments}{mean}"),
         ("Input", f"{channels} ({modality}), axes {spec.axcodes}, {spec.grid_text}; {intensity}"),
         *_helpers(spec),
         ("Training data", card.data_source),

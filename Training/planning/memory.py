@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -37,7 +39,7 @@ def training_memory(
         ModelError: the network cannot be built.
         RuntimeError, ValueError: it does not take patches of this size.
     """
-    weights, saved, largest, logits = _sizes(name, arguments, patch_size)
+    weights, saved, largest, logits = _sizes(name, json.dumps(arguments), patch_size)
     # One image was measured; everything but the weights grows with the batch.
     activations = batch_size * (saved + 2 * largest) * (0.5 if mixed else 1.0)
     # Log-softmax, softmax, one-hot labels, their products and gradients, in float32 always.
@@ -63,8 +65,13 @@ def validation_memory(name: str, arguments: dict[str, Any], voxels: int) -> int:
     return round(_COPIES_OF_WEIGHTS * weights + kept + 40 * classes * min(voxels, SLAB_VOXELS) + FIXED)
 
 
-def _sizes(name: str, arguments: dict[str, Any], patch_size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Bytes in float32 for one image: weights, kept activations, the largest of them, and all logits."""
+@lru_cache(maxsize=1024)
+def _sizes(name: str, written: str, patch_size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Bytes in float32 for one image: weights, kept activations, the largest of them, and all logits.
+
+    Planners ask for the same again and again, so that it is kept, by the arguments as JSON.
+    """
+    arguments: dict[str, Any] = json.loads(written)
     with torch.device("meta"):
         network = build_network(name, arguments).train()
         image = torch.empty(1, arguments["in_channels"], *patch_size)

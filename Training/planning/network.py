@@ -10,9 +10,10 @@ from Training.recipe import Recipe
 
 Stride = tuple[int, ...]
 
-# nnU-Net's rules: an axis is halved while this many voxels are left, in at most so many steps.
+# nnU-Net's rules (version 2): an axis is halved while this many voxels are left; the last one alone while three times
+# as many are there.
 _SMALLEST_EDGE = 4
-_MOST_STRIDES = 5
+_ALONE = 3 * _SMALLEST_EDGE
 _MOST_FILTERS = 320
 # Axes that differ less than this are treated alike.
 _ALIKE = 2.0
@@ -31,15 +32,16 @@ def strides_for(name: str, size: list[float], spacing: list[float]) -> list[Stri
         return _segresnet_strides(size, spacing)
     strides: list[Stride] = []
     left, mm = np.array(size, float), np.array(spacing, float)
-    while len(strides) < _MOST_STRIDES:
-        able = left / 2 >= _SMALLEST_EDGE
+    while True:
+        able = left >= 2 * _SMALLEST_EDGE
         if not able.any():
-            break
+            return strides
         able &= mm < _ALIKE * mm[able].min()
+        if able.sum() == 1 and left[able][0] < _ALONE:
+            return strides
         stride = np.where(able, 2, 1)
         strides.append(tuple(int(n) for n in stride))
-        left, mm = left / stride, mm * stride
-    return strides
+        left, mm = np.ceil(left / stride), mm * stride
 
 
 def _segresnet_strides(size: list[float], spacing: list[float]) -> list[Stride]:

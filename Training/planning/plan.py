@@ -8,7 +8,7 @@ recipe's own, and what a patch costs is counted from that network instead of a r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,11 @@ _PART_OF_DATA = 0.05
 # Part of the memory that a plan fills; fragmentation and other programs take the rest.
 _FILL = 0.85
 _LARGEST_AXIS = 256
+# nnU-Net's rules for its coarse model (3d_lowres): when it is wanted, how voxels grow, and when it is dropped.
+_COVERED = 0.25
+_STRETCH = 1.03
+_ALIKE = 2.0
+_WORTH_IT = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +48,18 @@ class Plan:
         recipe: its data, to be written with `Training.recipe.yaml_text.write_recipe` and the reasons as comments.
         reasons: a sentence for each section of the recipe that was planned.
         memory_gb: estimated peak in GiB, of a training step or of validating the largest case.
+        coarse: the plan of a coarse model that sees more of the body at once and tells this one where to look.
     """
 
     recipe: dict[str, Any]
     reasons: dict[str, str]
     memory_gb: float
+    coarse: Plan | None = None
 
 
-def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precision: str | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precision: str | None = None, *, lowres: bool = False
+) -> Plan:
     """Plan a 3D recipe.
 
     Args:
@@ -58,6 +67,7 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
         cases: raw cases, training ones where they are known.
         memory_gb: GiB that training may take.
         precision: replaces the recipe's `optimization.precision`.
+        lowres: plan a coarse model, too, where the patch covers less than a quarter of the median case.
 
     Raises:
         RecipeError: a 2D recipe, or a network that cannot be planned.
@@ -72,6 +82,14 @@ def make_plan(recipe: Recipe, cases: Iterable[RawCase], memory_gb: float, precis
     precision = precision or recipe.optimization.precision
     planner = _Planner(recipe=recipe, found=found, memory_gb=memory_gb, mixed=precision != "32-true")
     size = planner.fit_patch()
+    coarser = planner.coarser(size) if lowres else None
+    coarse = None if coarser is None else _plan(coarser, coarser.fit_patch(), precision)
+    return replace(_plan(planner, size, precision), coarse=coarse)
+
+
+def _plan(planner: _Planner, size: _Size, precision: str) -> Plan:
+    """The recipe for patches of this size at the planner's voxel size."""
+    recipe, found = planner.recipe, planner.found
     batch = planner.fit_batch(size)
     needed, whole = planner.memory(size, batch) / GIB, planner.validation(size)
     data = recipe_data(recipe)
@@ -104,17 +122,37 @@ class _Planner:
         found: the data set.
         memory_gb: GiB that training may take.
         mixed: half precision in the forward pass.
+        stretched: voxel size in mm of a coarse model; None for the one that suits the data.
     """
 
     recipe: Recipe
     found: Fingerprint
     memory_gb: float
     mixed: bool
+    stretched: tuple[float, ...] | None = None
 
     @cached_property
     def spacing(self) -> list[float]:
         """Voxel size in mm."""
-        return target_spacing(self.found)
+        return target_spacing(self.found) if self.stretched is None else [round(float(mm), 3) for mm in self.stretched]
+
+    def covers(self, size: _Size) -> float:
+        """The part of the median case that a patch shows, at this voxel size."""
+        return float(np.prod(size.patch) / np.prod(self.median))
+
+    def coarser(self, size: _Size) -> _Planner | None:
+        """The planner of a coarse model: voxels are stretched, a fine axis first, until a patch covers enough.
+
+        None where a patch of `size` covers enough, or where so little is stretched that it would hardly differ.
+        """
+        at, planner, mm = size, self, np.array(self.spacing)
+        while planner.covers(at) < _COVERED:
+            fine = mm.max() / mm > _ALIKE
+            mm = mm * np.where(fine if fine.any() else True, _STRETCH, 1.0)
+            planner = replace(self, stretched=tuple(mm))
+            at = planner.fit_patch()
+        fewer = np.prod(self.median) / np.prod(planner.median)
+        return None if planner is self or fewer < _WORTH_IT else planner
 
     @cached_property
     def median(self) -> list[int]:
@@ -200,7 +238,8 @@ class _Planner:
             "preprocess": f"{len(found.spacings)} cases, median voxel {voxel} mm; percentiles 0.5 and 99.5 inside the "
             f"labels are {found.low:.0f} and {found.high:.0f}.",
             "network": f"{len(strides) + 1} levels, strides {shown or 'none'}: halved until 4 voxels are left.",
-            "patch_size": f"The median case has {median} voxels; the patch covers {share}.",
+            "patch_size": f"The median case has {median} voxels; the patch covers {share}, "
+            f"{self.covers(size):.0%} of it in all.",
             "optimization": f"{batch} patches a step take about {needed:.1f} of {self.memory_gb:g} GB.",
             "inference": f"{self._validating(whole)}.",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from Training.evaluation.lesions import OVERLAP
@@ -17,14 +18,14 @@ _POOLED = ("pixel_accuracy", "f_score", "miou", "mpa")
 _SUMMARY = ("label", "metric", "mean [95 % CI]", "median", "SD", "5th pct.", "min", "95th pct.", "max", "n", "missing")
 
 
-def write_report(folder: Path, scores: Scores) -> None:
-    """Write the page into the evaluation's folder, beside the pictures that `scores` names.
+def write_report(folder: Path, scores: Scores, first: Sequence[str] = ()) -> None:
+    """Write the page into the evaluation's folder, beside the pictures that `scores` names; `first` comes first.
 
     Raises:
         OutputError: the page cannot be written.
     """
     parts = [html.markdown(f"Model: {scores.model}"), html.folded(scores.command), html.markdown(*sentences(scores))]
-    parts += _failed(scores) + _summary(scores)
+    parts += [*first, *_failed(scores), *_summary(scores)]
     for heading, chart in (("Agreement", agreement_chart(scores)), ("Volumes", volume_chart(scores))):
         if chart is not None:
             parts += [html.markdown(f"## {heading}"), html.image(chart, alt=heading)]

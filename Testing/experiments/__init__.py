@@ -1,0 +1,1 @@
+"""Experiments whose tables stand in the documents; each goes on where it was interrupted."""

@@ -1,0 +1,74 @@
+"""The same patients on another scanner: thick slices and noise, so that a model has something to learn."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.io import read_label_map, read_volume
+from LiverSegLib.volume import Volume
+
+THICK_MM = 5.0
+NOISE_HU = 40.0
+Labels = npt.NDArray[np.uint8]
+Pair = tuple[Path, Path]
+"""Image and label file of a case."""
+
+
+def another_look(volume: Volume, label: Labels, seed: int) -> tuple[Volume, Labels]:
+    """Means of so many slices as make 5 mm, with noise of 40 HU.
+
+    Args:
+        volume: a CT.
+        label: 1 liver, 2 tumor, on its grid; each stays where it fills half of a thick slice.
+        seed: of the noise.
+    """
+    axis = int(np.argmax(np.abs(volume.affine[2, :3])))
+    joined = max(1, round(THICK_MM / volume.spacing[axis]))
+    image = _joined(np.asarray(volume.array, np.float32), axis, joined)
+    image = image + np.random.default_rng(seed).normal(0, NOISE_HU, image.shape).astype(np.float32)
+    liver, tumor = (_joined(part.astype(np.float32), axis, joined) >= 0.5 for part in (label > 0, label == 2))
+    affine = np.array(volume.affine)
+    affine[:3, 3] += affine[:3, axis] * (joined - 1) / 2
+    affine[:3, axis] *= joined
+    thick = Volume(np.round(image).astype(np.int16), affine, volume.name, volume.modality)
+    return thick, liver.astype(np.uint8) + tumor
+
+
+def _joined(array: npt.NDArray[np.float32], axis: int, count: int) -> npt.NDArray[np.float32]:
+    """Means of `count` neighbors along an axis; a rest is left out."""
+    moved = np.moveaxis(array, axis, -1)
+    whole = moved[..., : moved.shape[-1] // count * count]
+    means = whole.reshape(*whole.shape[:-1], -1, count).mean(-1)
+    return np.moveaxis(means, -1, axis)
+
+
+def write_cases(folder: Path, cases: dict[str, Pair], *, altered: bool) -> Path:
+    """An MSD folder of these cases, as they are or in the other look; one that is complete is left as it is."""
+    if (folder / "dataset.json").is_file():
+        return folder
+    listed = []
+    for name, (image, drawn) in cases.items():
+        volume = read_volume(image)
+        label = read_label_map(drawn, volume).astype(np.uint8)
+        if altered:
+            volume, label = another_look(volume, label, zlib.crc32(name.encode()))
+        files = f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz"
+        for file, array in zip(files, (volume.array, label), strict=True):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(np.asarray(array), volume.affine), folder / file)
+        listed.append({"image": f"./{files[0]}", "label": f"./{files[1]}"})
+    content = {"labels": {"0": "background", "1": "liver", "2": "tumor"}, "training": listed}
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return folder
+
+
+def pairs(names: Sequence[str], image: str, label: str) -> dict[str, Pair]:
+    """The files of cases whose names stand in two templates."""
+    return {name: (Path(image.format(name)), Path(label.format(name))) for name in names}

@@ -1,0 +1,171 @@
+"""Does a model learn another look from ten corrected cases, and does it keep what it knew?
+
+    python -m Testing.experiments.finetune -o runs/corrections --data ../shared/data
+    python -m Testing.experiments.finetune -o runs/corrections-phantoms --phantoms
+
+Ten CTs are given thick slices and noise; the model learns from them while scans of the old look are shown again. Then
+patients whom neither saw while fine-tuning are scored through the engine in both looks, before and after. On phantoms
+the start is trained first, and all is small. What is there already is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from LiverSegLib.engine.segmenter import Segmenter
+from LiverSegLib.models.store import BUILT_IN, DEFAULT
+from Testing.experiments.another_look import Pair, pairs, write_cases
+from Training.corrections.finetune import Lesson, finetune
+from Training.data.folder import PreparedFolder
+from Training.data.phantoms import write_dataset
+from Training.data.prepare import prepare
+from Training.evaluation.cases import load_cases
+from Training.evaluation.evaluate import evaluate
+from Training.evaluation.scores import SCORES, Scores, read_scores, with_interval
+from Training.fit.train import Hardware, train
+from Training.markdown import table
+from Training.packages.export import export
+from Training.recipe import Recipe, load_recipe
+
+CPU = Hardware(accelerator="cpu", devices="1")
+# Scans of one patient are on one side: 006 to 010, 014 and 015, 022 and 023, 000 and 001.
+CORRECTED = ("003", "004", "005", "007", "008", "011", "012", "014", "016", "018")
+SHOWN_AGAIN = (*CORRECTED, "009", "010", "015")
+WATCHED = ("022", "023", "048")
+JUDGED = ("000", "001", "002", "050")
+SMALL = (
+    "preprocess.pixdim=[6, 6, 6]",
+    "patch_size=[32, 32, 32]",
+    "inference.roi_size=[48, 48, 32]",
+    "optimization.max_epochs=8",
+    "optimization.samples_per_epoch=80",
+    "optimization.validate_every=8",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What an experiment is made of.
+
+    Args:
+        start: makes the package to start from, if it is not there.
+        corrected: cases that are given the other look and corrected.
+        judged: cases of other patients, scored in both looks.
+        replay: makes the prepared folder of the old look, if it is not there.
+        changes: of the recipe of fine-tuning.
+    """
+
+    start: Callable[[], Path]
+    corrected: dict[str, Pair]
+    judged: dict[str, Pair]
+    replay: Callable[[], Path]
+    changes: tuple[str, ...] = ()
+
+
+def real(out: Path, data: Path) -> Material:
+    """The built-in model and the CTs of `data`/lits_liver."""
+    named = f"{data}/lits_liver/lits_{{}}_ct.nii.gz", f"{data}/lits_liver/lits_{{}}_label.nii.gz"
+
+    def replay() -> Path:
+        shown = pairs((*SHOWN_AGAIN, *WATCHED), *named)
+        write_cases(out / "older", shown, altered=False)
+        source: dict[str, Any] = {"kind": "msd", "name": "older", "folder": "older", "labels": {1: 1, 2: 2}}
+        held = [f"older_{name}" for name in WATCHED]
+        return _prepared(load_recipe(DEFAULT, [f"sources={[source]}", f"split={{validate_on: {held}}}"]), out)
+
+    return Material(
+        start=lambda: BUILT_IN / DEFAULT,
+        corrected=pairs(CORRECTED, *named),
+        judged=pairs(JUDGED, *named),
+        replay=replay,
+    )
+
+
+def small(out: Path) -> Material:
+    """Phantoms, and a model that is trained on them first."""
+    folder = out / "phantoms"
+    if not (folder / "dataset.json").is_file():
+        write_dataset(folder, 22, 5, easy=True)
+    files = f"{folder}/imagesTr/liver_{{}}.nii.gz", f"{folder}/labelsTr/liver_{{}}.nii.gz"
+    named = pairs([f"{number:03d}" for number in range(22)], *files)
+    apart = list(named)[12:]
+    source: dict[str, Any] = {"kind": "msd", "name": "phantoms", "folder": "phantoms", "labels": {1: 1, 2: 2}}
+    source["exclude"] = [f"liver_{name}" for name in apart]
+    recipe = load_recipe("liver3d_phantom", [*SMALL, f"sources={[source]}", "split={validation_fraction: 0.25}"])
+
+    def start() -> Path:
+        package, run = out / "start", out / "start_run"
+        if not package.is_dir():
+            last = run / "checkpoints" / "last.ckpt"
+            train(recipe, _prepared(recipe, out), run, resume=last.is_file(), workers=0, hardware=CPU)
+            export(run, package)
+        return package
+
+    return Material(
+        start=start,
+        corrected={name: named[name] for name in apart[:6]},
+        judged={name: named[name] for name in apart[6:]},
+        replay=lambda: _prepared(recipe, out),
+        changes=("optimization.learning_rate=0.002",),
+    )
+
+
+def _prepared(recipe: Recipe, out: Path) -> Path:
+    folder = out / "prepared"
+    if not PreparedFolder(folder).complete:
+        prepare(recipe, out, folder)
+    return folder
+
+
+def scores_of(model: Path, cases: Path, place: Path) -> Scores:
+    """The scores of a model, made once."""
+    if not (place / SCORES).is_file():
+        evaluate(load_cases(cases), Segmenter(model, "cpu"), place, title=place.name, pictures_below=0.0)
+    return read_scores(place)
+
+
+def run(out: Path, material: Material, looks: int) -> str:
+    """Do the experiment; the table in Markdown."""
+    start, tuned = material.start(), out / "tuned"
+    lesson = Lesson(
+        start=start,
+        cases=write_cases(out / "corrected", material.corrected, altered=True),
+        run=out / "run",
+        replay=material.replay(),
+        looks=looks,
+        changes=material.changes,
+    )
+    learned = finetune(lesson, tuned, workers=0, hardware=CPU)
+    rows = []
+    for look, altered in (("other", True), ("old", False)):
+        judged = write_cases(out / f"judged_{look}", material.judged, altered=altered)
+        before, after = (scores_of(model, judged, out / f"scores_{look}_{model.name}") for model in (start, tuned))
+        found = [{r.label: r.values for r in one.statistics if r.metric == "dice"} for one in (before, after)]
+        for label, values in found[0].items():
+            cells = (with_interval(one, "dice") for one in (values, found[1][label]))
+            rows.append((look, label, str(values.n), *cells))
+    kept = f"Kept: look {learned.kept.number} of {learned.looks[-1].number}."
+    return table(("look", "label", "cases", "Dice before", "after"), rows, text_columns=2) + f"\n\n{kept}"
+
+
+def main(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all that is made; the same one goes on.")],
+    data: Annotated[Path, typer.Option(help="Folder with lits_liver.")] = Path("../shared/data"),
+    phantoms: Annotated[bool, typer.Option(help="Phantoms, small, instead of CTs.")] = False,
+    looks: Annotated[int, typer.Option(min=1, help="Looks while fine-tuning, at most.")] = 12,
+) -> None:
+    """Fine-tune on corrected cases of another look, and print what became of both looks."""
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    found = run(out, small(out) if phantoms else real(out, data.resolve()), looks)
+    (out / "table.md").write_text(found + "\n", encoding="utf-8")
+    print(found)
+
+
+if __name__ == "__main__":
+    typer.run(main)

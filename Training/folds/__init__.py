@@ -1,0 +1,1 @@
+"""Cross-validation: every fold of a recipe trained and scored, and all patients in one summary."""
