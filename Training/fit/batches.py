@@ -20,7 +20,7 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 from monai import transforms as mt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from Training.augment.pipeline import KEYS, air, augmentation, margin, normalization, typed
+from Training.augment.pipeline import KEYS, augmentation, margin, normalization, typed
 from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCases, cut, draw_center, read_ahead, read_case
 from Training.data.readers import Case, load_index
@@ -80,7 +80,7 @@ class TrainingSamples(Dataset[Sample]):
         self.recipe, self.cases = recipe, cases
         self.stored = StoredCases(PreparedFolder(folder))
         self.augment = augmentation(recipe)
-        self.margin, self.air = margin(recipe), air(recipe)
+        self.margin, self.air = margin(recipe), recipe.air
         self.undivided = undivided_labels(recipe)
 
     def __len__(self) -> int:
