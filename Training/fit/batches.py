@@ -88,15 +88,24 @@ class TrainingSamples(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         index, seed = draw
+        self.augment.set_random_state(seed)
+        sample = self.augment(self._patch(draw, self.margin))
+        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+
+    def as_it_is(self, draw: Draw) -> Sample:
+        """The same patch without its augmentation."""
+        plain = mt.Compose([*normalization(self.recipe), typed()])
+        sample: Sample = plain(self._patch(draw, (0,) * self.recipe.spatial_dims))
+        return {**sample, "patient": self.cases[draw[0]].patient}
+
+    def _patch(self, draw: Draw, margin: tuple[int, ...]) -> Sample:
+        index, seed = draw
         rng = np.random.default_rng(seed)
         case, patch = self.stored(self.cases[index]), self.recipe.patch_size
         whole = all(n <= p for n, p in zip(case.label.shape, patch, strict=True))
         center = patch if whole else draw_center(case, self.recipe.sampling, rng)
-        image = cut(case.image, center, patch, self.margin, self.air).astype(np.float32)
-        label = cut(case.label, center, patch, self.margin, 0)
-        self.augment.set_random_state(seed)
-        sample = self.augment({"image": image[None], "label": label[None]})
-        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+        image = cut(case.image, center, patch, margin, self.air).astype(np.float32)
+        return {"image": image[None], "label": cut(case.label, center, patch, margin, 0)[None]}
 
 
 def undivided_labels(recipe: Recipe) -> dict[str, Sample]:
