@@ -118,7 +118,7 @@ SMALL: dict[str, list[str]] = {
     "unet2d_vgg16": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
     "unet2d_vgg16_color": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
     "unet2d_bn": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
-    "unet2d_attention": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]", "network.arguments.strides=[2, 2]"],
+    "unet2d_attention": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
     "lung_xray2d": [
         *_QUICK,
         *_SEVERAL,
@@ -136,6 +136,28 @@ SMALL: dict[str, list[str]] = {
         "optimization.checkpoint_every=2",
         "split={folds: 2}",
     ],
+    "liver3d_monai_original": [
+        *_QUICK_3D,
+        "network.arguments.channels=[4, 8, 8, 8]",
+        "split={validation_fraction: 0.3}",
+    ],
+    "liver_tumor3d_original": [
+        *_QUICK_3D,
+        "preprocess.crop_or_pad=[40, 40, 24]",
+        "network.arguments.channels=[4, 8, 8]",
+        "split={train: 2, val: 1}",
+    ],
+    "pyramid2d_multi_original": [
+        *_QUICK,
+        *_SEVERAL,
+        "preprocess.size=[64, 64, -1]",
+        "patch_size=[64, 64]",
+        "network.arguments.channels=[4, 8, 8]",
+        "split={folds: 2}",
+    ],
+    "unet2d_vgg16_original": [*_QUICK_UNET2D, "network.arguments={decoder_channels: [16, 16, 8, 8]}"],
+    "unet2d_bn_original": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
+    "unet2d_attention_original": [*_QUICK_UNET2D, "network.arguments.channels=[4, 8, 8]"],
 }
 """Overrides that make each recipe run in seconds on the drawn data."""
 

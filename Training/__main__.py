@@ -10,7 +10,7 @@ import typer
 from LiverSegLib.cli.screen import show_error
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import log_file, start_log
-from Training.commands import corrections, data, evaluation, folds, packages, planning, reports, training
+from Training.commands import corrections, data, evaluation, folds, packages, planning, preview, reports, training
 
 log = logging.getLogger("Training")
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (data, planning, training, folds, corrections, evaluation, reports, packages):
+for part in (data, planning, preview, training, folds, corrections, evaluation, reports, packages):
     for command in part.COMMANDS:
         app.command()(command)
 

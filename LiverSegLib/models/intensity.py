@@ -157,7 +157,10 @@ class ScalePercentiles(_Scale):
     out_high: float = 1.0
     clip: bool = True
 
-    outside = 0.0
+    @property
+    def outside(self) -> float:
+        """What lies outside the image, in the values that training augments: the darkest."""
+        return self.out_low
 
     @classmethod
     def from_monai(cls, arguments: Arguments) -> ScalePercentiles:

@@ -84,7 +84,7 @@ _MEANINGS: list[tuple[Check, str]] = [
     (_list(_whole(1, 256), 8), "num_heads"),
     (_real(0.01, 64), "mlp_ratio"),
     (_flag, "bias trans_bias res_block use_conv_final deep_supervision batch_norm qkv_bias normalize"),
-    (_flag, "use_checkpoint use_v2 conv_bias nonlin_first"),
+    (_flag, "use_checkpoint use_v2 conv_bias nonlin_first align_corners gate"),
     (_word, "adn_ordering upsample upsample_mode downsample"),
 ]
 ARGUMENTS = {name: check for check, names in _MEANINGS for name in names.split()}

@@ -31,7 +31,7 @@ _ARGUMENTS = {
     "BasicUNet": f"{_COMMON} features bias upsample",
     "SwinUNETR": f"{_SHAPE} patch_size depths num_heads window_size qkv_bias mlp_ratio feature_size norm_name "
     "drop_rate attn_drop_rate dropout_path_rate normalize use_checkpoint downsample use_v2",
-    "DoubleConvUNet": f"{_COMMON} channels upsample",
+    "DoubleConvUNet": f"{_COMMON} channels upsample align_corners gate",
     "VGG16UNet": f"{_SHAPE} decoder_channels batch_norm",
     "PyramidUNet": f"{_COMMON} channels scales",
     "PlainConvUNet": f"{_NNUNET} n_conv_per_stage nonlin_first",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from monai.networks.nets.attentionunet import AttentionBlock
 
 from LiverSegLib.errors import ModelError
 from LiverSegLib.networks import (
@@ -175,6 +176,38 @@ def test_attention_unet_has_the_gate_of_the_paper() -> None:
         torch.testing.assert_close(gate(g=signal, x=skip), skip * weight)
     assert weight.shape == (1, 1, 6, 6)
     assert weight.min() < weight.max()
+
+
+@pytest.mark.parametrize("upsample", ["interpolate", "deconv"])
+def test_the_gate_is_all_that_it_changes(upsample: str) -> None:
+    """With a gate that is open everywhere, the gated network is the other one; every weight has the same name."""
+    arguments = {"channels": [4, 8, 16], "upsample": upsample}
+    plain = built("DoubleConvUNet", 2, arguments).eval()
+    gated = built("DoubleConvUNet", 2, {**arguments, "gate": True}).eval()
+    missing, unexpected = gated.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert missing
+    assert all(".gate." in name for name in missing)
+    gates = [m for m in gated.modules() if isinstance(m, AttentionBlock)]
+    assert len(gates) == 2
+    x = torch.rand(1, 1, 37, 50)
+    with torch.inference_mode():
+        assert not torch.allclose(gated(x), plain(x), atol=1e-3)
+        for gate in gates:
+            gate.psi[1].weight.zero_()  # type: ignore[operator]
+            gate.psi[1].bias.fill_(100.0)  # type: ignore[operator]
+        torch.testing.assert_close(gated(x), plain(x))
+
+
+def test_corners_are_aligned_where_it_is_asked_for() -> None:
+    plain = built("DoubleConvUNet", 2, {"channels": [4, 8]})
+    aligned = built("DoubleConvUNet", 2, {"channels": [4, 8], "align_corners": True})
+    aligned.load_state_dict(plain.state_dict())
+    up, theirs = (next(m for m in n.modules() if isinstance(m, torch.nn.Upsample)) for n in (aligned, plain))
+    x = torch.rand(1, 8, 5, 5)
+    expected = torch.nn.functional.interpolate(x, (10, 10), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(up(x), expected)
+    assert not torch.allclose(theirs(x), expected)
 
 
 def test_segresnet_ds_answers_at_several_scales_in_training_only() -> None:

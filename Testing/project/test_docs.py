@@ -39,6 +39,13 @@ def test_every_promise_has_its_test() -> None:
     assert [name for name in names if f"def {name}(" not in tests] == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_test_that_a_page_names_is_there(page: str) -> None:
+    names = _TEST.findall((ROOT / page).read_text(encoding="utf-8"))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "Testing").rglob("test_*.py"))
+    assert [name for name in names if f"def {name}(" not in tests] == []
+
+
 def test_every_room_is_on_the_map() -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     rooms = {path.parent for house in ("LiverSegLib", "Training") for path in (ROOT / house).glob("*/__init__.py")}

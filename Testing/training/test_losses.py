@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from Training.fit.case_loss import CaseLoss, slabs
@@ -163,10 +164,31 @@ def test_schedules_follow_their_formulas() -> None:
     assert rates("constant") == [1.0] * 100
     assert rates("exponential", gamma=0.92) == pytest.approx([0.92 ** (step // 10) for step in range(100)])
     assert rates("poly", power=0.9) == pytest.approx([(1 - step / 100) ** 0.9 for step in range(100)])
+    steps = [0.5 ** (step // 30) for step in range(100)]
+    assert rates("step", gamma=0.5, step_epochs=3) == pytest.approx(steps)
+    fallen = [0.1 ** ((step >= 20) + (step >= 70)) for step in range(100)]
+    assert rates("multistep", gamma=0.1, milestones=[2, 7]) == pytest.approx(fallen)
     assert rates("cosine") == pytest.approx([(1 + math.cos(math.pi * step / 100)) / 2 for step in range(100)])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "poly", "exponential", "constant"])
+def test_milestones_are_torchs() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], 1.0)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 4, 8], gamma=0.3)
+    theirs = []
+    for _ in range(10):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates("multistep", gamma=0.3, milestones=[3, 4, 8])[::10] == pytest.approx(theirs)
+
+
+def test_a_multistep_schedule_needs_milestones() -> None:
+    with pytest.raises(ValidationError, match="needs milestones"):
+        rates("multistep")
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "exponential", "step", "constant"])
 def test_warm_up_rises_to_the_full_rate(schedule: str) -> None:
     found = rates(schedule, warmup_epochs=2)
     assert found[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
@@ -205,6 +227,45 @@ def test_a_loss_taken_slab_by_slab_is_the_loss_of_the_whole(
         for part in slabs((9, 5, 4), most=40):
             parts.add(logits[:, :, part], label[:, :, part])
         assert parts.value() == pytest.approx(float(whole(logits, label)), rel=1e-5)
+
+
+SIGMOID: list[dict[str, Any]] = [
+    {"kind": "bce_dice", "dice_weight": 0.7},
+    {"kind": "bce_dice", "class_weights": [0.2, 1.0, 3.0]},
+    {"kind": "dice", "include_background": True, "squared": True},
+    {"kind": "focal"},
+    {"kind": "tversky", "include_background": True},
+]
+
+
+@pytest.mark.parametrize("options", SIGMOID, ids=lambda o: o["kind"])
+def test_a_sigmoid_loss_taken_slab_by_slab_is_the_loss_of_the_whole(options: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(1, 3, 9, 5, 4, generator=generator)
+    label = torch.randint(0, 3, (1, 1, 9, 5, 4), generator=generator).to(torch.uint8)
+    whole = SegmentationLoss(Loss(activation="sigmoid", **options))
+    parts = CaseLoss(whole)
+    for part in slabs((9, 5, 4), most=40):
+        parts.add(logits[:, :, part], label[:, :, part])
+    assert parts.value() == pytest.approx(float(whole(logits, label)), rel=1e-5)
+
+
+def test_sigmoid_cross_entropy_is_torchs_over_all_channels(pair: tuple[Tensor, Tensor]) -> None:
+    logits, y = pair[0], parts(pair)[1]
+    found = loss(pair, kind="bce_dice", activation="sigmoid", dice_weight=0)
+    assert found == pytest.approx(float(torch.nn.BCEWithLogitsLoss()(logits, y)), abs=1e-6)
+
+
+def test_sigmoid_dice_is_that_of_the_textbook(pair: tuple[Tensor, Tensor]) -> None:
+    logits, y = pair[0], parts(pair)[1]
+    found = loss(pair, kind="dice", activation="sigmoid", include_background=True)
+    assert found == pytest.approx(float(dice(logits.sigmoid(), y, (0, 2, 3))), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dice_ce", "cross_entropy", "dice", "tversky"])
+def test_a_sigmoid_that_would_not_train_every_class_is_refused(kind: Kind) -> None:
+    with pytest.raises(ValidationError, match=r"softmax|include_background"):
+        Loss(kind=kind, activation="sigmoid")
 
 
 _PEAK = """

@@ -31,7 +31,7 @@ from Training.data.readers import Entry, RawCase, list_cases, load_index, prepar
 from Training.data.readers.templates import case_name, find
 from Training.data.split import Division, divide
 from Training.errors import DataError
-from Training.recipe import Recipe, load_recipe
+from Training.recipe import Recipe, RecipeError, load_recipe
 from Training.recipe.options import Split
 from Training.recipe.sources import FilesSource, PhantomSource
 
@@ -445,6 +445,24 @@ def test_the_air_around_the_body_is_left_out() -> None:
     assert np.array_equal(prepared, image[2:22, 1:19])
 
 
+def test_cases_are_cut_or_padded_around_their_middle() -> None:
+    image, label = volume()
+    keep = ["preprocess.pixdim=[-1, -1, -1]", "preprocess.crop_or_pad=[10, 30, -1]"]
+    prepared, mask = convert(case_of(image, label), recipe_of(*keep))
+    assert prepared.shape == mask.shape == (10, 30, 14)
+    x, y = (image.shape[0] - 10) // 2, (30 - image.shape[1]) // 2
+    inside = slice(y, y + image.shape[1])
+    assert np.array_equal(prepared[:, inside], image[x : x + 10])
+    assert np.array_equal(mask[:, inside], label[x : x + 10])
+    assert set(np.unique(prepared[:, :y])) == {-1000}
+    assert not mask[:, :y].any()
+
+
+def test_a_slice_is_not_padded_to_a_volume() -> None:
+    with pytest.raises(RecipeError, match="-1 for the third axis"):
+        load_recipe("unet2d_bn", ["preprocess.crop_or_pad=[64, 64, 10]"])
+
+
 def test_pictures_of_any_size_come_onto_the_size_that_the_recipe_names() -> None:
     image, label = volume()
     size = ["preprocess.pixdim=[-1, -1, -1]", "preprocess.size=[12, 10, -1]"]
@@ -592,7 +610,11 @@ def test_another_grid_takes_nothing_of_what_was_converted(data: Path, tmp_path: 
         assert (tmp_path / "out" / "cases" / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("changes", [[], ["preprocess.crop_foreground=true"], FLAT], ids=["3d", "cropped", "2d"])
+@pytest.mark.parametrize(
+    "changes",
+    [[], ["preprocess.crop_foreground=true"], ["preprocess.crop_or_pad=[9, 6, 4]"], FLAT],
+    ids=["3d", "cropped", "cut", "2d"],
+)
 def test_a_check_tells_what_preparing_tells_without_resampling(
     changes: list[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

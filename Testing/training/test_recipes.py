@@ -42,6 +42,7 @@ from Training.recipe import CONFIGS, Recipe, load_recipe
 
 UNETS = ("unet2d_vgg16", "unet2d_bn", "unet2d_attention")
 COLOR = "unet2d_vgg16_color"
+OF_PICTURES = {*UNETS, COLOR, "lung_xray2d", "pyramid2d_multi"}
 AMOS = "sources=[{kind: files, name: amos, image: 'slices-dicom/images/{patient}_slice{slice}.dcm', masks: [%s]}]"
 REGIONS = "values: {6: 1, 1: 2, 2: 3, 3: 3, 7: 4}"
 
@@ -107,7 +108,13 @@ def test_every_recipe_is_run_small() -> None:
 def test_the_three_2d_networks_share_everything_but_the_network() -> None:
     alike = [load_recipe(name).model_dump(exclude={"name", "network", "card"}) for name in UNETS]
     assert alike[0] == alike[1] == alike[2]
-    assert len({load_recipe(name).network.name for name in UNETS}) == 3
+    assert len({str(load_recipe(name).network) for name in UNETS}) == 3
+
+
+def test_the_attention_unet_is_the_unet_with_the_gate_alone() -> None:
+    plain, gated = (load_recipe(name).network for name in ("unet2d_bn", "unet2d_attention"))
+    assert gated.name == plain.name
+    assert gated.arguments == {**plain.arguments, "gate": True}
 
 
 def test_the_recipes_keep_the_settings_of_their_systems() -> None:
@@ -168,7 +175,7 @@ def write_noise(folder: Path, recipe: Recipe, size: tuple[int, ...]) -> list[Cas
     return cases
 
 
-@pytest.mark.parametrize("name", sorted(set(SMALL) - {*UNETS, COLOR, "lung_xray2d", "pyramid2d_multi"}))
+@pytest.mark.parametrize("name", sorted(n for n in SMALL if n.removesuffix("_original") not in OF_PICTURES))
 def test_a_recipe_of_volumes_runs_from_raw_data_to_segments(name: str, msd: Path, tmp_path: Path) -> None:
     package = make_model(name, msd, tmp_path, SMALL[name])
     image = msd / "Task03_Liver" / "imagesTr" / "liver_000.nii.gz"

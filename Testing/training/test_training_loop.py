@@ -325,6 +325,15 @@ def test_the_training_dice_is_that_of_the_patches_the_network_saw(prepared: Path
     assert [float(row[f"train_dice_{name}"]) for name in ("liver", "tumor")] == pytest.approx(list(dice), abs=2e-3)
     assert float(row["train_dice"]) == pytest.approx(dice.mean(), abs=2e-3)
     assert 0 < float(row["train_dice_liver"]) < 1
+    each = np.zeros((2, 2))
+    for batch in CaseData(still, prepared, 0).train_dataloader():
+        found, true = module(batch["image"]).argmax(1).numpy(), batch["label"][:, 0].numpy()
+        for label in (1, 2):  # here a tumor is no liver
+            each[label - 1] += (
+                2 * ((found == label) & (true == label)).sum(),
+                (found == label).sum() + (true == label).sum(),
+            )
+    assert float(row["train_f_score"]) == pytest.approx((each[:, 0] / each[:, 1]).mean(), abs=2e-3)
 
 
 def test_tensorboard_has_training_and_validation_dice(whole_run: Path) -> None:
@@ -333,7 +342,8 @@ def test_tensorboard_has_training_and_validation_dice(whole_run: Path) -> None:
     (events,) = (whole_run / "logs" / "tensorboard").glob("*/events.*")
     logged = EventAccumulator(str(events))
     logged.Reload()
-    wanted = {f"{part}_dice{label}" for part in ("train", "val") for label in ("", "_liver", "_tumor")}
+    scores = ("dice", "dice_liver", "dice_tumor", "f_score")
+    wanted = {f"{part}_{score}" for part in ("train", "val") for score in scores}
     assert wanted <= set(logged.Tags()["scalars"])
     assert len(logged.Scalars("train_dice")) == 40
 
@@ -485,10 +495,12 @@ def test_a_run_leaves_what_people_look_at(whole_run: Path) -> None:
         "train_dice",
         "train_dice_liver",
         "train_dice_tumor",
+        "train_f_score",
         "val_loss",
         "val_dice",
         "val_dice_liver",
         "val_dice_tumor",
+        "val_f_score",
         "val_accuracy",
         "learning_rate",
     ]

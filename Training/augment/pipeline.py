@@ -13,20 +13,14 @@ from LiverSegLib.labels import labels_for
 from LiverSegLib.models.intensity import ScaleRange
 from Training.augment import ct as our
 from Training.recipe import Recipe, RecipeError
-from Training.recipe.options import CT_ONLY
+from Training.recipe.options import CT_ONLY, Augment
 
 KEYS = ("image", "label")
 MODES = ("bilinear", "nearest")
 # Anatomical axis of a letter of `axcodes`.
 AXIS_OF = {"L": "x", "R": "x", "P": "y", "A": "y", "S": "z", "I": "z"}
-CT_AIR = -1000.0
 CONTEXT = 0.125
 GAMMA, BRIGHTNESS = (0.7, 1.5), 0.2
-
-
-def air(recipe: Recipe) -> float:
-    """The value, in prepared images, of what lies outside an image."""
-    return CT_AIR if recipe.in_hounsfield else recipe.preprocess.intensity.outside
 
 
 def margin(recipe: Recipe) -> tuple[int, ...]:
@@ -48,14 +42,22 @@ def augmentation(recipe: Recipe) -> mt.Compose:
     unit = 1.0 if recipe.in_hounsfield else recipe.preprocess.intensity.extent / 400
     steps = _organ_transforms(recipe) + _spatial_transforms(recipe) + _flips(recipe)
     if a.crop > 0:
-        steps.append(RandZoomCropd(a.crop))
+        steps.append(RandZoomCropd(a.crop, *a.crop_size))
     steps += [our.RandBlurd(a.blur, aspect), our.RandLowResolutiond(a.low_resolution)]
     steps += [our.RandNoised(a.noise, aspect, unit), *normalization(recipe)]
     steps.append(mt.RandAdjustContrastd(["image"], a.gamma, GAMMA))
-    steps.append(mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=a.brightness))
-    if a.brightness and normalization(recipe):
-        steps.append(mt.ThresholdIntensityd(["image"], 1.0, above=False, cval=1.0))
-    return mt.Compose([*steps, typed()])
+    return mt.Compose([*steps, *_brightness(recipe), typed()])
+
+
+def _brightness(recipe: Recipe) -> list[mt.Transform]:
+    """More or less light: the values above the darkest one are multiplied, and what gets too bright is cut."""
+    prob, (dark, bright) = recipe.augment.brightness, recipe.preprocess.output
+    steps: list[mt.Transform] = [mt.RandScaleIntensityd(["image"], BRIGHTNESS, prob=prob)]
+    if dark != 0 and recipe.preprocess.normalize != "zscore":
+        steps = [mt.ShiftIntensityd(["image"], -dark), *steps, mt.ShiftIntensityd(["image"], dark)]
+    if prob and normalization(recipe):
+        steps.append(mt.ThresholdIntensityd(["image"], bright, above=False, cval=bright))
+    return steps
 
 
 def typed() -> mt.Transform:
@@ -96,23 +98,23 @@ def _organ_transforms(recipe: Recipe) -> list[Any]:
 
 def _spatial_transforms(recipe: Recipe) -> list[Any]:
     """Warp, turn, scale, shear, shift, then the patch without its margin; what comes in from outside is air."""
-    a, dims, outside = recipe.augment, recipe.spatial_dims, air(recipe)
+    a, dims, outside = recipe.augment, recipe.spatial_dims, recipe.air
     if not any(margin(recipe)):
         return []
-    turn = np.deg2rad(a.rotate_degrees)
+    turns = rotations(recipe)
     moved: dict[str, Any] = {"mode": MODES, "padding_mode": "zeros"}
     steps: list[Any] = [mt.ShiftIntensityd(["image"], -outside)]
     if a.elastic > 0:
-        steps.append(_elastic(a.elastic, dims, moved))
+        steps.append(_elastic(a, dims, moved))
     if a.any_rotation > 0:
-        full = [np.pi] if dims == 2 else [turn / 2, turn / 2, np.pi]
+        full = [*turns[:-1], np.pi]
         steps.append(mt.RandAffined(KEYS, prob=a.any_rotation, rotate_range=full, **moved))
     steps += [
         mt.RandAffined(
             KEYS,
             prob=a.affine,
             spatial_size=recipe.patch_size,
-            rotate_range=[turn] if dims == 2 else [turn / 2, turn / 2, turn],
+            rotate_range=turns,
             # MONAI scales the sampling grid, so that 1 / scale is the size of the anatomy.
             scale_range=[(1 / a.scale[1] - 1, 1 / a.scale[0] - 1)] * dims,
             translate_range=[a.shift] * dims,
@@ -126,11 +128,27 @@ def _spatial_transforms(recipe: Recipe) -> list[Any]:
     return steps
 
 
-def _elastic(prob: float, dims: int, moved: dict[str, Any]) -> Any:
+def rotations(recipe: Recipe) -> list[float]:
+    """The largest turn in radians about each axis of a 3D patch in its order, or about the one across a 2D patch.
+
+    Raises:
+        RecipeError: a 2D recipe asks for a turn out of its plane.
+    """
+    asked, dims = recipe.augment.rotate_degrees, recipe.spatial_dims
+    if not isinstance(asked, dict):
+        turn = float(np.deg2rad(asked))
+        return [turn] if dims == 2 else [turn / 2, turn / 2, turn]
+    axes = [AXIS_OF[letter] for letter in recipe.preprocess.axcodes][-1 if dims == 2 else 0 :]
+    if lost := next((name for name, most in asked.items() if name not in axes and most > 0), None):
+        raise RecipeError(f"augment.rotate_degrees turns slices about {lost}, which would leave them; name {axes[0]}.")
+    return [float(np.deg2rad(asked.get(name, 0.0))) for name in axes]  # type: ignore[call-overload]
+
+
+def _elastic(a: Augment, dims: int, moved: dict[str, Any]) -> Any:
     if dims == 2:
-        return mt.Rand2DElasticd(KEYS, spacing=(32, 32), magnitude_range=(1, 4), prob=prob, **moved)
+        return mt.Rand2DElasticd(KEYS, spacing=(32, 32), magnitude_range=a.warp_pixels, prob=a.elastic, **moved)
     # A warped grid: MONAI's smooth 3D displacement fields take longer than a training step.
-    return mt.RandGridDistortiond(KEYS, num_cells=4, prob=prob, distort_limit=0.1, **moved)
+    return mt.RandGridDistortiond(KEYS, num_cells=4, prob=a.elastic, distort_limit=a.warp_cells, **moved)
 
 
 def _flips(recipe: Recipe) -> list[Any]:
@@ -142,11 +160,11 @@ def _flips(recipe: Recipe) -> list[Any]:
 
 
 class RandZoomCropd(mt.RandomizableTransform):
-    """A random box of 60 to 100 % of each side, enlarged to the whole; labels by the nearest voxel."""
+    """A random box of `smallest` to `largest` of each side, enlarged to the whole; labels by the nearest voxel."""
 
-    def __init__(self, prob: float, smallest: float = 0.6) -> None:
+    def __init__(self, prob: float, smallest: float = 0.6, largest: float = 1.0) -> None:
         super().__init__(prob)
-        self.smallest = smallest
+        self.smallest, self.largest = smallest, largest
 
     def __call__(self, case: dict[str, Any]) -> dict[str, Any]:
         """Crop `image` and `label` [1, ...] alike and bring them back to their size."""
@@ -156,7 +174,7 @@ class RandZoomCropd(mt.RandomizableTransform):
         size = case["image"].shape[1:]
         box = []
         for n in size:
-            length = max(1, round(n * self.R.uniform(self.smallest, 1)))
+            length = max(1, round(n * self.R.uniform(self.smallest, self.largest)))
             start = self.R.randint(0, n - length + 1)
             box.append(slice(start, start + length))
         image, label = (torch.as_tensor(case[key])[(slice(None), *box)][None] for key in KEYS)

@@ -10,31 +10,47 @@ from rich.markup import escape
 from rich.table import Table
 
 from LiverSegLib.errors import LiverSegError
-from Training.commands.shared import bar, console
+from Training.commands.shared import Changes, bar, console
 
 
 def predict(
     model: Annotated[str, typer.Argument(help="Package folder, zip or built-in name.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Images, DICOM series, or folders of them.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for label maps, pictures and summary.csv.")],
+    inputs: Annotated[list[Path] | None, typer.Argument(help="Images, DICOM series, or folders of them.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Instead of images: a prepared folder.")] = None,
+    split: Annotated[str, typer.Option(help="Of the prepared folder: val, test, train or all.")] = "val",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     within: Annotated[str | None, typer.Option(help="Package of an organ; what lies outside it is removed.")] = None,
     margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
     slices: Annotated[bool, typer.Option("--slices", help="Each DICOM file is a picture of its own.")] = False,
     animate: Annotated[bool, typer.Option("--animate", help="Also a GIF through each volume.")] = False,
+    set_: Changes = None,
 ) -> None:
-    """Segment images of any kind; single slices become pictures with their segments in color."""
+    """Segment images of any kind, or a part of a prepared folder; single slices become pictures with their segments in
+    color."""
     from LiverSegLib.engine.segmenter import Segmenter
     from Training.evaluation.predict import SUMMARY
     from Training.evaluation.predict import predict as run
+    from Training.evaluation.predict_split import predict_split
 
+    _check_predicted(inputs, data, within, slices=slices)
     with console.status("Loading the model"):
         segmenter = Segmenter(model, device)
         organ = None if within is None else Segmenter(within, device)
     with bar("Segmenting") as show:
-        done = run(
-            segmenter, inputs, out, within=organ, margin_mm=margin, slices=slices, animate=animate, progress=show
-        )
+        if data is not None:
+            done = predict_split(segmenter, data, split, out, changes=set_, animate=animate, progress=show)
+        else:
+            done = run(
+                segmenter,
+                inputs or [],
+                out,
+                within=organ,
+                margin_mm=margin,
+                slices=slices,
+                animate=animate,
+                progress=show,
+            )
     failed = [one for one in done if one.result is None]
     for one in failed:
         reason = f"{one.case.name}: {one.error}"
@@ -42,6 +58,13 @@ def predict(
     console.print(f"{len(done) - len(failed)} of {len(done)} segmented: {out / SUMMARY}", highlight=False)
     if failed:
         raise LiverSegError(f"{len(failed)} of {len(done)} inputs could not be segmented; see the messages above.")
+
+
+def _check_predicted(inputs: list[Path] | None, data: Path | None, within: str | None, *, slices: bool) -> None:
+    if bool(inputs) == (data is not None):
+        raise typer.BadParameter("name images or folders, or a prepared folder with --data")
+    if data is not None and (within is not None or slices):
+        raise typer.BadParameter("--within and --slices are for images, not for --data")
 
 
 def report(

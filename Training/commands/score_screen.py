@@ -30,6 +30,8 @@ def show_scores(console: Console, scores: Scores) -> None:
     _cases(console, scores)
     if scores.statistics:
         _summary(console, scores)
+    if classes := score_tables.class_rows(scores):
+        _print(console, "Classes, all voxels of all cases", score_tables.CLASS_HEADER, classes)
     if lesions := score_tables.lesion_rows(scores):
         _print(console, "Lesions", score_tables.LESION_HEADER, lesions)
     for text in [*score_tables.sentences(scores), *([score_tables.MISSING] if scores.statistics else [])]:

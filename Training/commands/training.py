@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,7 @@ def train(
     loaded = load_recipe(recipe, set_)
     # After the recipe: Lightning takes seconds to import, which a wrong key need not wait for.
     from Training.fit.callbacks import StoppedError
+    from Training.fit.run_folder import RunFolder
     from Training.fit.train import Hardware, is_first_process
     from Training.fit.train import train as start
 
@@ -63,6 +65,9 @@ def train(
         raise typer.Exit(130) from stopped
     if is_first_process():
         console.print(f"Best checkpoint: {escape(str(best))}", soft_wrap=True)
+        epochs, seconds = RunFolder(run).time_taken()
+        took = timedelta(seconds=round(seconds))
+        console.print(f"Total time: {took} for {epochs} epochs, with their validations", highlight=False)
 
 
 COMMANDS = (train,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ POSITIONS = 10_000
 POSITIONS_MB = 64
 Center = tuple[int, ...]
 Positions = npt.NDArray[np.signedinteger[Any]]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(kw_only=True)
@@ -134,9 +135,7 @@ def draw_center(case: StoredCase, sampling: Sampling, rng: np.random.Generator) 
     return tuple(int(n) for n in np.unravel_index(rng.choice(case.positions(value)), shape))
 
 
-def cut(
-    array: npt.NDArray[Any], center: Center, patch: tuple[int, ...], margin: Center, air: float
-) -> npt.NDArray[Any]:
+def cut(array: npt.NDArray[T], center: Center, patch: tuple[int, ...], margin: Center, air: float) -> npt.NDArray[T]:
     """A patch and `margin` voxels on each side of it.
 
     The patch itself lies within the array as far as it fits, and in its middle where it is larger; what lies

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,12 +11,14 @@ import torch
 from LiverSegLib.boxes import Box, bounding_box, whole_of
 from LiverSegLib.engine.geometry import ModelGrid, model_grid, to_model_grid
 from LiverSegLib.models.intensity import ScaleRange
+from Training.data.patches import cut
 from Training.data.readers import RawCase
 from Training.data.readers.case import counts, present
 from Training.recipe import Recipe
 from Training.recipe.sources import IGNORE
 
 Labels = npt.NDArray[np.uint8]
+T = TypeVar("T", bound=np.generic)
 HU_RANGE = (-1024, 3071)
 _INT16 = (-32768, 32767)
 # Below this width, whole numbers would be too coarse steps of the window.
@@ -29,14 +33,29 @@ def convert(raw: RawCase, recipe: Recipe) -> tuple[npt.NDArray[np.generic], Labe
 
     The image is int16 before the window, or float32 where whole numbers do not hold it; with any other `normalize`
     it is float32 after it, taken over the whole volume as inference does. Each label is resampled linearly and the
-    largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels.
+    largest wins. A label that would vanish because it is smaller than the grid keeps its nearest voxels. Last, both are
+    brought to `crop_or_pad`.
     """
     grid = grid_of(raw, recipe)
     channels = [to_model_grid(array, grid, _CPU) for array in raw.volume.channels]
     label = label_on(raw.label, grid)
     box = body_box(channels[0].numpy(), recipe) if recipe.preprocess.crop_foreground else (slice(None),) * 3
-    image = [_normalized(channel, recipe)[box] for channel in channels]
-    return image[0] if len(image) == 1 else np.stack(image), label[box]
+    image = [crop_or_pad(_normalized(channel, recipe)[box], recipe, recipe.air) for channel in channels]
+    return image[0] if len(image) == 1 else np.stack(image), crop_or_pad(label[box], recipe, 0)
+
+
+def crop_or_pad(array: npt.NDArray[T], recipe: Recipe, outside: float) -> npt.NDArray[T]:
+    """A case's array [x, y, z] as the recipe's `crop_or_pad` has it, around its middle; added voxels are `outside`."""
+    size = sized(array.shape, recipe)
+    if size == array.shape:
+        return array
+    return cut(array, tuple(n // 2 for n in array.shape), size, (0,) * array.ndim, outside)
+
+
+def sized(shape: tuple[int, ...], recipe: Recipe) -> tuple[int, ...]:
+    """What the recipe's `crop_or_pad` makes of a shape."""
+    wanted = recipe.preprocess.crop_or_pad or (-1, -1, -1)
+    return tuple(most if most > 0 else n for n, most in zip(shape, wanted, strict=True))
 
 
 def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[int]]]:
@@ -48,6 +67,7 @@ def outline(raw: RawCase, recipe: Recipe) -> tuple[tuple[int, ...], list[list[in
     if recipe.preprocess.crop_foreground:
         box = body_box(grid.axes.apply(raw.volume.array)[np.ix_(*at)], recipe)
         shape, at[2] = tuple(part.stop - part.start for part in box), at[2][box[2]]
+    shape = sized(shape, recipe)
     label = grid.axes.apply(raw.label)
     parts = [label] if recipe.spatial_dims == 3 else [label[..., k] for k in at[2]]
     return shape, [counts(part, len(recipe.labels) + 1) for part in parts]

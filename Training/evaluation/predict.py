@@ -68,14 +68,44 @@ def predict(
         OutputError: `out` cannot be written to.
         SegmentationCancelled: Ctrl-C.
     """
-    found = _planned(inputs, out, slices=slices)
+    found = find_inputs(inputs, out, slices=slices)
     segment = model.segment if within is None else partial(segment_within, within, model, margin_mm=margin_mm)
+    read = partial(_read, channels=len(model.package.inputs))
+    return predict_cases(found, read, segment, out, animate=animate, progress=progress)
+
+
+def _read(case: Case, channels: int) -> Volume:
+    return read_slice(case.path)[0] if case.single else read_channels([case.path], channels)
+
+
+def predict_cases(
+    found: Sequence[Case],
+    read: Callable[[Case], Volume],
+    segment: Callable[..., Result],
+    out: Path,
+    *,
+    animate: bool = False,
+    progress: Report | None = None,
+) -> list[Outcome]:
+    """Segment cases that are listed already, and write what `predict` writes.
+
+    Args:
+        found: the cases, each with a name of its own.
+        read: gives the image of one.
+        segment: gives its result; takes the image and `progress`.
+        out, animate, progress: as of `predict`.
+
+    Raises:
+        OutputError: `out` cannot be written to, or results would replace an input.
+        SegmentationCancelled: Ctrl-C.
+    """
+    _check_place(found, out)
     done: list[Outcome] = []
 
     def work(case: Case) -> tuple[Result, list[Path]]:
         report = partial(_share, progress, len(done), len(found), case.name)
         report(Progress("prepare", 0, 1))
-        volume = read_slice(case.path)[0] if case.single else read_channels([case.path], len(model.package.inputs))
+        volume = read(case)
         result = segment(volume, progress=report)
         return result, _write(case, volume, result, animate=animate)
 
@@ -89,14 +119,12 @@ def predict(
     return done
 
 
-def _planned(inputs: Sequence[Path], out: Path, *, slices: bool) -> list[Case]:
-    """What is to be segmented; nothing of the user's will be replaced by its results."""
-    found = find_inputs(inputs, out, slices=slices)
+def _check_place(found: Sequence[Case], out: Path) -> None:
+    """Nothing of the user's will be replaced by results; the folder is made."""
     check_inputs_stay([file for case in found for file in _possible_files(case)], [case.path for case in found])
     check_replaceable([out / SUMMARY])
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
-    return found
 
 
 def _possible_files(case: Case) -> list[Path]:

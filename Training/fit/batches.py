@@ -20,7 +20,7 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 from monai import transforms as mt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from Training.augment.pipeline import KEYS, air, augmentation, margin, normalization, typed
+from Training.augment.pipeline import KEYS, augmentation, margin, normalization, typed
 from Training.data.folder import PreparedFolder
 from Training.data.patches import StoredCases, channels_of, cut, draw_center, read_ahead, read_case
 from Training.data.readers import Case, load_index
@@ -81,7 +81,7 @@ class TrainingSamples(Dataset[Sample]):
         self.recipe, self.cases, self.code = recipe, cases, code
         self.stored = StoredCases(PreparedFolder(folder))
         self.augment = augmentation(recipe)
-        self.margin, self.air = margin(recipe), air(recipe)
+        self.margin, self.air = margin(recipe), recipe.air
         self.undivided = undivided_labels(recipe)
 
     def __len__(self) -> int:
@@ -89,18 +89,27 @@ class TrainingSamples(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         index, seed = draw
+        self.augment.set_random_state(seed)
+        sample = self.augment(self._patch(draw, self.margin))
+        if self.code is not None:
+            sample = self.code.transformed(sample, seed)
+        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+
+    def as_it_is(self, draw: Draw) -> Sample:
+        """The same patch without its augmentation."""
+        plain = mt.Compose([*normalization(self.recipe), typed()])
+        sample: Sample = plain(self._patch(draw, (0,) * self.recipe.spatial_dims))
+        return {**sample, "patient": self.cases[draw[0]].patient}
+
+    def _patch(self, draw: Draw, margin: tuple[int, ...]) -> Sample:
+        index, seed = draw
         rng = np.random.default_rng(seed)
         case, patch = self.stored(self.cases[index]), self.recipe.patch_size
         whole = all(n <= p for n, p in zip(case.label.shape, patch, strict=True))
         center = patch if whole else draw_center(case, self.recipe.sampling, rng)
         channels = channels_of(case.image, case.label)
-        image = np.stack([cut(one, center, patch, self.margin, self.air) for one in channels]).astype(np.float32)
-        label = cut(case.label, center, patch, self.margin, 0)
-        self.augment.set_random_state(seed)
-        sample = self.augment({"image": image, "label": label[None]})
-        if self.code is not None:
-            sample = self.code.transformed(sample, seed)
-        return {**sample, "patient": self.cases[index].patient, **self.undivided[self.cases[index].source]}
+        image = np.stack([cut(one, center, patch, margin, self.air) for one in channels]).astype(np.float32)
+        return {"image": image, "label": cut(case.label, center, patch, margin, 0)[None]}
 
 
 def undivided_labels(recipe: Recipe) -> dict[str, Sample]:

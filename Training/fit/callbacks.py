@@ -94,16 +94,16 @@ class ValidateLast(Callback):
 class History(Callback):
     """The table of a run, a row an epoch, and its plot.
 
-    Columns: epoch, train_loss, train_dice, train_dice_<label>..., val_loss, val_dice, val_dice_<label>...,
-    val_accuracy, learning_rate, seconds; epochs without validation leave its cells empty. Rows of epochs that a
-    resumed run trains again are cut first.
+    Columns: epoch, train_loss, train_dice, train_dice_<label>..., train_f_score, val_loss, val_dice,
+    val_dice_<label>..., val_f_score, val_accuracy, learning_rate, seconds; epochs without validation leave its cells
+    empty. Rows of epochs that a resumed run trains again are cut first.
     """
 
     def __init__(self, run: RunFolder, recipe: Recipe) -> None:
         self.run, self.recipe = run, recipe
-        dices = ["dice", *(f"dice_{name}" for name in names_users_see(recipe.labels))]
-        self.trained = [f"train_{name}" for name in dices]
-        self.measured = ["val_loss", *(f"val_{name}" for name in dices), "val_accuracy"]
+        scores = ["dice", *(f"dice_{name}" for name in names_users_see(recipe.labels)), "f_score"]
+        self.trained = [f"train_{name}" for name in scores]
+        self.measured = ["val_loss", *(f"val_{name}" for name in scores), "val_accuracy"]
         self.columns = ["epoch", "train_loss", *self.trained, *self.measured, "learning_rate", "seconds"]
         self._started = self._plotted = time.monotonic()
         self._rate = 0.0
@@ -121,12 +121,12 @@ class History(Callback):
         self._rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        losses, dice = pl_module.epoch_loss(), pl_module.epoch_dice()  # type: ignore[operator]
+        losses, scores = pl_module.epoch_loss(), pl_module.epoch_scores()  # type: ignore[operator]
         now = time.monotonic()
         seconds, self._started = round(now - self._started, 2), now
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "learning_rate": self._rate, "seconds": seconds}
         row["train_loss"] = losses["sum"] / max(losses["count"], 1)
-        row |= {name: _cell(dice[name]) for name in self.trained}
+        row |= {name: _cell(scores[name]) for name in self.trained}
         if validates(self.recipe, trainer.current_epoch):
             row |= {name: _cell(float(trainer.callback_metrics[name])) for name in self.measured}
         if not trainer.is_global_zero:

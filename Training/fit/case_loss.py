@@ -40,12 +40,13 @@ class CaseLoss:
         if not bool(counted.all()):
             logits, label = counted_voxels(logits, label, counted)
         if self.parts.region is not None:
-            self._region = self._region + self._sums(logits.softmax(1), label)
+            share = logits.sigmoid() if self.parts.sigmoid else logits.softmax(1)
+            self._region = self._region + self._sums(share, label)
         if self.parts.voxel is not None:
             # Class weights make torch's cross-entropy a weighted mean, all others are plain means.
-            share = label.numel() if self.weights is None else float(self.weights.to(label.device)[label.long()].sum())
-            value = float(self.parts.voxel(logits, label)) if share else 0.0
-            self._voxel += torch.tensor([value * share, share], dtype=torch.float64)
+            part = label.numel() if self.weights is None else float(self.weights.to(label.device)[label.long()].sum())
+            value = float(self.parts.voxel(logits, label)) if part else 0.0
+            self._voxel += torch.tensor([value * part, part], dtype=torch.float64)
 
     def _sums(self, share: Tensor, label: Tensor) -> Tensor:
         """Of each class: sums of probability in the right place, of truth, and of probability [3, C], float64."""

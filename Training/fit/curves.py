@@ -21,7 +21,7 @@ _GRID = "#dddddd"
 
 
 def plot_history(run: RunFolder) -> Path:
-    """Draw the history of a run as a PNG in its folder: loss, Dice, accuracy and learning rate by epoch.
+    """Draw the history of a run as a PNG in its folder: loss, Dice, F-score, accuracy and learning rate by epoch.
 
     What a run did not record has no panel. A dotted line marks the epoch of the best checkpoint.
 
@@ -33,7 +33,7 @@ def plot_history(run: RunFolder) -> Path:
     shown = _panels(history)
     if not shown:
         raise RunError(f"{run.history_file} has none of the columns of a training; train again.")
-    columns = len(shown) if len(shown) < 4 else 2
+    columns = len(shown) if len(shown) < 4 else 2 if len(shown) == 4 else 3
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(5.2 * columns + 1.2, 3.7 * rows + 0.4), dpi=110, facecolor="white", layout="constrained")
     figure.suptitle(run.path.resolve().name, fontsize=13, fontweight="bold", parse_math=False)
@@ -58,6 +58,7 @@ def _panels(history: dict[str, Series]) -> dict[str, list[str]]:
     panels = {
         "Loss": ["train_loss", "val_loss"],
         "Dice": ["train_dice", "val_dice", *(labels if several else [])],
+        "F-score": ["train_f_score", "val_f_score"],
         "Pixel accuracy": ["train_accuracy", "val_accuracy"],
         "Learning rate": ["learning_rate"],
     }
@@ -102,8 +103,8 @@ def _finish(axes: Axes, title: str, best: tuple[int, float] | None) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10], min_n_ticks=1))
     values = [float(v) for line in axes.get_lines() for v in np.asarray(line.get_ydata())]
-    if title in ("Dice", "Pixel accuracy"):
-        axes.set_ylim(min(0.0 if title == "Dice" else min(values) - 0.02, *values), 1.01)
+    if title in ("Dice", "F-score", "Pixel accuracy"):
+        axes.set_ylim(min(0.0 if title != "Pixel accuracy" else min(values) - 0.02, *values), 1.01)
     elif title == "Learning rate":
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         axes.set_ylim(bottom=0)

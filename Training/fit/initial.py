@@ -61,6 +61,17 @@ def checked(state: dict[str, torch.Tensor], source: Path) -> dict[str, torch.Ten
     return state
 
 
+def initialize(network: torch.nn.Module, how: str) -> None:
+    """Draw the weights of a new network as `network.initialization` says; changed in place."""
+    if how != "kaiming":
+        return
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.modules.conv._ConvNd):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                torch.nn.init.zeros_(layer.bias)
+
+
 def load_initial(module: SegmentationModule, source: Path) -> None:
     """Fill the network from a checkpoint of a run, a safetensors file or a package folder.
 

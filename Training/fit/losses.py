@@ -106,19 +106,21 @@ class _Sum(_Loss):
     def __init__(self, o: Loss) -> None:
         super().__init__()
         weights = None if o.class_weights is None else torch.tensor(o.class_weights)
+        self.sigmoid = o.activation == "sigmoid"
         shared: dict[str, Any] = {"to_onehot_y": True, "include_background": o.include_background, "batch": o.batch}
+        shared |= {"sigmoid": self.sigmoid, "softmax": not self.sigmoid}
         self.region: nn.Module | None = None
         if o.kind == "tversky":
-            self.region = TverskyLoss(softmax=True, alpha=o.alpha, beta=o.beta, **shared)
+            self.region = TverskyLoss(alpha=o.alpha, beta=o.beta, **shared)
         elif "dice" in o.kind:
-            self.region = DiceLoss(softmax=True, squared_pred=o.squared, **shared)
+            self.region = DiceLoss(squared_pred=o.squared, **shared)
         self.voxel: nn.Module | None = None
         if o.kind in ("dice_ce", "cross_entropy"):
             self.voxel = CrossEntropy(weights)
         elif o.kind == "bce_dice":
-            self.voxel = BinaryCrossEntropy(weights)
+            self.voxel = SigmoidCrossEntropy(weights) if self.sigmoid else BinaryCrossEntropy(weights)
         elif "focal" in o.kind:
-            self.voxel = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=o.gamma, weight=weights)
+            self.voxel = FocalLoss(to_onehot_y=True, use_softmax=not self.sigmoid, gamma=o.gamma, weight=weights)
         self.weights = o.dice_weight, o.ce_weight
         # What `case_loss` needs to know of them.
         self.background, self.squared = o.include_background, o.squared and o.kind != "tversky"
@@ -168,3 +170,19 @@ class BinaryCrossEntropy(_Weighted):
             weight = None if self.weights is None else torch.where(truth > 0, self.weights[k], self.weights[0])
             total = total + functional.binary_cross_entropy_with_logits(logits[:, k] - others, truth, weight)
         return total / (classes - 1)
+
+
+class SigmoidCrossEntropy(_Weighted):
+    """Binary cross-entropy of each channel by itself, the background's too (torch's BCEWithLogitsLoss).
+
+    With class weights w, a voxel counts w_k in the channel of its own class k and w_0 in every other one.
+    """
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Mean over voxels and channels of logits [N, C, ...] and classes [N, 1, ...]."""
+        truth = torch.zeros_like(logits).scatter_(1, label.long(), 1.0)
+        weight = None
+        if self.weights is not None:
+            own = self.weights.view(1, -1, *[1] * (logits.ndim - 2))
+            weight = torch.where(truth > 0, own, self.weights[0])
+        return functional.binary_cross_entropy_with_logits(logits, truth, weight)

@@ -15,12 +15,12 @@ from torch import Tensor
 from LiverSegLib.networks import build_network, final_logits
 from Training.errors import RunError
 from Training.fit.case_loss import LOGITS_ON_DEVICE, CaseLoss, slabs
+from Training.fit.epoch_scores import count_classes, f_score, overlaps
 from Training.fit.losses import SegmentationLoss, joined_logits
 from Training.fit.own_code import OwnCode
 from Training.fit.schedules import build_optimizer, learning_rate_factor
 from Training.recipe import Recipe
 from Training.recipe.regions import clean, names_users_see, region
-from Training.recipe.sources import IGNORE
 
 Classes = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -33,11 +33,12 @@ class SegmentationModule(pl.LightningModule):
 
     Logs while training `train_loss`, and after each epoch `train_dice_<label>`, the Dice of all voxels of the
     epoch's patches together as the network saw them, augmented, with the weights of that step, and `train_dice`,
-    their mean over labels. At each validation `val_loss` (mean over images), `val_dice_<label>`: the Dice of each
-    whole image after the postprocessing that users get, averaged over the images where truth or result has the
-    label, as `evaluate` does, not a number where there is none; `val_dice` (their mean over labels, by which the
-    best checkpoint is chosen), and `val_accuracy` (share of right voxels, averaged over images). A 2D recipe sees
-    at most 24 slices of a patient; those of a volume are cleaned and scored as one image.
+    their mean over labels, and `train_f_score`, for which each label stands by itself (see `f_score`). At each
+    validation `val_loss` (mean over images), `val_dice_<label>`: the Dice of each whole image after the postprocessing
+    that users get, averaged over the images where truth or result has the label, as `evaluate` does, not a number
+    where there is none; `val_dice` (their mean over labels, by which the best checkpoint is chosen), `val_f_score` (of
+    the voxels of all images together), and `val_accuracy` (share of right voxels, averaged over images). A 2D recipe
+    sees at most 24 slices of a patient; those of a volume are cleaned and scored as one image.
 
     `code`: the user's own network and loss, where there are any.
     """
@@ -62,8 +63,9 @@ class SegmentationModule(pl.LightningModule):
             cpu_thresh=LOGITS_ON_DEVICE // (4 * (len(recipe.labels) + 1)),
         )
         self._losses = {"epoch": 0.0, "sum": 0.0, "count": 0.0}
-        self._counts = torch.zeros(len(self.values), 2, dtype=torch.int64)
+        self._counts = self._no_counts()
         self._images: list[Tensor] = []
+        self._val_counts = self._no_counts()
         self._val_loss = torch.zeros(2, dtype=torch.float64)
         self.image_sums = torch.zeros(0, len(self.values) + 1, 2, dtype=torch.float64)
         """Of each image of the last validation what `mean_of_images` takes, in the order of the images."""
@@ -89,21 +91,20 @@ class SegmentationModule(pl.LightningModule):
             )
         if self._losses["epoch"] != self.current_epoch:
             self._losses = {"epoch": float(self.current_epoch), "sum": 0.0, "count": 0.0}
-            self._counts = torch.zeros_like(self._counts)
+            self._counts = self._no_counts()
         self._losses["sum"] += value
         self._losses["count"] += 1
         logits = final_logits(outputs, label.ndim).detach()
         if undivided is not None:
             logits = joined_logits(logits.float(), label, undivided)
-        rows = self._overlaps(logits.argmax(1, keepdim=True) * (label != IGNORE), label)
-        self._counts = self._counts.to(label.device) + torch.stack([torch.stack(row) for row in rows])
+        found = logits.argmax(1, keepdim=True)
+        self._counts = self._counts.to(label.device) + count_classes(label, found, len(self._counts))
         self.log("train_loss", loss, prog_bar=True, batch_size=len(image))
         return loss
 
-    def _overlaps(self, found: Any, truth: Any) -> list[tuple[Any, Any]]:
-        """Of each label, voxels that are right, and found and true ones together; a device is not waited for."""
-        masks = [(region(found, name, self.values), region(truth, name, self.values)) for name in self.values]
-        return [((mine & true).sum(), mine.sum() + true.sum()) for mine, true in masks]
+    def _no_counts(self) -> Tensor:
+        classes = len(self.recipe.labels) + 1
+        return torch.zeros(classes, classes, dtype=torch.int64)
 
     def _everyone(self, mine: T) -> list[T]:
         """This value of every process, in their order; every process has to ask."""
@@ -119,35 +120,36 @@ class SegmentationModule(pl.LightningModule):
         return {**self._losses, "sum": sum(p["sum"] for p in parts), "count": sum(p["count"] for p in parts)}
 
     def epoch_counts(self) -> Tensor:
-        """The epoch's counts [labels, 2] over all processes; every process has to ask."""
+        """The epoch's voxels by true and found class over all processes; every process has to ask."""
         return torch.stack(self._everyone(self._counts.cpu())).sum(0)
 
-    def epoch_dice(self) -> dict[str, float]:
-        """`train_dice` and `train_dice_<label>` of this epoch over all processes; every process has to ask.
+    def epoch_scores(self) -> dict[str, float]:
+        """`train_dice`, `train_dice_<label>` and `train_f_score` of this epoch over all processes; each has to ask.
 
         A label that no patch showed and that nothing was taken for is not a number, and not in the mean.
         """
-        right, both = self.epoch_counts().double().unbind(1)
-        dice = 2 * right / both
+        counts = self.epoch_counts()
+        right, both = overlaps(counts, self.values).unbind(1)
+        dice = right / both
         single = {f"train_dice_{name}": float(value) for name, value in zip(self.values, dice, strict=True)}
-        return {"train_dice": float(dice.nanmean().nan_to_num()), **single}
+        return {"train_dice": float(dice.nanmean().nan_to_num()), **single, "train_f_score": f_score(counts)}
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict(self.epoch_dice())
+        self.log_dict(self.epoch_scores())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["epoch_loss"] = self.epoch_loss()
-        checkpoint["epoch_counts"] = self.epoch_counts()
+        checkpoint["epoch_classes"] = self.epoch_counts()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._losses = dict(checkpoint["epoch_loss"])
-        self._counts = checkpoint.get("epoch_counts", self._counts)
+        self._counts = checkpoint.get("epoch_classes", self._counts)
         if self.trainer.global_rank > 0:
             self._losses.update(sum=0.0, count=0.0)
-            self._counts = torch.zeros_like(self._counts)
+            self._counts = self._no_counts()
 
     def on_validation_epoch_start(self) -> None:
-        self._images = []
+        self._images, self._val_counts = [], self._no_counts()
         self._val_loss = torch.zeros(2, dtype=torch.float64)
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
@@ -163,10 +165,16 @@ class SegmentationModule(pl.LightningModule):
             for number, one in enumerate(_unpadded(logits, truth.shape[2:]), start=first):
                 found[..., number], loss = self._decided(one[None], truth[number][None], undivided)
                 self._val_loss += torch.tensor([loss, 1.0], dtype=torch.float64)
-        scored = self._scored(found, truth.movedim(0, -1)[0].cpu().numpy())
+        counts = self._counted(found, truth.movedim(0, -1)[0].cpu().numpy())
+        right = counts.diagonal().sum(), counts.sum()
+        scored = torch.cat([overlaps(counts, self.values), torch.tensor([right], dtype=torch.float64)])
+        told_apart = np.ones(len(self.values), np.bool_)
         if undivided is not None:
-            scored[:-1][~self._told_apart(undivided.cpu().numpy())] = 0
+            told_apart = self._told_apart(undivided.cpu().numpy())
+            scored[:-1][~told_apart] = 0
         self._images.append(scored)
+        # The F-score counts each label without its parts, so all of them have to be told apart.
+        self._val_counts += counts * bool(told_apart.all())
 
     def _decided(self, logits: Tensor, truth: Tensor, undivided: Tensor | None) -> tuple[Classes, float]:
         """Labels and loss of one image [1, C, ...], slab by slab: memory for one slab is all that it takes."""
@@ -180,18 +188,11 @@ class SegmentationModule(pl.LightningModule):
             labels[part] = slab.argmax(1)[0].to(torch.uint8).cpu().numpy()
         return labels, loss.value()
 
-    def _scored(self, found: Classes, truth: Classes) -> Tensor:
-        """[labels + 1, 2] of an image: twice the right voxels and the sum of both masks, last right and all voxels.
-
-        Voxels to ignore count in none of them.
-        """
+    def _counted(self, found: Classes, truth: Classes) -> Tensor:
+        """Voxels of an image by true and found class, after the postprocessing that users get."""
         found = found.reshape(found.shape[:3])  # slices are stacked along z, a volume is one
         clean(found, self.values)
-        truth = truth.reshape(found.shape)
-        counted = truth != IGNORE
-        found = found * counted
-        rows = [(2 * right, both) for right, both in self._overlaps(found, truth)]
-        return torch.tensor([*rows, ((found == truth).sum(), counted.sum())], dtype=torch.float64)
+        return count_classes(torch.from_numpy(truth.reshape(found.shape)), torch.from_numpy(found), len(self._counts))
 
     def _told_apart(self, undivided: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which labels an image can score whose classes c are hidden in `undivided[c]`: those with both or neither.
@@ -203,13 +204,15 @@ class SegmentationModule(pl.LightningModule):
         return np.array([np.array_equal(mask, mask[undivided]) for mask in inside])
 
     def on_validation_epoch_end(self) -> None:
-        parts = self._everyone((self._images, self._val_loss))
-        self.image_sums = torch.stack([image for images, _ in parts for image in images])
-        total, count = torch.stack([losses for _, losses in parts]).sum(0)
+        parts = self._everyone((self._images, self._val_loss, self._val_counts))
+        self.image_sums = torch.stack([image for images, _, _ in parts for image in images])
+        total, count = torch.stack([losses for _, losses, _ in parts]).sum(0)
+        counts = torch.stack([classes for _, _, classes in parts]).sum(0)
         mean = mean_of_images(self.image_sums)
         for row, name in enumerate(self.values):
             self.log(f"val_dice_{name}", mean[row].float())
         self.log("val_dice", mean[:-1].nanmean().nan_to_num().float(), prog_bar=True)
+        self.log("val_f_score", f_score(counts))
         self.log("val_accuracy", mean[-1].float())
         self.log("val_loss", (total / count).float())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ Array = npt.NDArray[Any]
 
 
 def save_preview(
-    batch: Mapping[str, Any], path: Path, labels: Mapping[int, str], spacing: tuple[float, ...] | None = None
+    batch: Mapping[str, Any],
+    path: Path,
+    labels: Mapping[int, str],
+    spacing: tuple[float, ...] | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Draw up to eight samples of a batch: each image alone and with the outlines of its labels.
 
@@ -38,6 +42,7 @@ def save_preview(
         path: the PNG to write.
         labels: names of the label values, without background.
         spacing: voxel distances along the axes in any unit, for true proportions; None for equal ones.
+        names: what each sample is called; () for "sample 1" and so on.
 
     Raises:
         OutputError: the picture cannot be written.
@@ -57,8 +62,9 @@ def save_preview(
         panel.set_axis_off()
     colors = _colors(labels)
     # A sample has `beside` panels of its row; the last place may stay empty.
-    for number, (panels, shown) in enumerate(zip(axes.reshape(-1, beside), samples, strict=False), 1):
-        _draw_sample(panels, f"sample {number}", shown, colors)
+    names = names or [f"sample {number}" for number in range(1, len(samples) + 1)]
+    for name, panels, shown in zip(names, axes.reshape(-1, beside), samples, strict=False):
+        _draw_sample(panels, name, shown, colors)
     handles = [Patch(color=colors[value], label=name) for value, name in sorted(labels.items())]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
     figures.save(figure, path)

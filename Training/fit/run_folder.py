@@ -66,6 +66,15 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise RunError(f"{self.history_file} cannot be read as a table: {error}") from error
 
+    def time_taken(self) -> tuple[int, float]:
+        """How many epochs its history has, and the seconds that they took together, over all resumes.
+
+        Raises:
+            RunError: the history cannot be read as a table.
+        """
+        seconds = columns(self.rows()).get("seconds", ([], []))[1]
+        return len(seconds), sum(seconds)
+
     def history(self) -> dict[str, Series]:
         """Every column of its history; empty, NaN and unreadable cells are left out.
 

@@ -12,6 +12,7 @@ from Training.recipe.options import Optimization
 
 RISE = 0.1
 START, END = 1 / 25, 1 / 250_000
+_STAIRS = ("exponential", "step", "multistep")
 
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], o: Optimization) -> torch.optim.Optimizer:
@@ -26,7 +27,7 @@ def learning_rate_factor(o: Optimization, steps: int) -> Callable[[int], float]:
     """What the learning rate is multiplied by at each optimizer step.
 
     Args:
-        o: schedule, gamma, power, warm-up and epochs.
+        o: schedule, gamma, power, steps, milestones, warm-up and epochs.
         steps: optimizer steps of the whole run.
 
     Returns:
@@ -39,8 +40,8 @@ def learning_rate_factor(o: Optimization, steps: int) -> Callable[[int], float]:
     def factor(step: int) -> float:
         if step < rise:
             return (step + 1) / (rise + 1)
-        if o.schedule == "exponential":
-            return float(o.gamma ** ((step - rise) // per_epoch))
+        if o.schedule in _STAIRS:
+            return float(o.gamma ** _times_lowered(o, (step - rise) // per_epoch, step // per_epoch))
         done = min((step - rise) / max(steps - rise, 1), 1.0)
         if o.schedule == "one_cycle":
             return _one_cycle(step, steps)
@@ -51,6 +52,13 @@ def learning_rate_factor(o: Optimization, steps: int) -> Callable[[int], float]:
         return 1.0
 
     return factor
+
+
+def _times_lowered(o: Optimization, since: int, epoch: int) -> int:
+    """How often the rate has been lowered `since` epochs after the warm-up, in this `epoch` of the run."""
+    if o.schedule == "multistep":
+        return sum(epoch >= milestone for milestone in o.milestones)
+    return since // (o.step_epochs if o.schedule == "step" else 1)
 
 
 def _one_cycle(step: int, steps: int) -> float:

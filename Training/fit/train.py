@@ -22,7 +22,7 @@ from Training.errors import DataError, RunError
 from Training.files import write_text
 from Training.fit.batches import CaseData
 from Training.fit.callbacks import Extras, History, ProgressBar, StopOnSignal, ValidateLast, moving_average
-from Training.fit.initial import load_imagenet_vgg16, load_initial, read_checkpoint
+from Training.fit.initial import initialize, load_imagenet_vgg16, load_initial, read_checkpoint
 from Training.fit.loggers import check_loggers, loggers_of
 from Training.fit.module import SegmentationModule
 from Training.fit.own_code import OwnCode
@@ -168,6 +168,7 @@ def _check_same_code(code: Path | None, run: RunFolder) -> None:
 def _new_module(recipe: Recipe, code: OwnCode | None, init: Path | None, *, resume: bool) -> SegmentationModule:
     """The module with the weights that the run starts from; those of a resumed one come with its checkpoint."""
     module = SegmentationModule(recipe, code)
+    initialize(module.network, recipe.network.initialization)
     if init is not None:
         load_initial(module, init)
     elif recipe.network.pretrained is not None and not resume:
@@ -185,6 +186,7 @@ def _trainer(
             precision=o.precision,
             accumulate_grad_batches=o.accumulate,
             gradient_clip_val=o.gradient_clip,
+            benchmark=o.cudnn_benchmark,
             callbacks=_callbacks(recipe, run, keeper),
             logger=written,
             log_every_n_steps=10,
@@ -225,14 +227,18 @@ def _callbacks(recipe: Recipe, run: RunFolder, keeper: Callback | None) -> list[
         callbacks.append(EarlyStopping("val_dice", patience=patience, mode="max", check_on_train_epoch_end=False))
     if o.checkpoint_every is not None:
         every: dict[str, Any] = {"every_n_epochs": o.checkpoint_every, "save_top_k": -1}
-        callbacks.append(_checkpoint(run, "epoch_{epoch}", save_on_train_epoch_end=True, **every))
+        callbacks.append(_checkpoint(run, "epoch_{epoch}", KeptCheckpoint, save_on_train_epoch_end=True, **every))
     return callbacks
 
 
-def _checkpoint(run: RunFolder, name: str, **options: Any) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        run.checkpoints, name, auto_insert_metric_name=False, enable_version_counter=False, **options
-    )
+class KeptCheckpoint(ModelCheckpoint):
+    """A class of its own, as Lightning takes two of one class that save as often for the same."""
+
+
+def _checkpoint(
+    run: RunFolder, name: str, kind: type[ModelCheckpoint] = ModelCheckpoint, **options: Any
+) -> ModelCheckpoint:
+    return kind(run.checkpoints, name, auto_insert_metric_name=False, enable_version_counter=False, **options)
 
 
 def is_first_process() -> bool:

@@ -18,6 +18,7 @@ from Training.recipe.safe_yaml import YamlError, parse_yaml, read_yaml
 from Training.recipe.sources import IGNORE, Source
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+CT_AIR = -1000.0
 _TWO_D_ONLY = (".png", ".jpg", ".jpeg", ".bmp")
 _EXTENDS = "extends"
 _MOST_BASES = 4
@@ -72,6 +73,8 @@ class Recipe(options.Part):
             raise ValueError(f"sampling.labels names label {unknown}, which labels does not have")
         if len({*self.channels}) < len(self.channels):
             raise ValueError("two channels have the same name; rename one")
+        if dims == 2 and self.preprocess.crop_or_pad is not None and self.preprocess.crop_or_pad[2] > 0:
+            raise ValueError("preprocess.crop_or_pad needs -1 for the third axis in 2D: slices are not made of air")
         self._check_sources()
         self._check_augment()
         return self
@@ -90,6 +93,8 @@ class Recipe(options.Part):
                 raise ValueError(
                     f"source {source.name!r} holds single slices, which a 3D recipe uses only as slabs (set slab to mm)"
                 )
+            if source.undivided and self.loss.activation == "sigmoid":
+                raise ValueError(f"source {source.name!r} has undivided labels, which need loss.activation: softmax")
             for hidden, shown in source.undivided.items():
                 if hidden not in self.labels or shown not in {0, *self.labels} or hidden == shown:
                     raise ValueError(f"source {source.name!r}: undivided {hidden}: {shown} needs two of the labels")
@@ -110,6 +115,11 @@ class Recipe(options.Part):
     def in_hounsfield(self) -> bool:
         """Whether prepared images hold HU: those of CT, before the window."""
         return self.modality == "CT" and isinstance(self.preprocess.intensity, ScaleRange)
+
+    @property
+    def air(self) -> float:
+        """The value, in prepared images, of what lies outside an image."""
+        return CT_AIR if self.in_hounsfield else self.preprocess.intensity.outside
 
     def network_arguments(self) -> dict[str, Any]:
         """The network's keyword arguments with dimensions and channels filled in."""

@@ -10,7 +10,17 @@ from Training.evaluation.scores import SHOWN, CaseScore, Scores, shown
 from Training.markdown import table
 from Training.reports import html
 from Training.reports.charts import agreement_chart, volume_chart
-from Training.reports.score_tables import LESION_HEADER, MISSING, case_table, lesion_rows, sentences, summary_cells
+from Training.reports.score_tables import (
+    CLASS_HEADER,
+    CLASS_NOTE,
+    LESION_HEADER,
+    MISSING,
+    case_table,
+    class_rows,
+    lesion_rows,
+    sentences,
+    summary_cells,
+)
 
 REPORT = "report.html"
 _CASE_METRICS = ("dice", "iou", "nsd", "hd95_mm", "assd_mm", "volume_ml", "reference_ml", "volume_error_percent")
@@ -57,7 +67,8 @@ def _summary(scores: Scores) -> list[str]:
         "pictures that do not tell their pixel size take 1 mm a pixel."
     )
     together = f"All pixels of all cases pooled: {', '.join(pooled)}."
-    return [html.markdown("## Summary", table(_SUMMARY, rows, text_columns=2), together, note)]
+    classes = [table(CLASS_HEADER, class_rows(scores)), f"> {CLASS_NOTE}"]
+    return [html.markdown("## Summary", table(_SUMMARY, rows, text_columns=2), together, note, *classes)]
 
 
 def _lesions(scores: Scores) -> list[str]:

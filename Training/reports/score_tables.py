@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from LiverSegLib.labels import MAIN_ORGAN, label_for
 from LiverSegLib.quality import FAILURE
+from Training.evaluation.classes import CLASS_METRICS, class_scores
 from Training.evaluation.lesions import SIZES, LesionScore
 from Training.evaluation.metrics import METRICS
 from Training.evaluation.scores import SHOWN, CaseScore, Scores, Statistic, pooled_lesions, shown, with_interval
@@ -14,6 +15,11 @@ from Training.markdown import bullets, table
 
 Row = list[str]
 LESION_HEADER = ("lesions by longest diameter", "drawn", "found", "sensitivity", "marked", "false", "precision")
+CLASS_HEADER = ("class", *(metric.title for metric in CLASS_METRICS.values()), "drawn", "found")
+CLASS_NOTE = (
+    "Voxels of all cases together, each class by itself: the liver without its tumors. Accuracy is the share of the "
+    "drawn voxels that were found; drawn and found are numbers of voxels."
+)
 MISSING = (
     "n: cases with a value; missing: cases without one. A case with nothing on either side has no value, and one where "
     "only one side is empty has Dice, IoU and NSD 0 and no distance."
@@ -92,6 +98,18 @@ def lesion_rows(scores: Scores) -> list[Row]:
     return rows
 
 
+def class_rows(scores: Scores) -> list[Row]:
+    """Cells under `CLASS_HEADER`: each class over the voxels of all cases, the background first."""
+    rows = []
+    for row in class_scores(scores):
+        values = (getattr(row, key) for key in CLASS_METRICS)
+        shares = [
+            "-" if v is None else f"{v:.{m.digits}f}" for v, m in zip(values, CLASS_METRICS.values(), strict=True)
+        ]
+        rows.append([row.label, *shares, str(row.drawn), str(row.found)])
+    return rows
+
+
 def worst(row: Statistic) -> float | None:
     """The worst case's value; None without one, or where more is neither better nor worse."""
     better = SHOWN[row.metric].better
@@ -128,6 +146,8 @@ def markdown(scores: Scores) -> str:
         columns = ("label", "metric", "mean [95 % CI]", "median", "worst", "n", "missing")
         rows = ([r.label, *summary_cells(r, r.values.median, worst(r))] for r in scores.statistics if _on_card(r))
         blocks += [table(columns, rows, text_columns=2), MISSING]
+    if classes := class_rows(scores):
+        blocks += [table(CLASS_HEADER, classes), CLASS_NOTE]
     if lesions := lesion_rows(scores):
         blocks.append(table(LESION_HEADER, lesions))
     cases = scores.cases

@@ -132,9 +132,14 @@ def prepared_cases(folder: Path, split: str, recipe: Recipe | None = None) -> It
         DataError: no such split, or the data has gone.
     """
     recipe = recipe or PreparedFolder(folder).recipe()
-    for entry in _entries(folder, split, recipe):
-        raw = entry.load()
-        yield entry, replace(raw, volume=_sized(raw, recipe))
+    for entry in split_entries(folder, split, recipe):
+        yield entry, raw_case(entry, recipe)
+
+
+def raw_case(entry: Entry, recipe: Recipe) -> RawCase:
+    """A case as its source has it; a picture that does not tell the size of its pixels is on the model's grid."""
+    raw = entry.load()
+    return replace(raw, volume=_sized(raw, recipe))
 
 
 def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
@@ -143,11 +148,15 @@ def count_prepared(folder: Path, split: str, recipe: Recipe) -> int:
     Raises:
         DataError: no such split, or the data has gone.
     """
-    return sum(1 for _ in _entries(folder, split, recipe))
+    return sum(1 for _ in split_entries(folder, split, recipe))
 
 
-def _entries(folder: Path, split: str, recipe: Recipe) -> Iterator[Entry]:
-    """The cases of a split, not yet read."""
+def split_entries(folder: Path, split: str, recipe: Recipe) -> Iterator[Entry]:
+    """The cases of a split, not yet read.
+
+    Raises:
+        DataError: no such split, or the data has gone.
+    """
     if split not in ("train", "val", "test", "all"):
         raise DataError(f"There is no split {split!r}; name train, val, test or all.")
     cases = load_index(folder, recipe)
