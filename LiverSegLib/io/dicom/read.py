@@ -21,7 +21,7 @@ from LiverSegLib.volume import Volume
 _MODALITIES = {"CT": "CT", "MR": "MR", "DX": "DX", "CR": "DX"}
 
 
-def read_dicom(path: Path) -> Volume:
+def read_dicom(path: Path, series: str | None = None) -> Volume:
     """Read the one image series in a folder, or the series that a file belongs to.
 
     Slices are ordered by their position in space alone. Missing, doubled or displaced slices are refused,
@@ -29,6 +29,7 @@ def read_dicom(path: Path) -> Volume:
 
     Args:
         path: a folder (its direct subfolders are searched too) or one DICOM file.
+        series: which of several series of a folder, see `find_series`.
 
     Returns:
         The volume, array [i, j, k] with i along the rows of the slices: int16 where the rescaled values are
@@ -39,7 +40,7 @@ def read_dicom(path: Path) -> Volume:
         InputError: no image series, several of them, an incomplete or damaged one, or pydicom is missing.
     """
     check_pydicom(path)
-    files = find_series(path)
+    files = find_series(path, series)
     frames = [frame for file in files for frame in frames_of(file)]
     # Resolved, because "." has no name.
     return _volume(frames, path.resolve().name)
