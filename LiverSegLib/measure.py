@@ -233,7 +233,7 @@ def find_lesions(
         points = voxels @ affine[:3, :3].T + affine[:3, 3]
         x, y, z = points.mean(axis=0)
         mean, std = _gray_of(image, voxels)
-        first_end, second_end = _longest_diameter(points, affine)
+        first_end, second_end = longest_diameter(points, affine)
         lesions.append(
             Lesion(
                 volume_ml=len(voxels) * voxel_ml_of(affine),
@@ -261,10 +261,15 @@ def _point(found: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-def _longest_diameter(
+def longest_diameter(
     points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The ends of the largest distance between voxel centers [n, 3] (mm), half a voxel farther out on both sides."""
+    """The two ends of the largest distance between voxel centers, half a voxel farther out on both sides, in mm.
+
+    Args:
+        points: voxel centers [n, 3] in mm.
+        affine: 4x4, voxel index -> mm.
+    """
     from scipy.spatial import ConvexHull, QhullError, distance
 
     corners = points

@@ -269,7 +269,11 @@ def test_an_absent_label_keeps_its_number(tmp_path: Path) -> None:
 
 
 def xray(folder: Path, **changes: Any) -> Path:
-    fields = {"Modality": "DX", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "ImagePositionPatient": None}
+    fields: dict[str, Any] = {
+        "Modality": "DX",
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1",
+        "ImagePositionPatient": None,
+    }
     fields |= {"ImageOrientationPatient": None, "PixelSpacing": None, "ImagerPixelSpacing": [0.2, 0.2]}
     whole = {key: value for key, value in WHOLE.items() if key != "FrameOfReferenceUID"}
     return dicom.save(folder, dicom.image(0, pixels=pixels(0), **{**fields, **whole, **changes}), "x.dcm")

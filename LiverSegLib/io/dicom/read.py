@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom.choice import find_series
 from LiverSegLib.io.dicom.frames import Frame, frames_of
 from LiverSegLib.io.dicom.geometry import order_frames
 from LiverSegLib.io.dicom.headers import check_pydicom, has_dicom_mark, read_header
 from LiverSegLib.io.dicom.pixels import read_pixels
-from LiverSegLib.io.dicom.series import find_series
 from LiverSegLib.volume import Volume
 
 # Both kinds of plain radiograph, computed and digital, are one to a model.

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom.choice import find_series
 from LiverSegLib.io.dicom.frames import Frame, frames_of
 from LiverSegLib.io.dicom.geometry import order_frames
 from LiverSegLib.io.dicom.headers import check_pydicom
-from LiverSegLib.io.dicom.series import find_series
 from LiverSegLib.volume import Result
 
 # A derived object copies these; the standard lets them be empty, but not missing.
