@@ -336,3 +336,24 @@ def test_terms_of_a_label_are_those_of_its_entry() -> None:
     assert (terms_of(liver).kind, terms_of(liver).region) == (("10200004", "Liver"), None)
     assert (terms_of(tumor).kind, terms_of(tumor).region) == (("108369006", "Neoplasm"), ("10200004", "Liver"))
     assert terms_of(other).kind == ("85756007", "Tissue")
+
+
+@pytest.mark.slow
+def test_a_real_series_with_many_labels_is_read_again_voxel_by_voxel(shared_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "ct").mkdir()
+    study, series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    for path in (shared_data / "dicom/ct20").iterdir():
+        file = pydicom.dcmread(path)  # anonymized: its study and series have lost their names
+        file.StudyInstanceUID, file.SeriesInstanceUID = study, series
+        file.save_as(tmp_path / "ct" / path.name)
+    volume = read_volume(tmp_path / "ct")
+    labelmap = np.asarray(read_label_map(shared_data / "dicom/ct20_multiorgan.nii.gz", volume)).astype(np.uint8)
+    present = [int(value) for value in np.unique(labelmap) if value]
+    # As a model has them: in rising order without gaps.
+    labelmap = np.searchsorted([0, *present], labelmap).astype(np.uint8)
+    labels = labels_for({number: f"organ {value}" for number, value in enumerate(present, start=1)})
+    measured = measure(labelmap, volume.affine, labels, volume.array, "HU")
+    result = Result(labelmap=labelmap, affine=volume.affine, labels=labels, measurements=measured)
+    seg, report = written(tmp_path / "ct", result, tmp_path)
+    np.testing.assert_array_equal(read_label_map(seg, volume), labelmap)
+    assert errors_in(seg) == errors_in(report) == []
