@@ -76,7 +76,7 @@ def result_of(volume: Volume, names: dict[int, str] | None = None, **changes: An
     """An organ with two lesions in it, away from some slices at both ends; its neighbors where there is a third."""
     labels = labels_for(names or LIVER)
     labelmap = np.zeros(volume.array.shape, np.uint8)
-    wide, high, deep = (n // 4 for n in labelmap.shape)
+    wide, high, deep = np.array(labelmap.shape) // 4
     labelmap[wide:-wide, high : high + 2, max(deep, 1) : -1] = 1
     labelmap[wide, high, 1], labelmap[wide + 2 : wide + 4, high, 1] = 2, 2
     if len(labels) > 2:
