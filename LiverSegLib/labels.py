@@ -52,6 +52,24 @@ class Label:
         return self.part_of is not None and not self.is_lesion
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a label is in codes of SNOMED CT, each a code and its meaning.
+
+    Args:
+        category: the kind of thing, for example "Anatomical Structure".
+        kind: the thing itself, for example "Liver".
+        region: where it lies, for example a neoplasm in the liver; None where that says nothing more.
+    """
+
+    category: tuple[str, str]
+    kind: tuple[str, str]
+    region: tuple[str, str] | None = None
+
+
+_TISSUE = ("85756007", "Tissue")
+
+
 @dataclass(frozen=True)
 class _Code:
     """An entry of SNOMED CT and a color; that of an organ is the one of Slicer's General Anatomy list."""
@@ -174,6 +192,15 @@ def _at_home(lesion: Label, organs: Sequence[str]) -> Label:
         return lesion
     fitting = same or organs
     return lesion_in(lesion, fitting[0] if len(fitting) == 1 else None)
+
+
+def terms_of(label: Label) -> Terms:
+    """The codes of a label, out of its terminology entry; what has none is called a tissue, as in Slicer."""
+    parts = [tuple(part.split("^")) for part in label.terminology.split("~")]
+    coded = [(part[1], part[2]) if len(part) == 3 and part[0] == "SCT" and part[1] else None for part in parts]
+    # Context, category, type and its modifier, anatomic context, region and its modifier.
+    _, category, kind, _, _, region, _ = [*coded, *[None] * 7][:7]
+    return Terms(category=category or _TISSUE, kind=kind or _TISSUE, region=region)
 
 
 def lesion_in(lesion: Label, organ: str | None) -> Label:

@@ -49,6 +49,7 @@ class Lesion:
         mean_intensity: mean of the image in it, in the image's unit (HU for CT); None where it is not known.
         std_intensity: standard deviation of the image in it, likewise.
         name: of its label.
+        ends_ras: the two ends of its longest diameter in RAS mm; None where they are not known.
     """
 
     volume_ml: float
@@ -57,6 +58,7 @@ class Lesion:
     mean_intensity: float | None = None
     std_intensity: float | None = None
     name: str = LESION
+    ends_ras: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,13 +235,16 @@ def find_lesions(
         first = np.array([inner.start + outer.start for inner, outer in zip(place, box, strict=True)])
         x, y, z = affine[:3, :3] @ (_middle(lesion) + first) + affine[:3, 3]
         mean, std = _gray_of(None if image is None else image[box][place], lesion)
+        points = (_ends(lesion) + first) @ affine[:3, :3].T + affine[:3, 3]
+        first_end, second_end = longest_diameter(points, affine)
         lesions.append(
             Lesion(
                 volume_ml=int(np.count_nonzero(lesion)) * voxel_ml_of(affine),
-                longest_diameter_mm=_longest_diameter((_ends(lesion) + first) @ affine[:3, :3].T, affine),
+                longest_diameter_mm=float(np.linalg.norm(first_end - second_end)),
                 center_ras=(float(x), float(y), float(z)),
                 mean_intensity=mean,
                 std_intensity=std,
+                ends_ras=(_point(first_end), _point(second_end)),
             )
         )
     return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_ml))
@@ -268,8 +273,20 @@ def _gray_of(image: npt.NDArray[Any] | None, mask: npt.NDArray[np.bool_]) -> tup
     return (float(gray.mean()), float(gray.std())) if gray.size else (None, None)
 
 
-def _longest_diameter(points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> float:
-    """Largest distance between voxel centers [n, 3] (mm), plus one voxel along that direction."""
+def _point(found: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = found
+    return float(x), float(y), float(z)
+
+
+def longest_diameter(
+    points: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The two ends of the largest distance between voxel centers, half a voxel farther out on both sides, in mm.
+
+    Args:
+        points: voxel centers [n, 3] in mm.
+        affine: 4x4, voxel index -> mm.
+    """
     from scipy.spatial import ConvexHull, QhullError, distance
 
     corners = points
@@ -284,11 +301,12 @@ def _longest_diameter(points: npt.NDArray[np.float64], affine: npt.NDArray[np.fl
             corners = points[np.unique(np.concatenate([at.argmin(0), at.argmax(0)]))]
     apart = distance.squareform(distance.pdist(corners))
     first, second = np.unravel_index(int(apart.argmax()), apart.shape)
-    direction = corners[first] - corners[second]
-    length = float(np.linalg.norm(direction))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if length == 0:
-        return float(spacing.max())
+    line = corners[first] - corners[second]
+    length = float(np.linalg.norm(line))
+    if length == 0:  # one voxel: its longest side
+        longest = affine[:3, int(np.linalg.norm(affine[:3, :3], axis=0).argmax())] / 2
+        return points[0] + longest, points[0] - longest
     # A lesion of n voxels in a row is n voxels long, not n - 1.
-    along = np.abs(np.linalg.inv(affine[:3, :3]) @ (direction / length))
-    return length + float(1 / along.max())
+    along = np.abs(np.linalg.inv(affine[:3, :3]) @ (line / length))
+    half = line / length / along.max() / 2
+    return corners[first] + half, corners[second] - half

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import hide
 
 if TYPE_CHECKING:
+    from LiverSegLib.cli.handover import Handover
     from LiverSegLib.cli.output_plan import Case
     from LiverSegLib.engine.progress import Progress as Step
     from LiverSegLib.request import SegmentationRequest
@@ -78,6 +80,11 @@ Within = Annotated[
 ]
 
 
+Series = Annotated[
+    str | None, typer.Option(metavar="WHICH", help="Of a DICOM folder with several: number, UID, description, or best.")
+]
+
+
 @app.command()
 def segment(
     inputs: Inputs,
@@ -91,10 +98,15 @@ def segment(
     postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")] = True,
     within: Within = None,
     margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
+    series: Series = None,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Also a DICOM SEG and SR, of DICOM inputs.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also a page to read and to print.")] = False,
 ) -> None:
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
     from LiverSegLib.cli.batch import run_batch
+    from LiverSegLib.cli.handover import Handover
     from LiverSegLib.cli.outputs import is_single_file
+    from LiverSegLib.models import find_package, read_package
 
     if len(inputs) > 1 and out is not None and is_single_file(out):
         raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
@@ -102,13 +114,16 @@ def segment(
         raise typer.BadParameter(f"--channel belongs to one input but {len(inputs)} were given; give one at a time.")
     # A signal that comes while the files are put in place is obeyed when they are.
     stopping.say("Stopped; inputs that were finished have all their results, the others none.")
-    cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay)
+    more = Handover(dicom=dicom, report=report, series=series)
+    more.check(inputs, out)
+    cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay, more)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
         run, wanted = _way(request, within, margin)
+        more = replace(more, model=read_package(find_package(model)))
     read = partial(_read, channels=channel or [], wanted=wanted)
     failed = 0
-    for outcome in run_batch(cases, partial(_segment_one, read=read, run=run, overlay=overlay)):
+    for outcome in run_batch(cases, partial(_segment_one, read=read, run=run, overlay=overlay, handover=more)):
         if outcome.result is not None:
             screen.console().print(result_table(outcome.case.path.name, outcome.result))
             for warning in outcome.result.warnings:
@@ -125,7 +140,7 @@ def segment(
         raise LiverSegError(f"{failed} of {len(cases)} inputs could not be segmented; see the messages above.")
 
 
-def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: bool) -> list[Case]:
+def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: bool, more: Handover) -> list[Case]:
     """The cases, with what the log must not tell hidden from it; files that are `read` as well are not replaced."""
     from LiverSegLib.cli.output_plan import plan_cases
 
@@ -134,7 +149,7 @@ def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: boo
     for number, path in enumerate(inputs, start=1):
         hide(path, f"input {number}")
     keep = [Path(given) for given in read if Path(given).is_file()]
-    cases = plan_cases(inputs, out, picture=overlay, keep=keep)
+    cases = plan_cases(inputs, out, picture=overlay, keep=keep, more=more.endings, series=more.series)
     for number, case in enumerate(cases, start=1):
         hide(Path(case.name), f"input {number}")
     log.info("segmenting %d inputs", len(cases))
@@ -177,20 +192,23 @@ def _way(request: SegmentationRequest, within: str | None, margin: float) -> tup
     return run, wanted
 
 
-def _read(path: Path, channels: Sequence[Path], wanted: int) -> Volume:
+def _read(case: Case, channels: Sequence[Path], wanted: int) -> Volume:
     """An input with its other channels."""
     from LiverSegLib.io.channels import read_channels
 
-    return read_channels([path, *channels], wanted)
+    return read_channels([case.path, *channels], wanted, series=case.series)
 
 
-def _segment_one(case: Case, read: Callable[[Path], Volume], run: _Run, overlay: bool) -> tuple[Result, list[Path]]:
+def _segment_one(
+    case: Case, read: Callable[[Case], Volume], run: _Run, overlay: bool, handover: Handover
+) -> tuple[Result, list[Path]]:
     """Read, segment and write one input."""
     from LiverSegLib.cli.outputs import write_outputs
 
     console = screen.console()
     with console.status(plain(f"Reading {case.path.name}")):
-        volume = read(case.path)
+        volume = read(case)
+        more = handover.of(case.path)
     log.info("segmenting %s %s", case.path.name, volume.array.shape)
     columns = (TextColumn("{task.description}", markup=False), BarColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -201,7 +219,7 @@ def _segment_one(case: Case, read: Callable[[Path], Volume], run: _Run, overlay:
 
         result = run(volume, progress=show, should_stop=stopping.requested)
     with console.status(plain("Writing results")):
-        return result, write_outputs(case.out, case.name, volume, result, overlay, case.source_id)
+        return result, write_outputs(case.out, case.name, volume, result, overlay, case.source_id, more)
 
 
 def result_table(name: str, result: Result) -> Table:
@@ -227,12 +245,18 @@ def result_table(name: str, result: Result) -> Table:
 
 
 @app.command()
-def info(model: Annotated[str | None, typer.Argument(help="Package folder, zip, or id of a model.")] = None) -> None:
-    """Tell what a model segments, what it was trained on, and its license."""
+def info(
+    model: Annotated[
+        str | None, typer.Argument(help="Package folder, zip, or id of a model; or a folder of DICOM series.")
+    ] = None,
+) -> None:
+    """Tell what a model segments, what it was trained on, and its license; or which series a DICOM folder holds."""
+    from LiverSegLib.cli.series_table import is_dicom_folder, series_table
     from LiverSegLib.models import find_package, read_package
 
-    if model is not None:
-        at_home(model)
+    if model is not None and is_dicom_folder(at_home(model)):
+        screen.console().print(series_table(at_home(model)))
+        return
     package = read_package(find_package(model))
     table = Table(title=plain(package.title, style="table.title"), show_header=False)
     rows = {

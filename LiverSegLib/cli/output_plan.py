@@ -24,25 +24,36 @@ from LiverSegLib.errors import OutputError
 class Case:
     """One input. `out`: the folder, or the one file, of its results; `name`: how they are called in a folder.
 
-    `path` is a file or a folder, of a DICOM series any of its files; `single`: a DICOM file that is read alone.
+    `path` is a file or a folder, of a DICOM series any of its files; `single`: a DICOM file that is read alone;
+    `series`: which series of a DICOM folder.
     """
 
     path: Path
     name: str
     out: Path
     single: bool = False
+    series: str | None = None
 
     @property
     def source_id(self) -> str:
         """The input's place as a digest, which tells no name: a later run knows its own earlier results by it."""
-        return hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()
+        which = b"" if self.series is None else b"\0" + os.fsencode(self.series)
+        return hashlib.sha256(os.fsencode(self.path.resolve()) + which).hexdigest()
 
-    def files(self, picture: bool) -> list[Path]:
-        """What will be written."""
-        return result_files(self.out, self.name, self.path.name, picture)
+    def files(self, picture: bool, more: Sequence[str] = ()) -> list[Path]:
+        """What will be written; `more`: endings of files beyond the usual."""
+        return result_files(self.out, self.name, self.path.name, picture, more)
 
 
-def plan_cases(inputs: Sequence[Path], out: Path | None, *, picture: bool, keep: Sequence[Path] = ()) -> list[Case]:
+def plan_cases(
+    inputs: Sequence[Path],
+    out: Path | None,
+    *,
+    picture: bool,
+    keep: Sequence[Path] = (),
+    more: Sequence[str] = (),
+    series: str | None = None,
+) -> list[Case]:
     """Give each input a name and a place of its own, and check that all results can be written there.
 
     Inputs of the same name get that of their folder before it ("A_ct", "B_ct"), or their ending behind it. An input
@@ -53,6 +64,8 @@ def plan_cases(inputs: Sequence[Path], out: Path | None, *, picture: bool, keep:
         out: a folder, or one file for a single input; None: a folder of each input's name here.
         picture: whether a picture is drawn of each.
         keep: more files that must not be replaced: a model, a mask.
+        more: endings of files beyond the usual.
+        series: which series of DICOM folders.
 
     Raises:
         OutputError: results would replace an input, each other, or what LiverSeg did not write, or cannot be written.
@@ -61,15 +74,15 @@ def plan_cases(inputs: Sequence[Path], out: Path | None, *, picture: bool, keep:
     paths = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100
     names = _own_names(paths)
     cases = [
-        Case(path=path, name=name, out=_place(path, name) if out is None else out)
+        Case(path=path, name=name, out=_place(path, name) if out is None else out, series=series)
         for path, name in zip(paths, names, strict=True)
     ]
-    _check_apart(cases, picture)
+    _check_apart(cases, picture, more)
     for case in cases:
         if any(given.is_dir() and _is_same(case.out, given) for given in paths):
             raise OutputError(f"{case.out} is the folder of an input; choose another folder for results with -o.")
-        check_inputs_stay(case.files(picture), [*paths, *keep])
-        check_replaceable(case.files(picture), case.source_id)
+        check_inputs_stay(case.files(picture, more), [*paths, *keep])
+        check_replaceable(case.files(picture, more), case.source_id)
     for place in dict.fromkeys(case.out for case in cases):
         check_writable(place)
     return cases
@@ -116,10 +129,10 @@ def _place(path: Path, name: str) -> Path:
     return Path(f"{name}_liverseg") if is_taken or is_single_file(place) else place
 
 
-def _check_apart(cases: Sequence[Case], picture: bool) -> None:
+def _check_apart(cases: Sequence[Case], picture: bool, more: Sequence[str]) -> None:
     owner: dict[str, Case] = {}
     for case in cases:
-        for file in case.files(picture):
+        for file in case.files(picture, more):
             other = owner.setdefault(_key(os.path.abspath(file)), case)  # noqa: PTH100
             if other is not case:
                 raise OutputError(

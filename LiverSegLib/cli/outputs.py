@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io import write_labelmap, write_measurements_csv, write_measurements_json, write_seg_nrrd
-from LiverSegLib.io.atomic import atomic_files
+from LiverSegLib.io.atomic import Opener, atomic_files
 from LiverSegLib.io.leftovers import remove_leftovers
 from LiverSegLib.io.marks import is_ours, source_of
 from LiverSegLib.io.picture import PICTURES
@@ -18,6 +19,21 @@ from LiverSegLib.volume import Result, Volume
 _ENDINGS = (".seg.nrrd", ".nii.gz", ".nii")
 _INPUT_ENDINGS = (*_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", *PICTURES)
 _SEGMENTS, _LABELS, _TABLE, _NUMBERS = ".seg.nrrd", "_labels.nii.gz", "_measurements.csv", "_measurements.json"
+
+
+def _write_nothing(*_: object) -> None:
+    """What is done where nothing more is asked for."""
+
+
+@dataclass(frozen=True)
+class More:
+    """Files of a case beyond the usual: their endings, and what writes them, given their paths in this order."""
+
+    endings: tuple[str, ...] = ()
+    write: Callable[[Sequence[Path], Volume, Result, Opener], None] = _write_nothing
+
+
+NOTHING_MORE = More()
 
 
 def case_name(path: Path) -> str:
@@ -40,7 +56,7 @@ def is_single_file(out: Path) -> bool:
     return out.name.lower().endswith(_ENDINGS) and not out.is_dir()
 
 
-def result_files(out: Path, name: str, input_name: str, picture: bool) -> list[Path]:
+def result_files(out: Path, name: str, input_name: str, picture: bool, more: Sequence[str] = ()) -> list[Path]:
     """The files that a case will have.
 
     Args:
@@ -48,6 +64,7 @@ def result_files(out: Path, name: str, input_name: str, picture: bool) -> list[P
         name: start of the file names in a folder.
         input_name: how the input's file is called.
         picture: whether the overlay picture is drawn.
+        more: endings of further files, which come last.
     """
     if is_single_file(out):
         return [out]
@@ -55,7 +72,7 @@ def result_files(out: Path, name: str, input_name: str, picture: bool) -> list[P
     if picture:
         # A segmented PNG may lie in this folder under this very name.
         endings.append("_overlay.png" if input_name.lower().endswith(".png") else ".png")
-    return [out / f"{name}{ending}" for ending in endings]
+    return [out / f"{name}{ending}" for ending in (*endings, *more)]
 
 
 def check_writable(out: Path) -> None:
@@ -110,7 +127,13 @@ def _exists(path: Path) -> bool:
 
 
 def write_outputs(
-    out: Path, name: str, volume: Volume, result: Result, picture: bool, source_id: str | None = None
+    out: Path,
+    name: str,
+    volume: Volume,
+    result: Result,
+    picture: bool,
+    source_id: str | None = None,
+    more: More = NOTHING_MORE,
 ) -> list[Path]:
     """Write a case and return the files; they appear all together or not at all.
 
@@ -120,11 +143,12 @@ def write_outputs(
         volume, result: the case.
         picture: also draw the overlay picture (folder only).
         source_id: told in the measurements, so that a later run knows which input they are of.
+        more: what else is written (folder only).
 
     Raises:
         OutputError: a file could not be written; all earlier files of the case are unchanged.
     """
-    files = result_files(out, name, volume.name, picture)
+    files = result_files(out, name, volume.name, picture, more.endings)
     check_replaceable(files, source_id)
     folder = out.parent if is_single_file(out) else out
     with _made(folder, keep=True):
@@ -132,16 +156,18 @@ def write_outputs(
         if is_single_file(out):
             (write_seg_nrrd if out.name.lower().endswith(_SEGMENTS) else write_labelmap)(out, result)
         else:
-            segments, labels, table, numbers, *pictures = files
+            segments, labels, table, numbers, *others = files
+            further = others[len(others) - len(more.endings) :]
             with atomic_files(folder) as opener:
                 write_seg_nrrd(segments, result, opener=opener)
                 write_labelmap(labels, result, opener=opener)
                 write_measurements_csv(table, result.measurements, opener=opener)
                 write_measurements_json(numbers, result, source_id=source_id, opener=opener)
-                for path in pictures:
+                for path in others[: len(others) - len(further)]:
                     from LiverSegLib.pictures import save_case_picture  # matplotlib: only where it is drawn
 
                     save_case_picture(path, volume, result, opener=opener)
+                more.write(further, volume, result, opener)
     return files
 
 

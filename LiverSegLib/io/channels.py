@@ -16,19 +16,21 @@ COLORS = 3
 """Channels of a picture of red, green and blue, which is one file."""
 
 
-def read_channels(paths: Sequence[Path], wanted: int = 1) -> Volume:
+def read_channels(paths: Sequence[Path], wanted: int = 1, *, series: str | None = None) -> Volume:
     """Read the channels of one image, each as `read_volume` reads it, onto the grid of the first.
 
     Args:
         paths: one file or folder a channel, in the model's order; or a picture alone.
         wanted: how many channels the model takes; where it takes three, a picture gives red, green and blue.
+        series: which series of the first, a DICOM folder with several; see `read_volume`.
 
     Raises:
         InputError: one cannot be read, holds several channels itself, or lies on another grid than the first.
     """
     if len(paths) == 1 and wanted == COLORS and paths[0].name.lower().endswith(PICTURES):
         return read_color(paths[0])
-    first, *others = (read_volume(path) for path in paths)
+    first = read_volume(paths[0], series=series)
+    others = [read_volume(path) for path in paths[1:]]
     further = []
     for other in others:
         try:

@@ -15,6 +15,9 @@ _NIFTI_HEADER = 540
 # The first columns of the measurements, and of the summary of many inputs, in every version.
 _TABLES = (b"kind,name,number,voxels,volume_ml,", b"name,input,status,seconds,")
 _SOFTWARE = b"Software\0LiverSeg"
+# At the start of a DICOM file, and in the head of a page.
+_PREAMBLE = b"LiverSeg\0"
+_GENERATOR = b'<meta name="generator" content="LiverSeg'
 
 
 def is_ours(path: Path) -> bool:
@@ -45,6 +48,10 @@ def _is_marked(path: Path, start: bytes) -> bool:
         return start.startswith(_TABLES)
     if name.endswith(".json"):
         return b'"software": "LiverSeg' in start
+    if name.endswith(".dcm"):
+        return start.startswith(_PREAMBLE)
+    if name.endswith(".html"):
+        return _GENERATOR in start
     return _SOFTWARE in start
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom import has_dicom_mark, is_seg, read_dicom, read_dicom_slice, read_seg, read_stored_slice
-from LiverSegLib.io.grids import on_grid_of, placed_on
+from LiverSegLib.io.grids import on_grid_of
 from LiverSegLib.io.metaimage import read_metaimage
 from LiverSegLib.io.nifti import read_nifti
 from LiverSegLib.io.nrrd import read_nrrd
@@ -32,7 +32,7 @@ _FORMATS = (
 )
 
 
-def read_volume(path: Path | str) -> Volume:
+def read_volume(path: Path | str, *, series: str | None = None) -> Volume:
     """Read one scalar 3D image, or a single picture as an image of one slice.
 
     Args:
@@ -40,6 +40,8 @@ def read_volume(path: Path | str) -> Volume:
             (its whole series is read from its folder), a DICOM X-ray, or a PNG, JPEG, BMP, TIFF or .npy
             picture (pixels of 1 mm, since it does not tell; rows run to the back, columns to the left). A picture in
             color is read as its luminance, and its `notes` say so.
+        series: which series of a DICOM folder with several: its number, UID, description, or "best"; other inputs
+            do not heed it.
 
     Returns:
         The image as array [i, j, k] in its type on disk and the affine, voxel index -> RAS mm. The array is a
@@ -54,7 +56,7 @@ def read_volume(path: Path | str) -> Volume:
     if "\0" in str(path):
         raise InputError(f"{shown(str(path))} is no file name (it holds a zero byte); check the path.")
     with _in_a_sentence(path):
-        return _read(path)
+        return _read(path, series)
 
 
 def read_slice(path: Path) -> tuple[Volume, bool]:
@@ -87,7 +89,7 @@ def read_label_map(path: Path, volume: Volume, *, has_place: bool = True) -> npt
         if path.is_file() and path.name.lower().endswith(PICTURES):
             values = read_picture_mask(path).T[..., None]
         elif is_dicom and is_seg(path):
-            return placed_on(volume, read_seg(path))
+            values = read_seg(path, volume)
         elif is_dicom and volume.array.shape[2] == 1:
             values = read_stored_slice(path)
         elif has_place:
@@ -129,10 +131,10 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); copy it again.") from error
 
 
-def _read(path: Path) -> Volume:
+def _read(path: Path, series: str | None) -> Volume:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        return read_dicom(path)
+        return read_dicom(path, series)
     # Opening a pipe or a device would wait for ever.
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path} is neither a file nor a folder; pass {_FORMATS}.")

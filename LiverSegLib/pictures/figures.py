@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from LiverSegLib.pictures import panels
 from LiverSegLib.pictures.colors import picture_colors
 from LiverSegLib.pictures.scene import Plane, Scene
 from LiverSegLib.pictures.surface import render_front
+from LiverSegLib.printable import printable
 from LiverSegLib.volume import Result
 
 Entry = tuple[str, Color | None]
@@ -98,15 +100,28 @@ def save(figure: Figure, path: Path, *, opener: Opener = atomic_file) -> None:
     with suppress(OSError):  # the opener tells what is wrong with the folder
         path.parent.mkdir(parents=True, exist_ok=True)
     with opener(path) as stream:
-        # Not savefig: it draws a figure with a layout twice, which takes longer than all else.
-        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": "LiverSeg", "Comment": WARNING})
+        _draw(figure, stream)
 
 
-def panel_grid(*, rows: int, columns: int, side: int, tall: int | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure with panels of `side` by `tall` pixels (square by default) and room for the caption; row by row."""
+def png_of(figure: Figure) -> bytes:
+    """`figure` as PNG, for what holds its pictures inside."""
+    stream = io.BytesIO()
+    _draw(figure, stream)
+    return stream.getvalue()
+
+
+def _draw(figure: Figure, stream: BinaryIO) -> None:
+    # Not savefig: it draws a figure with a layout twice, which takes longer than all else.
+    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": "LiverSeg", "Comment": WARNING})
+
+
+def panel_grid(
+    *, rows: int, columns: int, side: int, tall: int | None = None, has_caption: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels of `side` by `tall` pixels (square by default), and room for a caption; row by row."""
     tall = tall or side
     width = columns * (side + _GAP) + _GAP
-    height = rows * (tall + _GAP) + _GAP + _CAPTION
+    height = rows * (tall + _GAP) + _GAP + (_CAPTION if has_caption else 0)
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
     axes = []
@@ -157,7 +172,7 @@ def _written(figure: Figure, at: tuple[float, float], entries: Sequence[Entry], 
     (left, middle), texts = at, []
     for text, color in entries:
         ink = panels.INK if color is None else tuple(c / 255 for c in color)
-        texts.append(figure.text(left, middle, text, color=ink, size=size, va="center", parse_math=False))
+        texts.append(figure.text(left, middle, printable(text), color=ink, size=size, va="center", parse_math=False))
         left = texts[-1].get_window_extent().x1 / width + 20 / width
     return texts, left
 
@@ -201,7 +216,7 @@ def _ml(volume: float) -> str:
 
 def _shorten(text: str, room: int) -> str:
     """`text` within `room` characters, cut in the middle, since names differ at both ends."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     if len(text) <= room:
         return text
     return f"{text[: room // 2 - 1]}…{text[-(room - room // 2) :]}"

@@ -49,7 +49,11 @@ ELSEWHERE = {
     "python -m Training calibrate": "needs them; test_evaluate.py and test_calibrate.py",
     "liverseg models": "Testing/cli/test_models.py, with a server of its own",
     "liverseg segment t1.nii.gz --channel": "a model of two sequences; test_channels.py runs one",
+    "liverseg info dicom_folder": "Testing/cli/test_handover.py, with a folder of its own",
+    "liverseg segment dicom_folder -o out": "Testing/cli/test_handover.py, with a folder of its own",
+    "liverseg segment ct.nii.gz -o out --report": "Testing/cli/test_handover.py",
     "liverseg segment ct.nii.gz --model totalseg_ct": "a model that has to be fetched first",
+    "validate_iods": "a program of others, which fetches the standard",
     "SLICER_BACKGROUND_THREAD_PRIORITY=0": "an environment variable of Slicer",
 }
 

@@ -232,6 +232,7 @@ LIBRARY_ROOMS = (
     "phantom",
     "sample",
     "pictures",
+    "report",
     "slicer_bridge",
     "worker",
     "cli",

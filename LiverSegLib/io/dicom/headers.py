@@ -91,6 +91,12 @@ class ImageFile:
         """Whether it is a scout image, which many scanners store in the series itself."""
         return "LOCALIZER" in str(self.header.get("ImageType", "")).upper()
 
+    @property
+    def is_derived(self) -> bool:
+        """Whether it was computed from other images: reformatted, subtracted or projected."""
+        words = str(self.header.get("ImageType", "")).upper()
+        return "DERIVED" in words or "SECONDARY" in words
+
 
 def has_dicom_mark(path: Path) -> bool:
     """Whether the file says of itself that it is DICOM; the name tells little."""

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom.choice import find_series
 from LiverSegLib.io.dicom.frames import Frame, frames_of
 from LiverSegLib.io.dicom.geometry import order_frames
 from LiverSegLib.io.dicom.headers import check_pydicom, has_dicom_mark, read_header
 from LiverSegLib.io.dicom.pixels import read_pixels
-from LiverSegLib.io.dicom.series import find_series
 from LiverSegLib.volume import Volume
 
 # Both kinds of plain radiograph, computed and digital, are one to a model.
 _MODALITIES = {"CT": "CT", "MR": "MR", "DX": "DX", "CR": "DX"}
 
 
-def read_dicom(path: Path) -> Volume:
+def read_dicom(path: Path, series: str | None = None) -> Volume:
     """Read the one image series in a folder, or the series that a file belongs to.
 
     Slices are ordered by their position in space alone. Missing, doubled or displaced slices are refused,
@@ -29,6 +29,7 @@ def read_dicom(path: Path) -> Volume:
 
     Args:
         path: a folder (its direct subfolders are searched too) or one DICOM file.
+        series: which of several series of a folder, see `find_series`.
 
     Returns:
         The volume, array [i, j, k] with i along the rows of the slices: int16 where the rescaled values are
@@ -39,7 +40,7 @@ def read_dicom(path: Path) -> Volume:
         InputError: no image series, several of them, an incomplete or damaged one, or pydicom is missing.
     """
     check_pydicom(path)
-    files = find_series(path)
+    files = find_series(path, series)
     frames = [frame for file in files for frame in frames_of(file)]
     # Resolved, because "." has no name.
     return _volume(frames, path.resolve().name)

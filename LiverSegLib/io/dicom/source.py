@@ -1,0 +1,130 @@
+"""What a DICOM segmentation or report refers to: the headers of its source, whole, in the order of the volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from LiverSegLib.errors import InputError
+from LiverSegLib.io.dicom.choice import find_series
+from LiverSegLib.io.dicom.frames import Frame, frames_of
+from LiverSegLib.io.dicom.geometry import order_frames
+from LiverSegLib.io.dicom.headers import check_pydicom
+from LiverSegLib.volume import Result
+
+# A derived object copies these; the standard lets them be empty, but not missing.
+_MAY_BE_EMPTY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
+)
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality")
+# What anonymizers clear at times stands in the file's own header, too.
+_IN_META = {"SOPClassUID": "MediaStorageSOPClassUID", "SOPInstanceUID": "MediaStorageSOPInstanceUID"}
+_SEXES = ("M", "F", "O", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The images of one volume.
+
+    Args:
+        path: where they were read from, for messages.
+        headers: pydicom's datasets without pixels, in the order of the volume's slices; one of many frames stands
+            alone.
+        stored: for each frame of that one file its slice in the volume; None where each file is one slice.
+        affine: of the volume that they make, voxel index -> RAS mm.
+    """
+
+    path: Path
+    headers: list[Any]
+    stored: list[int] | None
+    affine: npt.NDArray[np.float64]
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the images lie in a frame of reference; an X-ray does not."""
+        return bool(self.headers[0].get("FrameOfReferenceUID"))
+
+    def frames(self, labelmap: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A label map [i, j, k] of the volume as [frame, row, column] in the order of `headers`."""
+        slices = labelmap.transpose(2, 1, 0)
+        return slices if self.stored is None else slices[self.stored]
+
+    def check_belongs(self, result: Result) -> None:
+        """Refuse a result that was made of other images.
+
+        Raises:
+            InputError: the grids differ.
+        """
+        count = len(self.headers) if self.stored is None else len(self.stored)
+        shape = (int(self.headers[0].Columns), int(self.headers[0].Rows), count)
+        if shape != result.labelmap.shape or not np.allclose(self.affine, result.affine, rtol=0, atol=1e-4):
+            raise InputError(f"{self.path} is not the series that was segmented; segment it again.")
+
+
+def read_source(path: Path, series: str | None = None) -> Source:
+    """The headers of the series that `read_dicom` reads from the same arguments.
+
+    Raises:
+        InputError: it is no DICOM, is read from several files of many frames, or lacks what a reference to it needs.
+    """
+    check_pydicom(path)
+    files = find_series(path, series)
+    frames, affine = order_frames([frame for file in files for frame in frames_of(file)], path.resolve().name)
+    if len(files) > 1 and len(frames) > len(files):
+        raise InputError(
+            f"{path} is stored as {len(files)} files of many frames, to which one DICOM segmentation cannot refer; "
+            "export it as one file or as single slices."
+        )
+    is_multiframe = "PerFrameFunctionalGroupsSequence" in files[0].header
+    headers = [_whole_header(frame.file.path) for frame in (frames[:1] if is_multiframe else frames)]
+    for header, frame in zip(headers, frames, strict=False):
+        _check(header, frame)
+        _tell_thickness(header, affine)
+    stored = [int(n) for n in np.argsort([frame.index for frame in frames])] if is_multiframe else None
+    return Source(path=path, headers=headers, stored=stored, affine=affine)
+
+
+def _whole_header(path: Path) -> Any:
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in header:
+                setattr(header, keyword, None)
+        for keyword, twin in _IN_META.items():
+            if not header.get(keyword):
+                setattr(header, keyword, header.file_meta[twin].value)
+        if str(header.PatientSex or "") not in _SEXES:
+            header.PatientSex = ""
+    # A damaged header can raise nearly anything.
+    except Exception as error:
+        raise InputError(f"{path} has a damaged header; copy or export the series again.") from error
+    return header
+
+
+def _check(header: Any, frame: Frame) -> None:
+    """Refuse what nothing can refer to, as some anonymizers leave it."""
+    needed = _NEEDED if frame.file.is_xray else (*_NEEDED, "FrameOfReferenceUID")
+    missing = next((keyword for keyword in needed if not header.get(keyword)), None)
+    if missing is not None:
+        raise InputError(
+            f"{frame.file.path} has no {missing}, as after some anonymizers, so nothing in DICOM can refer to it; "
+            "take the original files, or leave out --dicom."
+        )
+
+
+def _tell_thickness(header: Any, affine: npt.NDArray[np.float64]) -> None:
+    """Have the header say how thick a slice is, which a segmentation must say too: as far as to the next one."""
+    groups = header.get("SharedFunctionalGroupsSequence") or [{}]
+    measures = groups[0].get("PixelMeasuresSequence")
+    place = measures[0] if measures else header
+    if not place.get("SliceThickness"):
+        column, row, step = affine[:3, :3].T
+        across = np.cross(column, row)
+        place.SliceThickness = round(float(abs(step @ across) / np.linalg.norm(across)), 6)

@@ -1,0 +1,93 @@
+"""The command line and DICOM: what `--dicom`, `--report` and `--series` write, and what they refuse before the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("highdicom", reason="highdicom is not installed")
+
+from LiverSegLib.cli.commands import app
+from LiverSegLib.errors import InputError, OutputError
+from LiverSegLib.io import read_label_map, read_volume
+from Testing.io import test_io_dicom as dicom
+
+MakePackage = Callable[..., Path]
+WHOLE = {"StudyInstanceUID": "1.2.3.40", "FrameOfReferenceUID": "1.2.3.41"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIVERSEG_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def liverseg(*arguments: object) -> str:
+    """What a command shows; its error is raised."""
+    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).output
+
+
+def series(folder: Path, number: int, slices: int, **changes: Any) -> Path:
+    """A box of "liver" (150 HU) in fat (-100 HU) with a lesion (250 HU), 1 x 1 x 2 mm."""
+    for k in range(slices):
+        pixels = np.full((36, 40), 924, np.uint16)
+        if 0 < k < slices - 1:
+            pixels[8:28, 10:30] = 1174
+            pixels[14:20, 14:20] = 1274
+        fields = {"SeriesInstanceUID": f"1.2.9.{number}", "SeriesNumber": number, "PixelSpacing": [1, 1], **WHOLE}
+        dicom.save(folder, dicom.image(k, pixels=pixels, **{**fields, **changes}), f"{number}-{k}")
+    return folder
+
+
+def test_a_dicom_series_gets_dicom_and_a_report(threshold_package: MakePackage, tmp_path: Path) -> None:
+    folder, out = series(tmp_path / "ct", 1, 12), tmp_path / "out"
+    options = ("--model", threshold_package(), "--device", "cpu", "--no-overlay")
+    liverseg("segment", folder, "-o", out, *options, "--dicom", "--report")
+    assert {path.name for path in out.iterdir()} >= {"ct_seg.dcm", "ct_sr.dcm", "ct_report.html", "ct_labels.nii.gz"}
+    volume = read_volume(folder)
+    labels = read_label_map(out / "ct_labels.nii.gz", volume)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(read_label_map(out / "ct_seg.dcm", volume), labels)
+    page = (out / "ct_report.html").read_text(encoding="utf-8")
+    for told in ("Toy model 1.2.3", "CC0-1.0", "Liver tumor 1"):
+        assert told in page
+
+    # What was written is a mask to look within, and is replaced by a later run; nobody else's files are.
+    liverseg("segment", folder, "-o", tmp_path / "two", *options, "--within", out / "ct_seg.dcm")
+    found = read_label_map(tmp_path / "two/ct_labels.nii.gz", volume)
+    np.testing.assert_array_equal(found > 0, labels > 0)
+    liverseg("segment", folder, "-o", out, *options, "--dicom")
+    (out / "ct_report.html").write_text("<p>mine</p>")
+    with pytest.raises(OutputError, match=r"ct_report\.html was not written by LiverSeg"):
+        liverseg("segment", folder, "-o", out, *options, "--report")
+
+
+def test_what_is_no_dicom_is_refused_before_the_work(tmp_path: Path) -> None:
+    path = tmp_path / "ct.nii.gz"
+    path.write_bytes(b"anything")
+    with pytest.raises(InputError, match=r"ct\.nii\.gz is no DICOM, .* leave out --dicom"):
+        liverseg("segment", path, "-o", tmp_path / "out", "--dicom", "--model", "nothing")
+    with pytest.raises(OutputError, match="name a folder with -o"):
+        liverseg("segment", path, "-o", tmp_path / "a.nii.gz", "--report")
+
+
+def test_series_are_listed_and_one_is_segmented(threshold_package: MakePackage, tmp_path: Path) -> None:
+    folder = series(series(tmp_path / "study", 3, 8, SeriesDescription="portal"), 4, 5, SeriesDescription="native")
+    listed = liverseg("info", folder)
+    for told in ("portal", "native", "40 x 36", "best"):
+        assert told in listed
+    options = ("-o", tmp_path / "out", "--model", threshold_package(), "--no-overlay", "--device", "cpu")
+    with pytest.raises(InputError, match="3: portal, 8 slices; 4: native, 5 slices"):
+        liverseg("segment", folder, *options)
+    liverseg("segment", folder, *options, "--series", "4")
+    chosen = read_volume(folder, series="4")
+    assert read_label_map(tmp_path / "out/study_labels.nii.gz", chosen).shape == (40, 36, 5)
+
+    # The results of one series are not replaced by those of another.
+    with pytest.raises(OutputError, match="holds the results of another image"):
+        liverseg("segment", folder, *options, "--series", "3")
