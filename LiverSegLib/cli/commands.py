@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from LiverSegLib import __version__, stopping
-from LiverSegLib.cli import models, screen
+from LiverSegLib.cli import batch_command, models, screen
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
@@ -21,15 +20,14 @@ from LiverSegLib.log import hide
 
 if TYPE_CHECKING:
     from LiverSegLib.cli.output_plan import Case
+    from LiverSegLib.cli.way import Run
     from LiverSegLib.engine.progress import Progress as Step
-    from LiverSegLib.request import SegmentationRequest
-    from LiverSegLib.volume import Result, Volume
+    from LiverSegLib.volume import Result
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models.app, name="models")
+app.command()(batch_command.batch)
 log = logging.getLogger("LiverSegLib")
-_Run = Callable[..., "Result"]
-"""Called with a volume, `progress` and `should_stop`."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -90,6 +88,7 @@ def segment(
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
     from LiverSegLib.cli.batch import run_batch
     from LiverSegLib.cli.outputs import is_single_file
+    from LiverSegLib.cli.way import way_of
 
     if len(inputs) > 1 and out is not None and is_single_file(out):
         raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
@@ -98,7 +97,7 @@ def segment(
     cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
-        run = _way(request, within, margin)
+        run = way_of(request, within, margin)
     failed = 0
     for outcome in run_batch(cases, partial(_segment_one, run=run, overlay=overlay)):
         if outcome.result is not None:
@@ -135,40 +134,7 @@ def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: boo
     return cases
 
 
-def _way(request: SegmentationRequest, within: str | None, margin: float) -> _Run:
-    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map.
-
-    What is wrong with the names that were typed is found before torch is imported, which takes seconds.
-    """
-    from LiverSegLib.engine.region import check_targets
-    from LiverSegLib.models import find_package, read_package
-
-    package = read_package(find_package(request.model))
-    organ = None
-    if within is None:
-        check_targets(request.targets, package.labels, package.title, package.default_targets)
-    else:
-        path = at_home(within)
-        if not path.is_file() or path.suffix.lower() == ".zip":
-            organ = read_package(find_package(within))
-    from LiverSegLib.engine.segmenter import Segmenter
-    from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
-
-    segmenter = Segmenter(package, request.device, request.settings)
-    if within is None:
-        return partial(segmenter.segment, request=request)
-    if organ is not None:
-        first = Segmenter(organ, request.device, request.settings)
-        return partial(segment_within, first, segmenter, margin_mm=margin, request=request)
-
-    def run(volume: Volume, **how: Any) -> Result:
-        mask = read_mask(path, volume)
-        return segment_within_mask(mask, segmenter, volume, margin_mm=margin, request=request, **how)
-
-    return run
-
-
-def _segment_one(case: Case, run: _Run, overlay: bool) -> tuple[Result, list[Path]]:
+def _segment_one(case: Case, run: Run, overlay: bool) -> tuple[Result, list[Path]]:
     """Read, segment and write one input."""
     from LiverSegLib.cli.outputs import write_outputs
     from LiverSegLib.io import read_volume

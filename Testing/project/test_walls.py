@@ -221,6 +221,7 @@ LIBRARY_ROOMS = (
     "pictures",
     "slicer_bridge",
     "worker",
+    "batch",
     "cli",
 )
 # What still looks upwards.
