@@ -106,6 +106,11 @@ class BatchFolder:
                 )
             yield
 
+    def is_idle(self) -> bool:
+        """Whether no run is at work here."""
+        with told(self.path), RunLock(self.path / "parts" / "split") as lock:
+            return lock.take()
+
     def _check_split(self, part: Part, stack: ExitStack) -> None:
         """Have nobody else work in another number of parts: a case belongs to one part of each split."""
         split = self.path / "parts" / "split"

@@ -43,12 +43,12 @@ def histories(records: Iterable[Record]) -> dict[str, History]:
         history = found.get(record.name)
         if history is None or history.last.key != record.key:
             history = found[record.name] = History(last=record)
+        elif record.event == STARTED and history.last.event == DONE:
+            history.tries = history.interruptions = 0  # it is done again, its files were lost
         elif record.event == STARTED and history.last.event == STARTED:
             history.interruptions += 1  # nobody lived to tell how the earlier start ended
         if record.event == FAILED:
             history.tries += 1
-        elif record.event == DONE:
-            history.tries = history.interruptions = 0
         history.last = record
     return found
 

@@ -20,7 +20,9 @@ _STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 0 auto; max-width: 1280px; padding: 1em; color: #1b1f24; }
 table { border-collapse: collapse; width: 100%; }
 td, th { border-top: 1px solid #d8dee4; padding: .5em; text-align: left; vertical-align: top; }
-td.picture { width: 1%; } td.picture img { display: block; background: #000; max-width: 480px; }
+td.picture { width: 1%; }
+td + td { min-width: 12em; } td + td + td + td { min-width: 0; }
+td.picture img { display: block; background: #000; max-width: 480px; }
 .name { font-weight: 600; overflow-wrap: anywhere; }
 .input { color: #59636e; font-size: 12px; overflow-wrap: anywhere; }
 .failed { color: #b3261e; } .open { color: #8a5a00; } .done { color: #1a6e37; } .note { color: #8a5a00; }

@@ -75,7 +75,10 @@ def batch(
     )
     with _Screen() as shown:
         ended = run_part(asked, Part(part, parts), planned=shown.plan, progress=shown.show)
-    _tell(out, ended.rows)
+    if ended.rows is None:
+        screen.console().print(plain("Other parts are at work; the last of them writes the table."), soft_wrap=True)
+    else:
+        _tell(out, ended.rows)
     if ended.count.failed:
         raise LiverSegError(f"{ended.count.failed} cases could not be segmented; {out / 'failed.jsonl'} tells why.")
 

@@ -52,12 +52,19 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What became of a run: cases in its part, those that were done before, and what the table now says."""
+    """What became of a run.
+
+    Args:
+        cases: in its part.
+        skipped: how many of them were finished before.
+        count: what became of the others.
+        rows: of the table, which covers all parts; None while other parts are at work, the last of which writes it.
+    """
 
     cases: int
     skipped: int
     count: Count
-    rows: list[Row]
+    rows: list[Row] | None
 
 
 def run_part(
@@ -69,7 +76,7 @@ def run_part(
 ) -> Ended:
     """Do one part of a batch, or all of it; what is finished and unchanged is not done again.
 
-    Any number of parts may run at once, on machines that share the folder. Each joins the tables at its end.
+    Any number of parts may run at once, on machines that share the folder. The last one joins the tables.
 
     Args:
         batch: what is asked for.
@@ -96,7 +103,8 @@ def run_part(
         crew = _crew(batch, len(left))
         planned(len(cases), len(cases) - len(left), len(crew.environments))
         count = Run(left, keys, folder, part, crew, progress).work()
-    return Ended(cases=len(cases), skipped=len(cases) - len(left), count=count, rows=collect(folder))
+    rows = collect(folder) if folder.is_idle() else None
+    return Ended(cases=len(cases), skipped=len(cases) - len(left), count=count, rows=rows)
 
 
 def _check_out(out: Path) -> None:
