@@ -19,7 +19,7 @@ def test_nothing_is_lost_when_runs_and_processes_are_killed(tmp_path: Path, thre
     out = tmp_path / "out"
     arguments = ["batch", str(tmp_path / "images"), "-o", str(out), "--model", str(package), "--device", "cpu"]
     arguments += ["--workers", "1"]
-    kills = run_and_kill(arguments, tmp_path / "log.txt", every_s=4.0, most=3, seed=4)
+    kills = run_and_kill(arguments, out / "table.csv", tmp_path / "log.txt", every_s=4.0, most=3, seed=4)
     assert kills.workers + kills.runs > 0
     assert innocent_failures(out, truths) == 0
     assert faults(out, truths) == []

@@ -38,14 +38,14 @@ def test(folder: Path, count: int, workers: int, every_s: float, seed: int) -> i
     arguments = ["batch", str(folder / "images"), "-o", str(out), "--model", str(folder / "model")]
     arguments += ["--device", "cpu", "--workers", str(workers)]
     log = folder / "log.txt"
-    kills = run_and_kill(arguments, log, every_s=every_s, most=10 * count, seed=seed)
+    kills = run_and_kill(arguments, out / "table.csv", log, every_s=every_s, most=10 * count, seed=seed)
     damaged = sum(truth.liver_ml is None for truth in truths)
     print(f"{count} cases, {damaged} of them damaged; {kills.seconds:.0f} s")
     print(f"{kills.starts} starts; kills: {kills.runs} of the whole run, {kills.workers} of single processes")
     unlucky = innocent_failures(out, truths)
     if unlucky:
         print(f"{unlucky} sound cases were killed three times; --retry-failed does them again")
-        run_and_kill([*arguments, "--retry-failed"], log, every_s=1e9, most=0, seed=seed)
+        run_and_kill([*arguments, "--retry-failed"], out / "table.csv", log, every_s=1e9, most=0, seed=seed)
     found = faults(out, truths)
     print("\n".join(found[:20]))
     print(f"{len(found)} faults" if found else "no case lost, none twice, all volumes right, all damaged ones listed")

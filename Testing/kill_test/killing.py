@@ -27,11 +27,15 @@ class Kills:
     seconds: float = 0.0
 
 
-def run_and_kill(arguments: Sequence[str], log: Path, *, every_s: float, most: int, seed: int) -> Kills:
-    """Start `liverseg` with these arguments until it ends by itself.
+def run_and_kill(arguments: Sequence[str], table: Path, log: Path, *, every_s: float, most: int, seed: int) -> Kills:
+    """Start `liverseg` with these arguments until it ends by itself and has written its table.
+
+    On a slow machine all processes may be killed before they are ready; then it ends with a sentence, and is started
+    again as a person would.
 
     Args:
         arguments: of the program.
+        table: is written at the end.
         log: what it says is added here.
         every_s: mean time between two kills.
         most: how many kills there are at most; then it may come to its end.
@@ -51,7 +55,7 @@ def run_and_kill(arguments: Sequence[str], log: Path, *, every_s: float, most: i
         finally:
             process.kill()
             process.wait()
-        if process.returncode != -signal.SIGKILL:
+        if process.returncode != -signal.SIGKILL and (process.returncode not in (0, 1) or table.exists()):
             break
     kills.seconds = time.monotonic() - began
     if process.returncode not in (0, 1):
