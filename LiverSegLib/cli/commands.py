@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from LiverSegLib import __version__, stopping
-from LiverSegLib.cli import batch_command, models, screen
+from LiverSegLib.cli import batch_command, compare_command, models, screen
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models.app, name="models")
 app.command()(batch_command.batch)
+app.command()(compare_command.compare)
 log = logging.getLogger("LiverSegLib")
 
 

@@ -125,7 +125,7 @@ def _at(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64], points: Po
     return found
 
 
-def _moved(matrix: npt.NDArray[np.float64], points: Points) -> Points:
+def _moved(matrix: npt.NDArray[Any], points: npt.NDArray[Any]) -> Points:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 

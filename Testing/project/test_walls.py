@@ -222,6 +222,7 @@ LIBRARY_ROOMS = (
     "slicer_bridge",
     "worker",
     "batch",
+    "followup",
     "cli",
 )
 # What still looks upwards.
