@@ -13,7 +13,7 @@ from LiverSegLib.labels import labels_for
 from LiverSegLib.phantom import make_phantom
 from LiverSegLib.volume import Volume
 
-Ball = tuple[Sequence[float], float]
+Ball = tuple[npt.NDArray[np.float64], float]
 """Center in RAS mm of the baseline, and radius in mm."""
 LABELS = tuple(labels_for({1: "liver", 2: "tumor"}))
 SEED = 3
@@ -40,7 +40,7 @@ def scan(
     labelmap = organ.astype(np.uint8)
     image = np.array(volume.array)
     for center, radius in balls:
-        inside = np.linalg.norm(world - np.array(center), axis=-1) <= radius
+        inside = np.linalg.norm(world - center, axis=-1) <= radius
         labelmap[inside] = 2
         image[inside] = 40
     affine = volume.affine if moved is None else moved @ volume.affine

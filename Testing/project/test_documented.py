@@ -39,6 +39,8 @@ ELSEWHERE = {
     "python -m Training evaluate Training/cases/": "real images that are no part of the repository",
     "python -m Training evaluate cases.yaml": "cases of one's own; test_evaluate.py evaluates altered ones",
     "python -m Training calibrate": "needs them; test_evaluate.py and test_calibrate.py",
+    "liverseg batch": "trees and lists of one's own; Testing/cli/test_batch_command.py",
+    "liverseg compare": "two scans of one patient; Testing/followup/test_write.py",
     "liverseg models": "Testing/cli/test_models.py, with a server of its own",
     "liverseg segment ct.nii.gz --model totalseg_ct": "a model that has to be fetched first",
     "SLICER_BACKGROUND_THREAD_PRIORITY=0": "an environment variable of Slicer",
