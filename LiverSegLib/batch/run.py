@@ -37,7 +37,7 @@ class Crew:
     timeout_s: float
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Count:
     """How far a run is.
 
@@ -80,7 +80,7 @@ class Run:
         self._inbox: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self._processes: dict[int, WorkerProcess] = {}
         self._deaths_at_start = 0
-        self.count = Count(len(cases))
+        self.count = Count(total=len(cases))
 
     def work(self) -> Count:
         """Do all of it.

@@ -18,6 +18,7 @@ from LiverSegLib.errors import LiverSegError
 if TYPE_CHECKING:
     from LiverSegLib.batch.collect import Row
     from LiverSegLib.batch.run import Count
+    from LiverSegLib.cli.batch_run import Batch
 
 _LINE_EVERY_S = 30.0
 Source = Annotated[
@@ -25,26 +26,41 @@ Source = Annotated[
     typer.Argument(metavar="LIST_OR_FOLDER", help="Folder of images and DICOM series, or a list: .csv, .json, .jsonl."),
 ]
 Parts = Annotated[int, typer.Option(min=1, help="In how many parts the work is divided, for clusters.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the results; a run goes on there.")]
+Model = Annotated[str | None, typer.Option(help="Package folder, zip, or id of a model.")]
+Device = Annotated[str, typer.Option(help="auto (all GPUs, else the processor), cpu, cuda:N or mps.")]
+Roi = Annotated[str | None, typer.Option(metavar="BOX", help="Only this box, as in liverseg segment.")]
+Targets = Annotated[str | None, typer.Option(help="Only these labels of the model, for example liver.")]
+Within = Annotated[str | None, typer.Option(help="Package of an organ, as in liverseg segment.")]
+Margin = Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")]
+Postprocess = Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")]
+Pattern = Annotated[str, typer.Option(help="Which image files of a folder, for example '*_ct.nii.gz'.")]
+Overlay = Annotated[bool, typer.Option(help="Draw a large picture of each case, too.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes. [default: by GPUs, cores and memory]")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds after which a case is given up.")]
+PartNumber = Annotated[int, typer.Option(min=1, help="Which part of --parts this run does, from 1.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+Collect = Annotated[Path | None, typer.Option(metavar="OUT", help="Only join the tables of a batch.")]
 
 
 def batch(
     source: Source = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the results; a run goes on there.")] = None,
-    model: Annotated[str | None, typer.Option(help="Package folder, zip, or id of a model.")] = None,
-    device: Annotated[str, typer.Option(help="auto (all GPUs, else the processor), cpu, cuda:N or mps.")] = "auto",
-    roi: Annotated[str | None, typer.Option(metavar="BOX", help="Only this box, as in liverseg segment.")] = None,
-    targets: Annotated[str | None, typer.Option(help="Only these labels of the model, for example liver.")] = None,
-    within: Annotated[str | None, typer.Option(help="Package of an organ, as in liverseg segment.")] = None,
-    margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
-    postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")] = True,
-    pattern: Annotated[str, typer.Option(help="Which image files of a folder, for example '*_ct.nii.gz'.")] = "*",
-    overlay: Annotated[bool, typer.Option(help="Draw a large picture of each case, too.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. [default: by GPUs, cores and memory]")] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which a case is given up.")] = 1800.0,
-    part: Annotated[int, typer.Option(min=1, help="Which part of --parts this run does, from 1.")] = 1,
+    out: Out = None,
+    model: Model = None,
+    device: Device = "auto",
+    roi: Roi = None,
+    targets: Targets = None,
+    within: Within = None,
+    margin: Margin = 0.0,
+    postprocess: Postprocess = True,
+    pattern: Pattern = "*",
+    overlay: Overlay = False,
+    workers: Workers = None,
+    timeout: Timeout = 1800.0,
+    part: PartNumber = 1,
     parts: Parts = 1,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
-    collect: Annotated[Path | None, typer.Option(metavar="OUT", help="Only join the tables of a batch.")] = None,
+    retry_failed: RetryFailed = False,
+    collect: Collect = None,
 ) -> None:
     """Segment thousands of scans; go on where an earlier run ended. Gives one table and one page of all."""
     if collect is not None:
@@ -58,8 +74,7 @@ def batch(
     if part > parts:
         raise typer.BadParameter(f"part {part} of {parts} does not exist; parts count from 1")
     stopping.say("Stopped; the same command goes on from here.")
-    from LiverSegLib.batch.folder import Part
-    from LiverSegLib.cli.batch_run import Batch, run_part
+    from LiverSegLib.cli.batch_run import Batch
 
     asked = Batch(
         source=source,
@@ -73,14 +88,23 @@ def batch(
         timeout_s=timeout,
         retry_failed=retry_failed,
     )
+    _run(asked, part, parts)
+
+
+def _run(asked: Batch, part: int, parts: int) -> None:
+    """Do a part, show how it goes, and tell what came out."""
+    from LiverSegLib.batch.folder import Part
+    from LiverSegLib.cli.batch_run import run_part
+
     with _Screen() as shown:
         ended = run_part(asked, Part(part, parts), planned=shown.plan, progress=shown.show)
     if ended.rows is None:
         screen.console().print(plain("Other parts are at work; the last of them writes the table."), soft_wrap=True)
     else:
-        _tell(out, ended.rows)
+        _tell(asked.out, ended.rows)
     if ended.count.failed:
-        raise LiverSegError(f"{ended.count.failed} cases could not be segmented; {out / 'failed.jsonl'} tells why.")
+        listed = asked.out / "failed.jsonl"
+        raise LiverSegError(f"{ended.count.failed} cases could not be segmented; {listed} tells why.")
 
 
 def _tell(out: Path, rows: list[Row]) -> None:
