@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from LiverSegLib import __version__, stopping
-from LiverSegLib.cli import models, screen
+from LiverSegLib.cli import batch_command, compare_command, models, screen
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
@@ -23,15 +23,15 @@ from LiverSegLib.log import hide
 if TYPE_CHECKING:
     from LiverSegLib.cli.handover import Handover
     from LiverSegLib.cli.output_plan import Case
+    from LiverSegLib.cli.way import Run
     from LiverSegLib.engine.progress import Progress as Step
-    from LiverSegLib.request import SegmentationRequest
     from LiverSegLib.volume import Result, Volume
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models.app, name="models")
+app.command()(batch_command.batch)
+app.command()(compare_command.compare)
 log = logging.getLogger("LiverSegLib")
-_Run = Callable[..., "Result"]
-"""Called with a volume, `progress` and `should_stop`."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -106,6 +106,7 @@ def segment(
     from LiverSegLib.cli.batch import run_batch
     from LiverSegLib.cli.handover import Handover
     from LiverSegLib.cli.outputs import is_single_file
+    from LiverSegLib.cli.way import way_of
     from LiverSegLib.models import find_package, read_package
 
     if len(inputs) > 1 and out is not None and is_single_file(out):
@@ -119,9 +120,10 @@ def segment(
     cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay, more)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
-        run, wanted = _way(request, within, margin)
-        more = replace(more, model=read_package(find_package(model)))
-    read = partial(_read, channels=channel or [], wanted=wanted)
+        package = read_package(find_package(model))
+        run = way_of(request, within, margin)
+    more = replace(more, model=package)
+    read = partial(_read, channels=channel or [], wanted=len(package.inputs))
     failed = 0
     for outcome in run_batch(cases, partial(_segment_one, read=read, run=run, overlay=overlay, handover=more)):
         if outcome.result is not None:
@@ -158,40 +160,6 @@ def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: boo
     return cases
 
 
-def _way(request: SegmentationRequest, within: str | None, margin: float) -> tuple[_Run, int]:
-    """How a volume is segmented: by the model alone, or within the organ of another model or of a label map; and how
-    many images of a case the model takes.
-
-    What is wrong with the names that were typed is found before torch is imported, which takes seconds.
-    """
-    from LiverSegLib.engine.region import check_targets
-    from LiverSegLib.models import find_package, read_package
-
-    package = read_package(find_package(request.model))
-    organ = None
-    if within is None:
-        check_targets(request.targets, package.labels, package.title, package.default_targets)
-    else:
-        path = at_home(within)
-        if not path.is_file() or path.suffix.lower() == ".zip":
-            organ = read_package(find_package(within))
-    from LiverSegLib.engine.segmenter import Segmenter
-    from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
-
-    segmenter, wanted = Segmenter(package, request.device, request.settings), len(package.inputs)
-    if within is None:
-        return partial(segmenter.segment, request=request), wanted
-    if organ is not None:
-        first = Segmenter(organ, request.device, request.settings)
-        return partial(segment_within, first, segmenter, margin_mm=margin, request=request), wanted
-
-    def run(volume: Volume, **how: Any) -> Result:
-        mask = read_mask(path, volume)
-        return segment_within_mask(mask, segmenter, volume, margin_mm=margin, request=request, **how)
-
-    return run, wanted
-
-
 def _read(case: Case, channels: Sequence[Path], wanted: int) -> Volume:
     """An input with its other channels."""
     from LiverSegLib.io.channels import read_channels
@@ -200,7 +168,7 @@ def _read(case: Case, channels: Sequence[Path], wanted: int) -> Volume:
 
 
 def _segment_one(
-    case: Case, read: Callable[[Case], Volume], run: _Run, overlay: bool, handover: Handover
+    case: Case, read: Callable[[Case], Volume], run: Run, overlay: bool, handover: Handover
 ) -> tuple[Result, list[Path]]:
     """Read, segment and write one input."""
     from LiverSegLib.cli.outputs import write_outputs

@@ -47,6 +47,8 @@ ELSEWHERE = {
     "python -m Training train near_lowres.yaml": "the same",
     "python -m Training export runs/near_lowres": "the same",
     "python -m Training calibrate": "needs them; test_evaluate.py and test_calibrate.py",
+    "liverseg batch": "trees and lists of one's own; Testing/cli/test_batch_command.py",
+    "liverseg compare": "two scans of one patient; Testing/followup/test_write.py",
     "liverseg models": "Testing/cli/test_models.py, with a server of its own",
     "liverseg segment t1.nii.gz --channel": "a model of two sequences; test_channels.py runs one",
     "liverseg info dicom_folder": "Testing/cli/test_handover.py, with a folder of its own",

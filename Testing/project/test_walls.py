@@ -235,6 +235,8 @@ LIBRARY_ROOMS = (
     "report",
     "slicer_bridge",
     "worker",
+    "batch",
+    "followup",
     "cli",
 )
 # What still looks upwards.
