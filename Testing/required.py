@@ -16,7 +16,11 @@ import pytest
 VARIABLE = "LIVERSEG_REQUIRE"
 PARTS = {
     "bundle": ("ignite", "fire"),
+    "cluster": ("submitit", "distributed"),
     "dicom": ("pydicom", "highdicom"),
+    "notebooks": ("nbformat", "nbclient", "ipykernel"),
+    "loggers": ("mlflow",),
+    "openvino": ("openvino",),
     "pictures": ("matplotlib",),
     "quality": ("ruff", "mypy"),
     "slicer": ("slicer.util", "trame_slicer", "PySide6.QtWidgets"),

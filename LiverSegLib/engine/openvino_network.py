@@ -50,12 +50,13 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def convert(network: torch.nn.Module, spatial_dims: int, file: Path) -> None:
+def convert(network: torch.nn.Module, spatial_dims: int, channels: int, file: Path) -> None:
     """Write the network for OpenVINO, for windows of any size.
 
     Args:
-        network: in float32 on the CPU, for evaluation; takes [N, 1, ...].
+        network: in float32 on the CPU, for evaluation; takes [N, channels, ...].
         spatial_dims: 2 or 3.
+        channels: images of a case.
         file: an .xml file; its weights go into the .bin file beside it.
 
     Raises:
@@ -65,7 +66,7 @@ def convert(network: torch.nn.Module, spatial_dims: int, file: Path) -> None:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    example = torch.zeros(1, 1, *[_TRACED] * spatial_dims)
+    example = torch.zeros(1, channels, *[_TRACED] * spatial_dims)
     # Networks check their shapes with `if`, which tracing warns of. What a trace holds of the size that it was made
     # with fails, or shows in the trial, which is made with other sizes.
     with torch.inference_mode(), warnings.catch_warnings():
@@ -95,7 +96,7 @@ class OpenVinoNetwork:
         self._core.read_model(file)  # damage is found now
 
     def run(self, x: torch.Tensor, monitor: Monitor) -> torch.Tensor:
-        """The logits [N, C, ...] float32 of windows [N, 1, ...].
+        """The logits [N, C, ...] float32 of windows [N, channels, ...].
 
         Raises:
             SegmentationCancelled: the monitor said so; asked about every 20 ms.

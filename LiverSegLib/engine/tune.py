@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,10 @@ def tune(package: ModelPackage, should_stop: StopCallback | None = None) -> Tria
 
 def _tried(package: ModelPackage, device: Device, by_torch: OneModel, graph: Path, monitor: Monitor) -> Trial:
     image = make_phantom(_SEED, spacing=_SPACING_MM, phase="portal", lesions=3).volume
+    channels = len(package.inputs)
+    image = replace(image, further=(image.array,) * (channels - 1))
     try:
-        convert(loaded_network(package).eval(), package.spatial_dims, graph)
+        convert(loaded_network(package).eval(), package.spatial_dims, channels, graph)
         fast = OpenVinoNetwork(graph, half=device.half is not None)
         by_openvino = OneModel(package, "cpu", accelerate=lambda *_: fast)
         # The first runs warm up, and tell whether the labels are equal.

@@ -43,7 +43,7 @@ def drawn(model: OneModel, image: Volume) -> Result:
 
 
 def graph(package: ModelPackage, tmp_path: Path) -> OpenVinoNetwork:
-    convert(loaded_network(package).eval(), package.spatial_dims, tmp_path / "network.xml")
+    convert(loaded_network(package).eval(), package.spatial_dims, 1, tmp_path / "network.xml")
     return OpenVinoNetwork(tmp_path / "network.xml", half=False)
 
 
@@ -51,7 +51,7 @@ def remember(package: ModelPackage, **changes: Any) -> Path:
     folder = trial.trial_folder(package, with_precision(choose_device("cpu")))
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
-    convert(loaded_network(package).eval(), package.spatial_dims, trial.graph_file(folder))
+    convert(loaded_network(package).eval(), package.spatial_dims, 1, trial.graph_file(folder))
     found = {"torch_seconds": 2.0, "openvino_seconds": 1.0, "equal": 1.0, "dice": 1.0, **changes}
     trial.remember(folder, trial.Trial(**found))
     return folder

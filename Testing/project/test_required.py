@@ -47,7 +47,7 @@ def test_a_run_that_does_not_ask_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_extra_is_refused() -> None:
-    with pytest.raises(pytest.UsageError, match="asks for slicr; there are bundle, dicom,"):
+    with pytest.raises(pytest.UsageError, match="asks for slicr; there are bundle, cluster, dicom,"):
         required.check("slicr")
 
 
