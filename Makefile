@@ -40,7 +40,7 @@ format: $(TEST)/ready
 	$(TEST)/bin/ruff format .
 
 # This environment has all extras, so a test that cannot run for want of one is a failure and not a skip.
-test test-slow test-gpu test-timing coverage: export LIVERSEG_REQUIRE ?= dicom,pictures,training,slicer,quality
+test test-slow test-gpu test-timing coverage: export LIVERSEG_REQUIRE ?= dicom,notebooks,pictures,training,slicer,quality
 
 # Two processes share the files of tests; JOBS=1 for a debugger. One thread each: threads of two processes that wait for
 # each other in the same cores take several times as long.

@@ -17,6 +17,7 @@ VARIABLE = "LIVERSEG_REQUIRE"
 PARTS = {
     "bundle": ("ignite", "fire"),
     "dicom": ("pydicom", "highdicom"),
+    "notebooks": ("nbformat", "nbclient", "ipykernel"),
     "pictures": ("matplotlib",),
     "quality": ("ruff", "mypy"),
     "slicer": ("slicer.util", "trame_slicer", "PySide6.QtWidgets"),
