@@ -228,7 +228,7 @@ def test_the_examples_of_a_module_run(module: str) -> None:
 def small(command: Command) -> list[str]:
     """Overrides that let a documented command run in seconds on drawn data."""
     _program, arguments = programs(command) or (None, [])
-    if arguments[0] not in ("prepare", "train", "plan", "sweep", "evaluate"):
+    if arguments[0] not in ("prepare", "preview", "train", "plan", "sweep", "evaluate"):
         return []
     name = {"mine.yaml": "liver_tumor3d_best", "mine3d.yaml": "liver_tumor3d_ct"}.get(arguments[1], arguments[1])
     tested = "split={validation_fraction: 0.25, test_fraction: 0.25}"  # the pages evaluate the part for testing
@@ -247,6 +247,7 @@ def by_name(command: Command) -> Command:
 
 # What the pages take for granted where they show a command.
 FIRST_OF_ALL = """
+python -m Training prepare liver3d_phantom --data data -o prepared/first
 python -m Training prepare liver_tumor3d_best --data data -o prepared/best
 python -m Training prepare lung_xray2d --data data -o prepared/lung_xray2d
 python -m Training train lung_xray2d --data prepared/lung_xray2d --run runs/lung_xray2d
