@@ -80,7 +80,7 @@ def noise(shape: tuple[int, ...] = (40, 36, 34)) -> Volume:
     return Volume(np.random.default_rng(0).integers(-100, 200, shape).astype(np.int16), GRID, "ct.nii", "CT")
 
 
-@pytest.mark.parametrize("stage", ["usable_array", "to_model_grid", "restore_slabs", "postprocess", "measure"])
+@pytest.mark.parametrize("stage", ["usable_channels", "to_model_grid", "restore_slabs", "postprocess", "measure"])
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr)
 def test_want_of_memory_in_any_stage_is_a_sentence(
     threshold_package: MakePackage, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception

@@ -331,6 +331,7 @@ def _torchvision_keys(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {k.removeprefix("features."): v for k, v in network.state_dict().items() if k.startswith("features.")}
 
 
+@pytest.mark.slow
 def test_the_network_for_colors_runs_from_slices_to_segments(slices2d: Path, tmp_path: Path) -> None:
     package = make_model(COLOR, slices2d, tmp_path, SMALL[COLOR])
     assert read_package(package).inputs == ("red", "green", "blue")
