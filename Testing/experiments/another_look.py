@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -14,25 +15,32 @@ import numpy.typing as npt
 from LiverSegLib.io import read_label_map, read_volume
 from LiverSegLib.volume import Volume
 
-THICK_MM = 5.0
-NOISE_HU = 40.0
 Labels = npt.NDArray[np.uint8]
 Pair = tuple[Path, Path]
 """Image and label file of a case."""
 
 
-def another_look(volume: Volume, label: Labels, seed: int) -> tuple[Volume, Labels]:
-    """Means of so many slices as make 5 mm, with noise of 40 HU.
+@dataclass(frozen=True)
+class Look:
+    """How a scanner sees: thickness of a slice in mm, and the standard deviation of the noise in HU."""
+
+    thick_mm: float = 5.0
+    noise_hu: float = 40.0
+
+
+def another_look(volume: Volume, label: Labels, look: Look, seed: int) -> tuple[Volume, Labels]:
+    """Means of so many slices as make the thickness, with noise.
 
     Args:
         volume: a CT.
         label: 1 liver, 2 tumor, on its grid; each stays where it fills half of a thick slice.
+        look: what the copy looks like.
         seed: of the noise.
     """
     axis = int(np.argmax(np.abs(volume.affine[2, :3])))
-    joined = max(1, round(THICK_MM / volume.spacing[axis]))
+    joined = max(1, round(look.thick_mm / volume.spacing[axis]))
     image = _joined(np.asarray(volume.array, np.float32), axis, joined)
-    image = image + np.random.default_rng(seed).normal(0, NOISE_HU, image.shape).astype(np.float32)
+    image = image + np.random.default_rng(seed).normal(0, look.noise_hu, image.shape).astype(np.float32)
     liver, tumor = (_joined(part.astype(np.float32), axis, joined) >= 0.5 for part in (label > 0, label == 2))
     affine = np.array(volume.affine)
     affine[:3, 3] += affine[:3, axis] * (joined - 1) / 2
@@ -49,16 +57,16 @@ def _joined(array: npt.NDArray[np.float32], axis: int, count: int) -> npt.NDArra
     return np.moveaxis(means, -1, axis)
 
 
-def write_cases(folder: Path, cases: dict[str, Pair], *, altered: bool) -> Path:
-    """An MSD folder of these cases, as they are or in the other look; one that is complete is left as it is."""
+def write_cases(folder: Path, cases: dict[str, Pair], look: Look | None) -> Path:
+    """An MSD folder of these cases, as they are (None) or in another look; one that is complete is left as it is."""
     if (folder / "dataset.json").is_file():
         return folder
     listed = []
     for name, (image, drawn) in cases.items():
         volume = read_volume(image)
         label = read_label_map(drawn, volume).astype(np.uint8)
-        if altered:
-            volume, label = another_look(volume, label, zlib.crc32(name.encode()))
+        if look is not None:
+            volume, label = another_look(volume, label, look, zlib.crc32(name.encode()))
         files = f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz"
         for file, array in zip(files, (volume.array, label), strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)

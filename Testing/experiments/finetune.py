@@ -11,7 +11,7 @@ the start is trained first, and all is small. What is there already is not made 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ import typer
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
-from Testing.experiments.another_look import Pair, pairs, write_cases
+from Testing.experiments.another_look import Look, Pair, pairs, write_cases
 from Training.corrections.finetune import Lesson, finetune
 from Training.data.folder import PreparedFolder
 from Training.data.phantoms import write_dataset
@@ -56,6 +56,7 @@ class Material:
         start: makes the package to start from, if it is not there.
         corrected: cases that are given the other look and corrected.
         judged: cases of other patients, scored in both looks.
+        look: the other one.
         replay: makes the prepared folder of the old look, if it is not there.
         changes: of the recipe of fine-tuning.
     """
@@ -64,6 +65,7 @@ class Material:
     corrected: dict[str, Pair]
     judged: dict[str, Pair]
     replay: Callable[[], Path]
+    look: Look = field(default_factory=Look)
     changes: tuple[str, ...] = ()
 
 
@@ -73,7 +75,7 @@ def real(out: Path, data: Path) -> Material:
 
     def replay() -> Path:
         shown = pairs((*SHOWN_AGAIN, *WATCHED), *named)
-        write_cases(out / "older", shown, altered=False)
+        write_cases(out / "older", shown, None)
         source: dict[str, Any] = {"kind": "msd", "name": "older", "folder": "older", "labels": {1: 1, 2: 2}}
         held = [f"older_{name}" for name in WATCHED]
         return _prepared(load_recipe(DEFAULT, [f"sources={[source]}", f"split={{validate_on: {held}}}"]), out)
@@ -111,7 +113,8 @@ def small(out: Path) -> Material:
         corrected={name: named[name] for name in apart[:6]},
         judged={name: named[name] for name in apart[6:]},
         replay=lambda: _prepared(recipe, out),
-        changes=("optimization.learning_rate=0.002",),
+        look=Look(12.0, 100.0),  # voxels of 6 mm do not feel less
+        changes=("optimization.learning_rate=0.0005",),
     )
 
 
@@ -134,7 +137,7 @@ def run(out: Path, material: Material, looks: int) -> str:
     start, tuned = material.start(), out / "tuned"
     lesson = Lesson(
         start=start,
-        cases=write_cases(out / "corrected", material.corrected, altered=True),
+        cases=write_cases(out / "corrected", material.corrected, material.look),
         run=out / "run",
         replay=material.replay(),
         looks=looks,
@@ -142,13 +145,13 @@ def run(out: Path, material: Material, looks: int) -> str:
     )
     learned = finetune(lesson, tuned, workers=0, hardware=CPU)
     rows = []
-    for look, altered in (("other", True), ("old", False)):
-        judged = write_cases(out / f"judged_{look}", material.judged, altered=altered)
-        before, after = (scores_of(model, judged, out / f"scores_{look}_{model.name}") for model in (start, tuned))
+    for name, look in (("other", material.look), ("old", None)):
+        judged = write_cases(out / f"judged_{name}", material.judged, look)
+        before, after = (scores_of(model, judged, out / f"scores_{name}_{model.name}") for model in (start, tuned))
         found = [{r.label: r.values for r in one.statistics if r.metric == "dice"} for one in (before, after)]
         for label, values in found[0].items():
             cells = (with_interval(one, "dice") for one in (values, found[1][label]))
-            rows.append((look, label, str(values.n), *cells))
+            rows.append((name, label, str(values.n), *cells))
     kept = f"Kept: look {learned.kept.number} of {learned.looks[-1].number}."
     return table(("look", "label", "cases", "Dice before", "after"), rows, text_columns=2) + f"\n\n{kept}"
 

@@ -132,7 +132,7 @@ def test_levels_are_those_of_nnunet() -> None:
 def test_a_coarse_model_is_planned_where_patches_show_too_little(tmp_path: Path) -> None:
     shape = 96, 96, 72
     cases = [box_case(shape, (1, 1, 1), n) for n in range(2)]
-    fine = make_plan(recipe_with("UNet"), cases, 0.93, lowres=True)
+    fine = make_plan(recipe_with("UNet"), cases, 0.9, lowres=True)
     assert fine.coarse is not None
     shown = np.prod(fine.recipe["patch_size"]) / np.prod(shape)
     assert shown < 0.25
@@ -145,7 +145,7 @@ def test_a_coarse_model_is_planned_where_patches_show_too_little(tmp_path: Path)
     assert fine.recipe["inference"]["guide"] == {"model": "mine_lowres"}
     with pytest.raises(RecipeError, match="cannot be the name of a package"):
         write_coarse(fine, tmp_path / "my plan.yaml")
-    assert make_plan(recipe_with("UNet"), cases, 0.93).coarse is None
+    assert make_plan(recipe_with("UNet"), cases, 0.9).coarse is None
     assert make_plan(recipe_with("UNet"), cases, 16, lowres=True).coarse is None
 
 

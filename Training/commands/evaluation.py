@@ -43,10 +43,7 @@ def evaluate(
     listed: Iterable[LabeledVolume | Unreadable] = load_cases(cases, data, split, set_)
     total = count_cases(cases, split, set_)
     if alter or stress:
-        from Training.evaluation.robustness import ALTERATIONS, STRESS, altered_cases
-
-        changes = (ALTERATIONS if alter else {}) | (STRESS if stress else {})
-        listed, total = altered_cases(listed, changes), None if total is None else total * len(changes)
+        listed, total = _altered(listed, total, alter=alter, stress=stress)
     altered = " --mirror" * mirror + " --alter" * alter + " --stress" * stress
     title, command = _described(cases, split, model, set_ or [], altered)
     title += ", mirrored" * mirror + ", altered" * (alter or stress)
@@ -68,6 +65,16 @@ def evaluate(
         console.print(f"[red]Failed:[/red] {escape(f'{case.case}: {case.error}')}", soft_wrap=True, highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _altered(
+    cases: Iterable[LabeledVolume | Unreadable], total: int | None, *, alter: bool, stress: bool
+) -> tuple[Iterable[LabeledVolume | Unreadable], int | None]:
+    """Every alteration of the cases, and how many that are."""
+    from Training.evaluation.robustness import ALTERATIONS, STRESS, altered_cases
+
+    changes = (ALTERATIONS if alter else {}) | (STRESS if stress else {})
+    return altered_cases(cases, changes), None if total is None else total * len(changes)
 
 
 def _described(cases: Path, split: str, model: str | None, changes: list[str], altered: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,17 +49,8 @@ def train(
 
     hardware = Hardware(accelerator=accelerator, devices=devices, nodes=nodes, strategy=strategy)
     try:
-        best = start(
-            loaded,
-            data,
-            run,
-            resume=resume,
-            init=init,
-            workers=workers,
-            hardware=hardware,
-            loggers=logger or (),
-            code=code,
-        )
+        begin = partial(start, loaded, data, run, resume=resume, init=init, loggers=logger or (), code=code)
+        best = begin(workers=workers, hardware=hardware)
     except StoppedError as stopped:
         if is_first_process():
             console.print(f"[yellow]{escape(str(stopped))}[/yellow]", soft_wrap=True)

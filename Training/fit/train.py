@@ -94,31 +94,45 @@ def train(
         StoppedError: Ctrl-C; the state is saved.
     """
     torch.set_flush_denormal(True)
-    folder = RunFolder(run.resolve())  # checkpoints remember their folder
     check_loggers(loggers)
-    own = None if code is None else OwnCode(code)
-    cases = CaseData(recipe, data, workers, own)
+    folder = RunFolder(run.resolve())  # checkpoints remember their folder
+    cases = CaseData(recipe, data, workers, None if code is None else OwnCode(code))
     with _sentences(folder), quiet():
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
-        if resume:
-            _check_resumable(recipe, folder)
-            _check_same_code(code, folder)
-        elif folder.last.exists():
-            raise RunError(f"{folder} already holds a run; go on with --resume, or name another folder with --run.")
+        _check_begin(recipe, code, folder, resume=resume)
         if not (resume and _ended_early(folder)):
-            module = _new_module(recipe, own, init, resume=resume)
+            module = _new_module(recipe, cases.code, init, resume=resume)
             if not resume and is_first_process():
-                folder.path.mkdir(parents=True, exist_ok=True)
-                keep_recipe(folder.recipe_file, recipe)
-                if code is not None:
-                    write_text(folder.own_code, code.read_text(encoding="utf-8"))
+                _keep(recipe, code, folder)
             written = loggers_of(folder, recipe, loggers if is_first_process() else ())
             trainer = _trainer(recipe, folder, hardware or Hardware(), keeper, written)
             # Our own file; still only tensors and plain data are read from it.
             trainer.fit(module, cases, ckpt_path=str(folder.last) if resume else None, weights_only=True)
-    if is_first_process() and not folder.best.is_file():
-        raise RunError(f"{folder} has ended without {folder.best.name}; train again in another folder with --run.")
-    return folder.best
+    return _best(folder)
+
+
+def _best(run: RunFolder) -> Path:
+    """The best checkpoint of a run that has ended."""
+    if is_first_process() and not run.best.is_file():
+        raise RunError(f"{run} has ended without {run.best.name}; train again in another folder with --run.")
+    return run.best
+
+
+def _check_begin(recipe: Recipe, code: Path | None, run: RunFolder, *, resume: bool) -> None:
+    """What lies in the run's folder must go on, or not be there."""
+    if resume:
+        _check_same_code(code, run)
+        _check_resumable(recipe, run)
+    elif run.last.exists():
+        raise RunError(f"{run} already holds a run; go on with --resume, or name another folder with --run.")
+
+
+def _keep(recipe: Recipe, code: Path | None, run: RunFolder) -> None:
+    """Put into the folder of a new run what it was begun with."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    keep_recipe(run.recipe_file, recipe)
+    if code is not None:
+        write_text(run.own_code, code.read_text(encoding="utf-8"))
 
 
 def _check_resumable(recipe: Recipe, run: RunFolder) -> None:
