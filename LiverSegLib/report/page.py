@@ -44,7 +44,8 @@ img.overview { width: 760px; margin: 0 auto; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(480px, 1fr)); gap: 0.4rem 1rem; }
 @page { size: A4; margin: 13mm; }
 @media print { body { font-size: 10.5pt; padding: 0; max-width: none; } img.overview { width: 150mm; }
-  .cards { grid-template-columns: 1fr 1fr; } }
+  .cards { grid-template-columns: 1fr 1fr; } .side table { break-inside: avoid; }
+  th { white-space: normal; } th, td { padding: 0.15rem 0.5rem; } td:first-child { min-width: 9em; } }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 Rows = Iterable[Sequence[str]]

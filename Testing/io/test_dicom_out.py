@@ -243,7 +243,7 @@ def test_a_validator_finds_no_error(place: Path, make: Callable[[Path], Path]) -
     assert errors_in(case.seg) == errors_in(case.report) == []
 
 
-def test_where_nothing_was_found_the_segments_are_empty(tmp_path: Path) -> None:
+def test_where_nothing_was_found_the_segments_are_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = straight(tmp_path / "ct")
     volume = read_volume(folder)
     result = result_of(volume)
@@ -251,6 +251,7 @@ def test_where_nothing_was_found_the_segments_are_empty(tmp_path: Path) -> None:
     measured = measure(nothing, volume.affine, result.labels)
     seg, report = written(folder, replace(result, labelmap=nothing, measurements=measured), tmp_path)
     assert errors_in(seg) == errors_in(report) == []
+    assert caplog.messages == []
     assert not read_label_map(seg, volume).any()
     assert seg_names(seg) == LIVER
     assert measured_in(report) == {"liver": {"Volume": 0.0}, "tumor": {"Volume": 0.0}}

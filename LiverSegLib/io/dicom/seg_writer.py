@@ -92,6 +92,7 @@ def build_seg(source: Source, result: Result, segments: Sequence[Segment], algor
             manufacturer_model_name=MAKER,
             software_versions=__version__,
             device_serial_number="none",
+            omit_empty_frames=bool(pixels.any()),
             content_label="SEGMENTATION",
             content_description=NOTICE,
             series_description=f"Segmentation by {MAKER}",
