@@ -117,20 +117,21 @@ def _values(listed: dict[str, Any], drawn: Mapping[str, Mask], folder: Path) -> 
     return values
 
 
-def _read(path: Path, empty: Any, kind: type) -> Any:
+def _read(path: Path, empty: Any, kind: type[Any]) -> Any:
     """A list of the training set; `empty` where there is none yet."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise _damaged(path)
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return empty
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
-    is_whole = isinstance(found, kind) and (
-        kind is list or (isinstance(found.get("training"), list) and isinstance(found.get("labels"), dict))
-    )
-    if not is_whole:
+    if not isinstance(found, kind):
+        raise _damaged(path)
+    if isinstance(found, dict) and not (
+        isinstance(found.get("training"), list) and isinstance(found.get("labels"), dict)
+    ):
         raise _damaged(path)
     return found
 

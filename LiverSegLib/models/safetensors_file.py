@@ -75,10 +75,21 @@ def write_safetensors(path: Path, state: dict[str, torch.Tensor], metadata: dict
     Args:
         path: the file, replaced if it is there.
         state: tensors by name, any device.
-        metadata: text for people, stored in the header.
+        metadata: text for people, stored in the header; the same texts and tensors give the same bytes.
     """
     from safetensors.torch import save
 
     # Copied, because the format has no tensors that share their numbers.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(state.items())}
-    path.write_bytes(save(tensors, metadata or None))
+    path.write_bytes(_in_order(save(tensors, metadata or None)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The file with the texts of its header sorted: the library's order differs from call to call."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + content[start:]

@@ -17,6 +17,8 @@ from LiverSegLib.models import Guide, ModelDescription, ModelPackage, ModelSpec,
 from LiverSegLib.models.crop import ForegroundCrop
 from LiverSegLib.models.intensity import INTENSITY, Intensity, Normalize, ScalePercentiles, ScaleRange
 from LiverSegLib.models.resampling import Resampling
+from LiverSegLib.models.safetensors_file import read_header_texts, write_safetensors
+from LiverSegLib.models.weights import read_weights
 from LiverSegLib.quality import Calibration
 from Testing.conftest import toy_spec, write_toy
 
@@ -153,3 +155,16 @@ def test_a_description_that_is_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
         file.writestr("configs/metadata.json", bytes(20_000_000))
     with pytest.raises(ModelError, match="larger than any package configuration; it is not read"):
         read_description(path)
+
+
+def test_the_same_weights_and_texts_are_the_same_bytes(tmp_path: Path) -> None:
+    state = {"b": torch.rand(3, 5), "a": torch.arange(7)}
+    texts = {f"key {n}": f"text {n}, größer" for n in range(9)}
+    for name, given in (("one", texts), ("two", dict(reversed(texts.items())))):
+        write_safetensors(tmp_path / f"{name}.safetensors", state, given)
+    one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    with one.open("rb") as file:
+        assert read_header_texts(file, one) == texts
+    found = read_weights(one)
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {n: t.tolist() for n, t in state.items()}

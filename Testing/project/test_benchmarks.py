@@ -31,3 +31,16 @@ def test_the_benchmark_compares_both_sides(tmp_path: Path) -> None:
             assert float(row["equal"]) > 0.99  # bfloat16 where the processor is best at it
     table = (tmp_path / "benchmark.md").read_text()
     assert table.count("\n|") == len(rows) + 2
+
+
+def test_memory_is_told_stage_by_stage() -> None:
+    command = [sys.executable, "-m", "Testing.benchmarks.memory", "--shape", "48x40x24", "--model", "liver_ct_starter"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    head, *stages = done.stdout.splitlines()
+    assert head.startswith("phantom.nii: input 0 MB, peak ")
+    peak = int(head.partition("peak ")[2].split()[0])
+    found = {line.rsplit(maxsplit=2)[0].strip(): int(line.split()[-2]) for line in stages}
+    if sys.platform == "linux":
+        assert {"read", "network", "measure", "write"} <= found.keys()
+        assert 100 < found["read"] <= peak < 2000
