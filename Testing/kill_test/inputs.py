@@ -33,7 +33,7 @@ def write_inputs(folder: Path, count: int) -> list[Truth]:
         lambda _: b"",
         lambda data: data[:200],
         lambda data: data[: len(data) // 2],
-        lambda data: b"not an image at all" + data[19:],
+        lambda data: b"not an image at all ".ljust(352) + data[352:],
     )
     for number in range(count):
         rng = np.random.default_rng([number, 1])
