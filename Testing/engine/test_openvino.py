@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from LiverSegLib.engine import one_model, trial
-from LiverSegLib.engine.devices import choose_device, with_precision
+from LiverSegLib.engine import trial
+from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.openvino_network import OpenVinoNetwork, convert
 from LiverSegLib.engine.progress import Monitor
@@ -92,7 +93,7 @@ def test_a_trial_holds_for_its_weights_and_threads(
     path = random_package(3)
     package = read_package(path)
     remember(package)
-    monkeypatch.setattr(trial.torch, "get_num_threads", lambda: 77)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     assert trial.accelerated(package, with_precision(choose_device("cpu"))) is None
     monkeypatch.undo()
 
@@ -162,7 +163,7 @@ def test_without_openvino_there_is_a_sentence(random_package: Any, monkeypatch: 
 
 def test_a_gpu_is_never_given_up_for_it(random_package: Any) -> None:
     package = read_package(random_package(2))
-    gpu = one_model.Device(one_model.torch.device("cuda:0"))
+    gpu = Device(torch.device("cuda:0"))
     assert trial.trial_folder(package, gpu) is None
 
 
