@@ -47,7 +47,8 @@ def test(folder: Path, count: int, workers: int, every_s: float, seed: int) -> i
         print(f"{unlucky} sound cases were killed three times; --retry-failed does them again")
         run_and_kill([*arguments, "--retry-failed"], out / "table.csv", log, every_s=1e9, most=0, seed=seed)
     found = faults(out, truths)
-    print("\n".join(found[:20]))
+    for fault in found[:20]:
+        print(fault)
     print(f"{len(found)} faults" if found else "no case lost, none twice, all volumes right, all damaged ones listed")
     return int(bool(found))
 
