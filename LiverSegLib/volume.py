@@ -144,8 +144,6 @@ class Result:
         if not wanted:
             raise KeyError(f"{name} is not among {[label.name for label in self.labels]}")
         mask: npt.NDArray[np.bool_] = np.empty(self.labelmap.shape, bool, order="F")
-        for k in range(
-            self.labelmap.shape[2]
-        ):  # a slice at a time: a second mask of all of it costs as much as the first
+        for k in range(self.labelmap.shape[2]):  # a slice at a time: a second mask costs as much as the first
             mask[:, :, k] = is_one_of(self.labelmap[:, :, k], wanted)
         return mask
