@@ -21,6 +21,7 @@ from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import hide
 
 if TYPE_CHECKING:
+    from LiverSegLib.cli.batch import Outcome
     from LiverSegLib.cli.handover import Handover
     from LiverSegLib.cli.output_plan import Case
     from LiverSegLib.cli.way import Run
@@ -105,14 +106,10 @@ def segment(
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
     from LiverSegLib.cli.batch import run_batch
     from LiverSegLib.cli.handover import Handover
-    from LiverSegLib.cli.outputs import is_single_file
     from LiverSegLib.cli.way import way_of
     from LiverSegLib.models import find_package, read_package
 
-    if len(inputs) > 1 and out is not None and is_single_file(out):
-        raise typer.BadParameter(f"{out} is one file but {len(inputs)} inputs were given; name a folder.")
-    if len(inputs) > 1 and channel:
-        raise typer.BadParameter(f"--channel belongs to one input but {len(inputs)} were given; give one at a time.")
+    _check_count(len(inputs), out, channel)
     # A signal that comes while the files are put in place is obeyed when they are.
     stopping.say("Stopped; inputs that were finished have all their results, the others none.")
     more = Handover(dicom=dicom, report=report, series=series)
@@ -127,11 +124,7 @@ def segment(
     failed = 0
     for outcome in run_batch(cases, partial(_segment_one, read=read, run=run, overlay=overlay, handover=more)):
         if outcome.result is not None:
-            screen.console().print(result_table(outcome.case.path.name, outcome.result))
-            for warning in outcome.result.warnings:
-                show_note(warning)
-            for file in outcome.files:
-                screen.console().print(plain(f"  {file}"), soft_wrap=True)
+            _show(outcome, outcome.result)
             continue
         if outcome.cause is not None and len(cases) == 1:
             raise outcome.cause
@@ -140,6 +133,23 @@ def segment(
         failed += 1
     if failed:
         raise LiverSegError(f"{failed} of {len(cases)} inputs could not be segmented; see the messages above.")
+
+
+def _check_count(count: int, out: Path | None, channel: list[Path] | None) -> None:
+    from LiverSegLib.cli.outputs import is_single_file
+
+    if count > 1 and out is not None and is_single_file(out):
+        raise typer.BadParameter(f"{out} is one file but {count} inputs were given; name a folder.")
+    if count > 1 and channel:
+        raise typer.BadParameter(f"--channel belongs to one input but {count} were given; give one at a time.")
+
+
+def _show(outcome: Outcome, result: Result) -> None:
+    screen.console().print(result_table(outcome.case.path.name, result))
+    for warning in result.warnings:
+        show_note(warning)
+    for file in outcome.files:
+        screen.console().print(plain(f"  {file}"), soft_wrap=True)
 
 
 def _planned(inputs: list[Path], out: Path | None, read: list[str], overlay: bool, more: Handover) -> list[Case]:
@@ -265,8 +275,8 @@ def doctor() -> None:
 @app.command()
 def tune(model: Model = None) -> None:
     """Try whether OpenVINO is faster than torch on this processor, and use what is; needs 'liverseg[openvino]'."""
+    from LiverSegLib.cli.trials import tune as try_both
     from LiverSegLib.engine.segmenter import Segmenter
-    from LiverSegLib.engine.tune import tune as try_both
 
     stopping.say("Stopped; models that were tried are remembered.")
     table = Table("Model", "torch", "OpenVINO", "Equal labels", "Used from now on", title="Seconds of the network")

@@ -71,7 +71,7 @@ def test_the_package_says_what_the_recipe_says(tmp_path: Path) -> None:
                 "network.arguments.dsdepth=2",
             ],
         ),
-        ("unet2d_attention", ["network.arguments.channels=[4, 8]", "network.arguments.strides=[2]"]),
+        ("unet2d_attention", ["network.arguments.channels=[4, 8]"]),
     ],
 )
 def test_networks_with_several_heads_or_gates_are_exported_too(tmp_path: Path, name: str, changes: list[str]) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from LiverSegLib.cli.trials import tune
 from LiverSegLib.engine import trial
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.openvino_network import OpenVinoNetwork, convert
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.segmenter import Segmenter
-from LiverSegLib.engine.tune import tune
 from LiverSegLib.errors import DeviceError, SegmentationCancelled
 from LiverSegLib.models import ModelPackage, read_package
 from LiverSegLib.models.weights import loaded_network
