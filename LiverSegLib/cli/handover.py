@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from LiverSegLib.cli.outputs import More, is_single_file
+from LiverSegLib.cli.screen import show_note
 from LiverSegLib.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Handover:
         from LiverSegLib.io.dicom.source import read_source
 
         source = read_source(path, self.series) if self.dicom else None
+        if source is not None and source.note:
+            show_note(source.note)
 
         def write(files: Sequence[Path], volume: Volume, result: Result, opener: Opener) -> None:
             left = list(files)

@@ -300,7 +300,7 @@ def test_an_xray_has_a_segmentation_too(tmp_path: Path, names: dict[int, str]) -
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"StudyInstanceUID": ""}, "has no StudyInstanceUID, as after some anonymizers"),
+        ({"Modality": ""}, "has no Modality, as after some anonymizers"),
         ({"FrameOfReferenceUID": None}, "has no FrameOfReferenceUID"),
     ],
 )
@@ -309,6 +309,24 @@ def test_what_nothing_can_refer_to_is_refused(tmp_path: Path, changes: dict[str,
         dicom.save(tmp_path / "ct", dicom.image(k, **{**WHOLE, **changes}), f"IM{k}")
     with pytest.raises(InputError, match=words):
         read_source(tmp_path / "ct")
+
+
+def test_images_of_no_study_get_one_that_is_always_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    for k in range(8):
+        dicom.save(folder, dicom.image(k, **{**WHOLE, "StudyInstanceUID": "", "SeriesInstanceUID": ""}), f"IM{k}")
+    first, again = read_source(folder), read_source(folder)
+    assert "has no StudyInstanceUID and no SeriesInstanceUID, as after some anonymizers" in first.note
+    uids = [(h.StudyInstanceUID, h.SeriesInstanceUID) for source in (first, again) for h in source.headers]
+    assert len(set(uids)) == 1
+    assert uids[0][0] != uids[0][1]
+
+    volume = read_volume(folder)
+    seg, report = written(folder, result_of(volume), tmp_path)
+    np.testing.assert_array_equal(read_label_map(seg, volume), result_of(volume).labelmap)
+    assert pydicom.dcmread(seg).StudyInstanceUID == pydicom.dcmread(report).StudyInstanceUID == uids[0][0]
+    assert errors_in(seg) == errors_in(report) == []
+    assert read_source(straight(tmp_path / "whole")).note == ""
 
 
 def test_a_result_of_another_series_is_refused(tmp_path: Path) -> None:
@@ -341,13 +359,8 @@ def test_terms_of_a_label_are_those_of_its_entry() -> None:
 
 @pytest.mark.slow
 def test_a_real_series_with_many_labels_is_read_again_voxel_by_voxel(shared_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "ct").mkdir()
-    study, series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
-    for path in (shared_data / "dicom/ct20").iterdir():
-        file = pydicom.dcmread(path)  # anonymized: its study and series have lost their names
-        file.StudyInstanceUID, file.SeriesInstanceUID = study, series
-        file.save_as(tmp_path / "ct" / path.name)
-    volume = read_volume(tmp_path / "ct")
+    folder = shared_data / "dicom/ct20"
+    volume = read_volume(folder)
     labelmap = np.asarray(read_label_map(shared_data / "dicom/ct20_multiorgan.nii.gz", volume)).astype(np.uint8)
     present = [int(value) for value in np.unique(labelmap) if value]
     # As a model has them: in rising order without gaps.
@@ -355,6 +368,6 @@ def test_a_real_series_with_many_labels_is_read_again_voxel_by_voxel(shared_data
     labels = labels_for({number: f"organ {value}" for number, value in enumerate(present, start=1)})
     measured = measure(labelmap, volume.affine, labels, volume.array, "HU")
     result = Result(labelmap=labelmap, affine=volume.affine, labels=labels, measurements=measured)
-    seg, report = written(tmp_path / "ct", result, tmp_path)
+    seg, report = written(folder, result, tmp_path)
     np.testing.assert_array_equal(read_label_map(seg, volume), labelmap)
     assert errors_in(seg) == errors_in(report) == []

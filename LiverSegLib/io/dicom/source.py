@@ -21,7 +21,8 @@ _MAY_BE_EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
 )
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality")
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "Modality")
+_GROUPS = ("StudyInstanceUID", "SeriesInstanceUID")
 # What anonymizers clear at times stands in the file's own header, too.
 _IN_META = {"SOPClassUID": "MediaStorageSOPClassUID", "SOPInstanceUID": "MediaStorageSOPInstanceUID"}
 _SEXES = ("M", "F", "O", "")
@@ -37,12 +38,14 @@ class Source:
             alone.
         stored: for each frame of that one file its slice in the volume; None where each file is one slice.
         affine: of the volume that they make, voxel index -> RAS mm.
+        note: what the user should know of what refers to them, or "".
     """
 
     path: Path
     headers: list[Any]
     stored: list[int] | None
     affine: npt.NDArray[np.float64]
+    note: str = ""
 
     @property
     def is_placed(self) -> bool:
@@ -86,7 +89,27 @@ def read_source(path: Path, series: str | None = None) -> Source:
         _check(header, frame)
         _tell_thickness(header, affine)
     stored = [int(n) for n in np.argsort([frame.index for frame in frames])] if is_multiframe else None
-    return Source(path=path, headers=headers, stored=stored, affine=affine)
+    return Source(path=path, headers=headers, stored=stored, affine=affine, note=_grouped(path, headers))
+
+
+def _grouped(path: Path, headers: list[Any]) -> str:
+    """Give images of no study or series one, always the same for the same images; gives what to tell of that."""
+    from pydicom.uid import generate_uid
+
+    images = sorted(str(header.SOPInstanceUID) for header in headers)
+    # Series of one study mostly share the frame of reference.
+    made_of = {"StudyInstanceUID": [str(headers[0].get("FrameOfReferenceUID") or images)], "SeriesInstanceUID": images}
+    missing = [keyword for keyword in _GROUPS if not headers[0].get(keyword)]
+    for keyword in missing:
+        uid = generate_uid(entropy_srcs=[keyword, *made_of[keyword]])
+        for header in headers:
+            setattr(header, keyword, uid)
+    if not missing:
+        return ""
+    return (
+        f"{path} has no {' and no '.join(missing)}, as after some anonymizers; the DICOM files written of it got their "
+        "own, so an archive will not put them beside these images."
+    )
 
 
 def _whole_header(path: Path) -> Any:
