@@ -119,8 +119,8 @@ def _row(row: Shown, up: str) -> str:
 
 
 def _url(row: Shown, up: str) -> str:
-    """The large picture of a case where there is one, else its folder."""
-    large = next((file for file in row.files if file.endswith(".png")), None)
+    """The report of a case or its large picture where there is one, else its folder."""
+    large = next((file for ending in (".html", ".png") for file in row.files if file.endswith(ending)), None)
     return up + quote(large or f"cases/{row.name}/")
 
 

@@ -25,6 +25,7 @@ class Setup:
         within: a package or label map of an organ, as on the command line.
         margin_mm: around that organ.
         overlay: whether the large picture of a case is drawn, too.
+        dicom, report: whether DICOM inputs get a DICOM SEG and SR, and each case a page.
         threads: of the processor.
     """
 
@@ -33,6 +34,8 @@ class Setup:
     within: str | None = None
     margin_mm: float = 0.0
     overlay: bool = False
+    dicom: bool = False
+    report: bool = False
     threads: int = 1
 
 

@@ -36,6 +36,8 @@ Margin = Annotated[float, typer.Option(min=0, help="Millimeters around the organ
 Postprocess = Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")]
 Pattern = Annotated[str, typer.Option(help="Which image files of a folder, for example '*_ct.nii.gz'.")]
 Overlay = Annotated[bool, typer.Option(help="Draw a large picture of each case, too.")]
+Dicom = Annotated[bool, typer.Option("--dicom", help="Also a DICOM SEG and SR, of the inputs that are DICOM.")]
+Report = Annotated[bool, typer.Option("--report", help="Also a page of each case to read and to print.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. [default: by GPUs, cores and memory]")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds after which a case is given up.")]
 PartNumber = Annotated[int, typer.Option(min=1, help="Which part of --parts this run does, from 1.")]
@@ -55,6 +57,8 @@ def batch(
     postprocess: Postprocess = True,
     pattern: Pattern = "*",
     overlay: Overlay = False,
+    dicom: Dicom = False,
+    report: Report = False,
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     part: PartNumber = 1,
@@ -84,6 +88,8 @@ def batch(
         margin_mm=margin,
         pattern=pattern,
         overlay=overlay,
+        dicom=dicom,
+        report=report,
         workers=workers,
         timeout_s=timeout,
         retry_failed=retry_failed,

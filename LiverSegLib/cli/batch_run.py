@@ -15,6 +15,7 @@ from LiverSegLib.batch.inputs import find_cases, of_part
 from LiverSegLib.batch.run import Count, Crew, Run
 from LiverSegLib.batch.wire import Setup
 from LiverSegLib.cli.batch_worker import batch_worker_command
+from LiverSegLib.cli.handover import Handover
 from LiverSegLib.cli.outputs import check_writable
 from LiverSegLib.cli.way import choose
 from LiverSegLib.errors import OutputError
@@ -33,6 +34,7 @@ class Batch:
         request, within, margin_mm: how each is segmented, as in `liverseg segment`.
         pattern: which image files of a folder.
         overlay: draw the large picture of each case, too.
+        dicom, report: as in `liverseg segment`; inputs that are no DICOM get no DICOM.
         workers: processes; None: as many as the machine bears.
         timeout_s: for one case.
         retry_failed: try again what failed in an earlier run.
@@ -45,6 +47,8 @@ class Batch:
     margin_mm: float = 0.0
     pattern: str = "*"
     overlay: bool = False
+    dicom: bool = False
+    report: bool = False
     workers: int | None = None
     timeout_s: float = TIMEOUT_S
     retry_failed: bool = False
@@ -89,8 +93,10 @@ def run_part(
         WorkerError: processes cannot work at all.
     """
     part, folder = part or Part(), BatchFolder(batch.out)
+    Handover(dicom=batch.dicom, report=batch.report).check([], batch.out)
     chosen = choose(batch.request, batch.within)
     more = [f"{batch.margin_mm:g}", f"overlay {batch.overlay}"]
+    more += [name for name, wanted in (("dicom", batch.dicom), ("report", batch.report)) if wanted]
     if chosen.mask is not None:
         more.append(key_of(chosen.mask, "within"))
     work = work_key(batch.request, chosen.folders, more)
@@ -126,6 +132,8 @@ def _crew(batch: Batch, left: int) -> Crew:
         within=batch.within,
         margin_mm=batch.margin_mm,
         overlay=batch.overlay,
+        dicom=batch.dicom,
+        report=batch.report,
         threads=threads,
     )
     command = batch_worker_command()

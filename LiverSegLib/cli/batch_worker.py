@@ -17,6 +17,7 @@ import LiverSegLib
 from LiverSegLib.batch.folder import THUMBNAIL, BatchFolder
 from LiverSegLib.batch.records import Found
 from LiverSegLib.batch.wire import DONE, FAILED, READY, UNUSABLE, Answer, Job, Setup, line_of, read_line
+from LiverSegLib.cli.handover import Handover
 from LiverSegLib.cli.way import Run, way_of
 from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.networks import monai_import
@@ -84,11 +85,22 @@ def _segment(job: Job, setup: Setup, run: Run) -> Found:
     folder = BatchFolder(Path(setup.out))
     place = folder.case(job.name)
     volume = read_volume(Path(job.path))
+    more = _handover(setup, Path(job.path)).of(Path(job.path))
     result = run(volume)
     # The name of the case, not its path: a tree of images may move.
-    files = write_outputs(place, job.name, volume, result, setup.overlay, f"batch case {job.name}")
+    files = write_outputs(place, job.name, volume, result, setup.overlay, f"batch case {job.name}", more)
     save_thumbnail(place / THUMBNAIL, volume, result)
     return found_of(result, folder, [*files, place / THUMBNAIL])
+
+
+def _handover(setup: Setup, path: Path) -> Handover:
+    """What a case gets beside its usual files; only a DICOM image can be referred to in DICOM."""
+    from LiverSegLib.io.read import is_dicom_file
+    from LiverSegLib.models import find_package, read_package
+
+    dicom = setup.dicom and (path.is_dir() or is_dicom_file(path))
+    model = read_package(find_package(setup.request.model)) if dicom or setup.report else None
+    return Handover(dicom=dicom, report=setup.report, model=model)
 
 
 def found_of(result: Result, folder: BatchFolder, files: list[Path]) -> Found:

@@ -13,6 +13,7 @@ from LiverSegLib.cli.batch_command import duration, progress_text
 from LiverSegLib.cli.commands import app
 from LiverSegLib.errors import LiverSegError, OutputError
 from Testing.conftest import MakePackage
+from Testing.io import test_io_dicom as dicom
 from Testing.kill_test.inputs import write_inputs
 from Testing.kill_test.verdict import faults
 
@@ -40,6 +41,23 @@ def test_a_tree_becomes_a_table(tmp_path: Path, threshold_package: MakePackage) 
     (out / "table.csv").unlink()
     assert batch("--collect", out).exit_code == 0
     assert faults(out, truths) == []
+
+
+def test_cases_get_a_report_and_dicom_where_they_are_dicom(tmp_path: Path, threshold_package: MakePackage) -> None:
+    write_inputs(tmp_path / "images", 1)
+    place = {"StudyInstanceUID": "1.2.3.40", "FrameOfReferenceUID": "1.2.3.41"}
+    for k in range(6):
+        dicom.save(tmp_path / "images" / "ct", dicom.image(k, **place), f"IM{k}")
+    arguments = (tmp_path / "images", "-o", tmp_path / "out", "--model", threshold_package(labels=1), "--workers", 1)
+    done = batch(*arguments, "--dicom", "--report")
+    assert done.exit_code == 0, done.output
+    written = sorted(path.name for path in (tmp_path / "out" / "cases").rglob("*") if path.suffix in (".dcm", ".html"))
+    assert [name.partition("_")[2] for name in written if name.startswith("ct")] == ["report.html", "seg.dcm", "sr.dcm"]
+    assert len(written) == 4
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert page.count("_report.html") >= 2
+    assert "2 of them finished; 0 to do." in batch(*arguments, "--dicom", "--report").output
+    assert "0 of them finished; 2 to do" in batch(*arguments, "--report").output
 
 
 def test_a_folder_with_files_of_others_is_refused(tmp_path: Path, threshold_package: MakePackage) -> None:
