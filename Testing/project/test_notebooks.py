@@ -44,7 +44,7 @@ def run_commands(path: Path) -> Iterator[list[str]]:
 
 
 def test_there_are_notebooks() -> None:
-    assert {path.stem for path in NOTEBOOKS} >= {"train_and_look", "compare_three_networks"}
+    assert {path.stem for path in NOTEBOOKS} >= {"train_and_look", "compare_three_networks", "correct_and_finetune"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
