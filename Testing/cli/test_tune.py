@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from LiverSegLib.cli.commands import app
 from LiverSegLib.cli.trials import tune
 from LiverSegLib.engine import trial
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
@@ -153,6 +155,18 @@ def test_a_trial_measures_both_and_is_remembered(random_package: Any) -> None:
     assert json.loads((folder / "trial.json").read_text())["use"] is found.is_better
     fast = trial.accelerated(package, with_precision(choose_device("cpu")))
     assert (fast is not None) is found.is_better
+
+
+def test_the_command_tells_what_is_used_from_now_on(random_package: Any) -> None:
+    path = random_package(2)
+    done = CliRunner().invoke(app, ["tune", "--model", str(path)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    package = read_package(path)
+    folder = trial.trial_folder(package, with_precision(choose_device("cpu")))
+    assert folder is not None
+    used = "OpenVINO" if json.loads((folder / "trial.json").read_text())["use"] else "torch"
+    row = next(line for line in done.output.splitlines() if package.title in line)
+    assert row.split("│")[-2].strip() == used
 
 
 def test_without_openvino_there_is_a_sentence(random_package: Any, monkeypatch: pytest.MonkeyPatch) -> None:

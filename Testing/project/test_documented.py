@@ -49,6 +49,7 @@ ELSEWHERE = {
     "python -m Training calibrate": "needs them; test_evaluate.py and test_calibrate.py",
     "liverseg batch": "trees and lists of one's own; Testing/cli/test_batch_command.py",
     "liverseg compare": "two scans of one patient; Testing/followup/test_write.py",
+    "liverseg tune": "Testing/cli/test_tune.py, with a tiny model: the built-in ones take a minute",
     "liverseg models": "Testing/cli/test_models.py, with a server of its own",
     "liverseg segment t1.nii.gz --channel": "a model of two sequences; test_channels.py runs one",
     "liverseg info dicom_folder": "Testing/cli/test_handover.py, with a folder of its own",
