@@ -24,9 +24,12 @@ class SegmentationActions:
         ui: the panel's widgets.
         say: shows a sentence in the panel, as an error if its second argument says so.
         segmentation: gives the chosen segmentation or None.
+        addToTrainingSet: has it become a case of a training set.
     """
 
-    def __init__(self, ui: Any, say: Callable[..., None], segmentation: Callable[[], Any]) -> None:
+    def __init__(
+        self, ui: Any, say: Callable[..., None], segmentation: Callable[[], Any], addToTrainingSet: Callable[[], None]
+    ) -> None:
         self._ui, self._say, self._segmentation = ui, say, segmentation
         # Slicer's own button, with its menu of smoothing; it follows the node by itself.
         self.show3DButton = slicer.qMRMLSegmentationShow3DButton()
@@ -35,7 +38,9 @@ class SegmentationActions:
         ui.show3DPlace.layout().insertWidget(0, self.show3DButton)
         ui.editButton.clicked.connect(self.edit)
         kinds = ((_("Label map (NRRD)…"), "NRRD"), (_("Label map (NIfTI)…"), "NIfTI"), (_("Surfaces (STL)…"), "STL"))
-        self.exports = addMenu(ui.exportButton, [(text, partial(self.export, kind)) for text, kind in kinds])
+        exports: list[tuple[str, Callable[[], None]]] = [(text, partial(self.export, kind)) for text, kind in kinds]
+        entries = [*exports, (_("Add to training set…"), addToTrainingSet)]
+        *self.exports, self.trainingSetAction = addMenu(ui.exportButton, entries)
 
     def update(self) -> None:
         """Follow the choice of segmentation."""

@@ -19,7 +19,7 @@ _FOLDER = "trainingSet"
 
 
 class TrainingSetAction:
-    """The entry "Add to training set" in the menu of the Export button.
+    """What the entry "Add to training set" in the menu of the Export button does.
 
     Args:
         ui: the panel's widgets.
@@ -32,10 +32,6 @@ class TrainingSetAction:
         self, ui: Any, say: Callable[..., None], segmentation: Callable[[], Any], model: Callable[[Any], str]
     ) -> None:
         self._ui, self._say, self._segmentation, self._model = ui, say, segmentation, model
-        menu = ui.exportButton.menu()
-        self.action = qt.QAction(_("Add to training set…"), menu)
-        self.action.triggered.connect(lambda _checked=False: self.add())
-        menu.addAction(self.action)
 
     def add(self) -> None:
         """Ask for the folder of the training set and add the segmentation with its volume."""

@@ -1,4 +1,4 @@
-"""The commands of `liverseg`: `segment`, `info` and `doctor`; `models` has a file of its own."""
+"""The commands of `liverseg`: `segment`, `info`, `doctor`, `tune`; the others have files of their own."""
 
 from __future__ import annotations
 
