@@ -1,4 +1,4 @@
-"""Models of other publishers, damaged or hostile: what nnU-Net and Auto3DSeg leave behind.
+"""Models of other publishers, damaged or hostile: what nnU-Net, Auto3DSeg and bundles in YAML leave behind.
 
 Each case runs one on a tiny volume and writes the results. It must end in results, or in one sentence, or go on
 computing until it is stopped, with 4 GB of memory.
@@ -6,6 +6,7 @@ computing until it is stopped, with 4 GB of memory.
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import random
@@ -17,7 +18,7 @@ from typing import Any
 
 from Testing.fuzz import harness, packages
 from Testing.fuzz.changes import TEXTS, Chance, damaged, mutate, odd, spoiled_text
-from Testing.models import auto3dseg_folders, nnunet_folders
+from Testing.models import auto3dseg_folders, bundle_folders, nnunet_folders
 
 Json = dict[str, Any]
 _SIDECAR: Json = {
@@ -47,7 +48,7 @@ def case(seed: int, number: int, folder: Path) -> str:
     if chance.random() < 0.3:
         (model / "liverseg.json").write_text(json.dumps(_SIDECAR))
     weights = next(path for path in model.rglob("*.p*t*") if path.suffix in (".pt", ".pth"))
-    configurations = sorted([*model.glob("*.json"), *model.glob("*.csv")])
+    configurations = sorted(path for path in model.rglob("*") if path.suffix in _SPOILED)
     spoil: list[Callable[[], None]] = [
         lambda: _spoil_configuration(chance, chance.choice(configurations)),
         lambda: _spoil_configuration(chance, chance.choice(configurations)),
@@ -70,18 +71,92 @@ def _sound(home: Path) -> list[Path]:
         nnunet_folders.toy(home / "nnUNetTrainer__nnUNetPlans__3d_fullres"),
         nnunet_folders.toy(home / "nnUNetTrainer__old__3d_fullres", folds=2, plans=plans),
         auto3dseg_folders.write_model(home / "abdominal-toy-v1.0.0"),
+        bundle_folders.write_bundle(home / "bundle-in-yaml"),
     ]
 
 
 def _spoil_configuration(chance: Chance, path: Path) -> None:
-    if path.suffix == ".json" and chance.random() < 0.8:
-        data = json.loads(path.read_text())
-        for _ in range(chance.choice([1, 1, 2, 4])):
-            mutate(chance, data)
-        path.write_text(json.dumps(data))
+    if chance.random() < 0.8:
+        _SPOILED[path.suffix](chance, path)
         return
     text = spoiled_text(chance, path.read_bytes(), lambda text: text * chance.choice([2, 30, 3000]), TEXTS)
     path.write_bytes(text)
+
+
+def _spoil_json(chance: Chance, path: Path) -> None:
+    path.write_text(json.dumps(_mutated(chance, json.loads(path.read_text()))))
+
+
+def _spoil_yaml(chance: Chance, path: Path) -> None:
+    """Other values, or what YAML alone has: tags, anchors, merged keys, other types of what looks like text."""
+    import yaml
+
+    if chance.random() < 0.6:
+        path.write_text(yaml.safe_dump(_mutated(chance, yaml.safe_load(path.read_text())), sort_keys=False))
+        return
+    lines = path.read_text().splitlines()
+    for _ in range(chance.choice([1, 1, 3])):
+        at = chance.randrange(len(lines))
+        key, colon, _value = lines[at].partition(": ")
+        lines[at] = f"{key}{colon}{chance.choice(_YAML)}" if colon else chance.choice(_YAML)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _mutated(chance: Chance, data: Any) -> Any:
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        mutate(chance, data)
+    return data
+
+
+def _spoil_table(chance: Chance, path: Path) -> None:
+    """Rows and cells that are other, gone, doubled or far too many."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        row = chance.choice(rows)
+        at = chance.randrange(len(row)) if row else 0
+        how = chance.randrange(6)
+        if how == 0:
+            rows.remove(row) if len(rows) > 1 else row.clear()
+        elif how == 1:
+            rows += [list(row)] * chance.choice([1, 300, 70_000])
+        elif how == 2:
+            del row[at:]
+        elif how == 3:
+            row.insert(at, str(odd(chance, 1)))
+        elif row:
+            row[at] = str(odd(chance, int(row[at]) if row[at].isdigit() else row[at]))
+    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+        csv.writer(file, quoting=chance.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])).writerows(rows)
+
+
+_YAML = (
+    "!!python/object/apply:os.system [id]",
+    "!!python/name:os.system",
+    "!!binary aGVsbG8=",
+    "!!set {a, b}",
+    "&a [1, 2, 3]",
+    "*a",
+    "&a {<<: *a}",
+    "<<: {a: 1}",
+    "? [a, b]",
+    "!!float .inf",
+    ".nan",
+    "0o17",
+    "1_000_000_000_000",
+    "2001-12-14t21:59:43.10-05:00",
+    "{a: 1, a: 2}",
+    "'",
+    "|",
+    "- - - - -",
+    "%YAML 9.9",
+    "--- x",
+    "...",
+    "\t",
+    "$@spatial_size",
+    "$__import__('os').system('id')",
+)
+_SPOILED: dict[str, Callable[[Chance, Path], None]] = {".json": _spoil_json, ".yaml": _spoil_yaml, ".csv": _spoil_table}
 
 
 def _spoil_checkpoint(chance: Chance, path: Path) -> None:
@@ -89,7 +164,7 @@ def _spoil_checkpoint(chance: Chance, path: Path) -> None:
     import torch
 
     content = torch.load(path, weights_only=False)  # our own file
-    weights = next(content[key] for key in ("network_weights", "state_dict") if key in content)
+    weights = next(content[key] for key in ("network_weights", "state_dict", "model") if key in content)
     how = chance.randrange(4)
     if how == 0:
         beside = {key: value for key, value in content.items() if value is not weights}
