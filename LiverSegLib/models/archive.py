@@ -116,7 +116,7 @@ def _package_root(folder: Path, path: Path) -> Path:
     for candidate in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
         if (candidate / "configs").is_dir():
             return candidate
-    root = model_folder(folder)
+    root = model_folder(folder, path)
     if family_of(root) is None:
         raise ModelError(f"{path} holds no configs folder; it is not a model package.")
     return root

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from LiverSegLib.errors import ModelError
-from LiverSegLib.models.nnunet_checkpoint import keep_safetensors
+from LiverSegLib.models.nnunet_checkpoint import FOLD, keep_safetensors
 from LiverSegLib.models.text import one_line
 
 _DEPTH = 4
@@ -31,12 +31,14 @@ class Family:
         prepare: called once with the folder of a model that is being installed, before its files are listed with
             their checksums, and with a function to be called between steps, which may raise: what needs long, such as
             bringing weights into a form that is read safely and fast.
+        part: the names of folders in a package that also stand for it, as a regular expression; "" for none.
     """
 
     name: str
     title: str
     marks: tuple[tuple[str, ...], ...]
     prepare: Callable[[Path, Callable[[], None]], None] = _nothing
+    part: str = ""
 
 
 BUNDLE = Family(
@@ -44,7 +46,9 @@ BUNDLE = Family(
     title="MONAI bundle",
     marks=(("configs/metadata.json",), ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")),
 )
-NNUNET = Family(name="nnunet", title="nnU-Net v2", marks=(("plans.json",), ("dataset.json",)), prepare=keep_safetensors)
+NNUNET = Family(
+    name="nnunet", title="nnU-Net v2", marks=(("plans.json",), ("dataset.json",)), prepare=keep_safetensors, part=FOLD
+)
 AUTO3DSEG = Family(name="auto3dseg", title="MONAI Auto3DSeg", marks=(("labels.csv",), ("model.pt",)))
 FAMILIES = {family.name: family for family in (BUNDLE, NNUNET, AUTO3DSEG)}
 
@@ -57,12 +61,27 @@ def family_of(folder: Path) -> Family | None:
     return None
 
 
-def model_folder(folder: Path) -> Path:
-    """The folder of the only model in `folder` or below it; `folder` itself where that cannot be told."""
-    if family_of(folder) is None and not os.path.isdir(folder / "configs"):  # noqa: PTH112 (raises for odd names)
-        with contextlib.suppress(ModelError):
-            return find_root(folder, folder)[0]
-    return folder
+def model_folder(folder: Path, source: Path | None = None) -> Path:
+    """The folder of the model that `folder` means: itself, the one that it is a part of, or the only one below it.
+
+    `folder` itself where there is none.
+
+    Args:
+        folder: what somebody gave.
+        source: what errors call it, where that is not `folder`.
+
+    Raises:
+        ModelError: it holds more than one.
+    """
+    above = family_of(folder.parent)
+    if above is not None and above.part and re.fullmatch(above.part, folder.name):
+        return folder.parent
+    if family_of(folder) is not None or os.path.isdir(folder / "configs"):  # noqa: PTH112 (raises for odd names)
+        return folder
+    found = _models_in(folder)
+    if len(found) > 1:
+        raise ModelError(f"{source or folder} holds {_counted(found)}; give the folder of one.")
+    return found[0][0] if found else folder
 
 
 def find_root(folder: Path, source: Path) -> tuple[Path, Family]:
@@ -75,6 +94,17 @@ def find_root(folder: Path, source: Path) -> tuple[Path, Family]:
     Raises:
         ModelError: there is none, or more than one.
     """
+    found = _models_in(folder)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelError(f"{source} holds {_counted(found)}; unpack it and give the folder of one.")
+    known = ", ".join(family.title for family in FAMILIES.values())
+    raise ModelError(f"{source} holds no model of a form that LiverSeg knows ({known}); check what it is.")
+
+
+def _models_in(folder: Path) -> list[tuple[Path, Family]]:
+    """All packages in `folder` and in the folders below it, as far as people pack them."""
     found = []
     level, seen = [folder], 0
     for _depth in range(_DEPTH):
@@ -90,13 +120,12 @@ def find_root(folder: Path, source: Path) -> tuple[Path, Family]:
         if seen > _MOST_FOLDERS:
             break
         level = below
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = one_line(", ".join(path.name for path, _family in found), 300)
-        raise ModelError(f"{source} holds {len(found)} models ({names}); unpack it and give the folder of one.")
-    known = ", ".join(family.title for family in FAMILIES.values())
-    raise ModelError(f"{source} holds no model of a form that LiverSeg knows ({known}); check what it is.")
+    return found
+
+
+def _counted(found: list[tuple[Path, Family]]) -> str:
+    names = one_line(", ".join(path.name for path, _family in found), 300)
+    return f"{len(found)} models ({names})"
 
 
 def _sorted(folder: Path) -> list[Path]:

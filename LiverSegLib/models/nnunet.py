@@ -6,8 +6,6 @@ see https://github.com/MIC-DKFZ/nnUNet for what it means.
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from LiverSegLib.errors import ModelError
 from LiverSegLib.models.crop import ForegroundCrop
 from LiverSegLib.models.folder import PackageFolder
-from LiverSegLib.models.nnunet_checkpoint import FOLD, find_folds, read_checkpoint
+from LiverSegLib.models.nnunet_checkpoint import find_folds, read_checkpoint
 from LiverSegLib.models.nnunet_labels import read_inputs, read_labels, read_modality
 from LiverSegLib.models.nnunet_plans import read_configuration
 from LiverSegLib.models.sidecar import read_sidecar
@@ -26,21 +24,6 @@ from LiverSegLib.networks import check_arguments
 PLANS, DATASET = "plans.json", "dataset.json"
 _WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _LONGEST_NAME = 100
-
-
-def result_folder(folder: Path) -> Path | None:
-    """The folder of results that is meant by `folder`: itself, the one that a fold lies in, or the only one in it.
-
-    None where it is nothing of nnU-Net's.
-    """
-    for candidate in (folder, folder.parent):
-        if all(os.path.isfile(candidate / name) for name in (PLANS, DATASET)):  # noqa: PTH113 (raises for odd names)
-            return candidate if candidate == folder or re.fullmatch(FOLD, folder.name) else None
-    below = [path.parent for path in sorted(folder.glob(f"*/{PLANS}")) if (path.parent / DATASET).is_file()]
-    if len(below) > 1:
-        names = one_line(", ".join(path.name for path in below), 300)
-        raise ModelError(f"{folder} holds {len(below)} models of nnU-Net ({names}); give the folder of one.")
-    return below[0] if below else None
 
 
 def read_nnunet(folder: Path) -> ModelPackage:

@@ -27,7 +27,7 @@ from LiverSegLib.models.folder import (
 )
 from LiverSegLib.models.inference import read_inference, write_inference
 from LiverSegLib.models.metadata import calibration_entry, read_metadata, write_metadata
-from LiverSegLib.models.nnunet import read_nnunet, read_nnunet_description, result_folder
+from LiverSegLib.models.nnunet import read_nnunet, read_nnunet_description
 from LiverSegLib.models.safetensors_file import write_safetensors
 from LiverSegLib.models.sidecar import read_sidecar, with_sidecar
 from LiverSegLib.models.spec import NOT_STATED, ModelDescription, ModelPackage, ModelSpec
@@ -47,7 +47,7 @@ def read_package(path: Path | str) -> ModelPackage:
     Raises:
         ModelError: the package is incomplete or unsafe, or needs something that is not supported.
     """
-    folder = _model_folder(extracted(Path(path)))
+    folder = model_folder(extracted(Path(path)))
     return with_sidecar(_READERS[_family(folder)](folder), read_sidecar(PackageFolder(folder)))
 
 
@@ -61,13 +61,8 @@ def read_description(path: Path | str) -> ModelDescription:
     if not is_folder(path) and not any(has_member(path, name) for name in _MARKS):
         content = read_member(path, METADATA, MAX_TEXT)
         return read_metadata(parse_json(content, path / METADATA), one_line(path.stem, _LONGEST_NAME))
-    folder = _model_folder(extracted(path))
+    folder = model_folder(extracted(path))
     return with_sidecar(_DESCRIBERS[_family(folder)](folder), read_sidecar(PackageFolder(folder)))
-
-
-def _model_folder(folder: Path) -> Path:
-    """The folder of the model itself, where it lies near the one that is given."""
-    return result_folder(folder) or model_folder(folder)
 
 
 def _family(folder: Path) -> str:

@@ -222,7 +222,7 @@ def test_a_zip_a_fold_and_the_folder_above_are_understood(tmp_path: Path, monkey
         assert found.labels == wanted.labels
         loaded_network(found)
     nnunet.toy(folder.parent / "nnUNetTrainer__nnUNetPlans__2d")
-    with pytest.raises(ModelError, match=r"holds 2 models of nnU-Net .*; give the folder of one\."):
+    with pytest.raises(ModelError, match=r"holds 2 models \(.*\); give the folder of one\."):
         read_package(folder.parent)
 
 
