@@ -51,11 +51,12 @@ def _ours(model: Path, image: Path) -> npt.NDArray[np.uint8]:
     from LiverSegLib.engine import devices
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.io import read_volume
-    from LiverSegLib.request import Settings
+    from LiverSegLib.request import ALL, SegmentationRequest, Settings
 
     devices.has_bf16_matrix_unit = lambda: False  # in the numbers of MONAI
     raw = Settings(largest_component=False, fill_holes=False, lesions_inside=False)
-    return Segmenter(model, "cpu", raw).segment(read_volume(image)).labelmap
+    every_label = SegmentationRequest(targets=ALL, settings=raw)
+    return Segmenter(model, "cpu").segment(read_volume(image), request=every_label).labelmap
 
 
 def _theirs(model: Path, image: Path) -> npt.NDArray[np.uint8]:

@@ -196,8 +196,8 @@ class Row:
         return f"| {self.name} | {same} | {took} |"
 
 
-def compare(case: Case, home: Path) -> Row:
-    """The labels of both programs side by side."""
+def compare(name: str, home: Path) -> Row:
+    """The labels of both programs side by side, of the images in `home`."""
     found = []
     for path in sorted((home / "theirs").glob("*.nii.gz")):
         theirs, exact, ours = (_labels(home / folder / path.name) for folder in ("theirs", "theirs32", "ours"))
@@ -206,7 +206,7 @@ def compare(case: Case, home: Path) -> Row:
     equal, equal32, dice, foreground = (float(min(values)) for values in zip(*found, strict=True))
     theirs_took, ours_took = (json.loads((home / name).read_text()) for name in ("task.json", "ours.json"))
     return Row(
-        name=case.name,
+        name=name,
         equal=equal,
         equal32=equal32,
         dice=dice,
@@ -232,10 +232,15 @@ def rows(work: Path, python: Path, names: Sequence[str]) -> Iterator[Row]:
         task = work / case.name / "task.json"
         if not task.exists():
             prepare(case, number, work)
-        run_reference(task, python)
-        command = [sys.executable, "-m", "Testing.equivalence.nnunet", "--ours", str(task)]
-        subprocess.run(command, cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
-        yield compare(case, task.parent)
+        yield row(case.name, task, python)
+
+
+def row(name: str, task: Path, python: Path) -> Row:
+    """Run both sides of a task, nnU-Net's in the environment of `python`; a task that has a model trains none."""
+    run_reference(task, python)
+    command = [sys.executable, "-m", "Testing.equivalence.nnunet", "--ours", str(task)]
+    subprocess.run(command, cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    return compare(name, task.parent)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
