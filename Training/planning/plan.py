@@ -74,17 +74,28 @@ def make_plan(
         DataError: no cases, or none with a label.
         RunError: too little memory.
     """
-    if recipe.spatial_dims != 3:
-        raise RecipeError(f"The recipe {recipe.name} is 2D; plans are for 3D recipes.")
-    if recipe.network.name not in PLANNED:
-        raise RecipeError(f"{recipe.network.name} cannot be planned; use one of {', '.join(PLANNED)}.")
-    found = fingerprint(cases, recipe)
+    _check(recipe)
+    return plan_from(recipe, fingerprint(cases, recipe), memory_gb, precision, lowres=lowres)
+
+
+def plan_from(
+    recipe: Recipe, found: Fingerprint, memory_gb: float, precision: str | None = None, *, lowres: bool = False
+) -> Plan:
+    """Plan a 3D recipe for data of which only a fingerprint is known; else as `make_plan`."""
+    _check(recipe)
     precision = precision or recipe.optimization.precision
     planner = _Planner(recipe=recipe, found=found, memory_gb=memory_gb, mixed=precision != "32-true")
     size = planner.fit_patch()
     coarser = planner.coarser(size) if lowres else None
     coarse = None if coarser is None else _plan(coarser, coarser.fit_patch(), precision)
     return replace(_plan(planner, size, precision), coarse=coarse)
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.spatial_dims != 3:
+        raise RecipeError(f"The recipe {recipe.name} is 2D; plans are for 3D recipes.")
+    if recipe.network.name not in PLANNED:
+        raise RecipeError(f"{recipe.network.name} cannot be planned; use one of {', '.join(PLANNED)}.")
 
 
 def _plan(planner: _Planner, size: _Size, precision: str) -> Plan:
