@@ -21,6 +21,7 @@ from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.models.store import BUILT_IN, DEFAULT
 from Testing.experiments.another_look import Look, Pair, pairs, write_cases
 from Training.corrections.finetune import Lesson, finetune
+from Training.corrections.looks import Rule
 from Training.data.folder import PreparedFolder
 from Training.data.phantoms import write_dataset
 from Training.data.prepare import prepare
@@ -135,7 +136,7 @@ def scores_of(model: Path, cases: Path, place: Path) -> Scores:
     return read_scores(place)
 
 
-def run(out: Path, material: Material, looks: int) -> str:
+def run(out: Path, material: Material, looks: int, rule: Rule) -> str:
     """Do the experiment; the table in Markdown."""
     start, tuned = material.start(), out / "tuned"
     lesson = Lesson(
@@ -144,6 +145,7 @@ def run(out: Path, material: Material, looks: int) -> str:
         run=out / "run",
         replay=material.replay(),
         looks=looks,
+        rule=rule,
         changes=material.changes,
     )
     learned = finetune(lesson, tuned, workers=0, hardware=CPU)
@@ -164,11 +166,12 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder with lits_liver.")] = Path("../shared/data"),
     phantoms: Annotated[bool, typer.Option(help="Phantoms, small, instead of CTs.")] = False,
     looks: Annotated[int, typer.Option(min=1, help="Looks while fine-tuning, at most.")] = 12,
+    may_lose: Annotated[float, typer.Option(min=0, max=1, help="Dice that held-back cases may lose.")] = 0.01,
 ) -> None:
     """Fine-tune on corrected cases of another look, and print what became of both looks."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    found = run(out, small(out) if phantoms else real(out, data.resolve()), looks)
+    found = run(out, small(out) if phantoms else real(out, data.resolve()), looks, Rule(may_lose=may_lose))
     (out / "table.md").write_text(found + "\n", encoding="utf-8")
     print(found)
 
