@@ -9,7 +9,6 @@ with the imports. A warm run is from the voxels in memory to the label map in me
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from Testing.peak_memory import peak_bytes
 
 Labels = npt.NDArray[np.uint8]
 Run = Callable[[], tuple[Labels, dict[str, float]]]
@@ -113,9 +114,7 @@ def main() -> None:
         labels, stages = run()
         seconds = time.perf_counter() - last
         np.save(out, labels)
-        # Linux tells kB, macOS bytes.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        print(json.dumps({"seconds": seconds, "peak": peak, "stages": stages}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak": peak_bytes(), "stages": stages}), flush=True)
 
 
 if __name__ == "__main__":

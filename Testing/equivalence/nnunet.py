@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ import nibabel
 import numpy as np
 
 from LiverSegLib.phantom import make_phantom
+from Testing.peak_memory import peak_bytes
 
 HERE = Path(__file__).resolve().parents[2]
 LEAST_EQUAL, LEAST_DICE = 0.999, 0.995
@@ -167,7 +167,7 @@ def run_ours(task: Path) -> None:
         volume = read_volume(path)
         labels = network.draw(volume, Monitor(None, None))
         _save(labels, volume.affine, out / path.name.replace("_0000", ""))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_bytes() / 2**20
     (task.parent / "ours.json").write_text(json.dumps({"seconds": time.process_time() - started, "megabytes": peak}))
 
 
