@@ -92,7 +92,12 @@ def _spoil_yaml(chance: Chance, path: Path) -> None:
     import yaml
 
     if chance.random() < 0.6:
-        path.write_text(yaml.safe_dump(_mutated(chance, yaml.safe_load(path.read_text())), sort_keys=False))
+        data = _mutated(chance, yaml.safe_load(path.read_text()))
+        try:
+            text = yaml.safe_dump(data, sort_keys=False)
+        except RecursionError:  # too deep for its writer; JSON is YAML, too
+            text = json.dumps(data)
+        path.write_text(text)
         return
     lines = path.read_text().splitlines()
     for _ in range(chance.choice([1, 1, 3])):
