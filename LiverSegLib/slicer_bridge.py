@@ -537,13 +537,18 @@ def _nearest(
     return mask
 
 
+def safe_name(name: str) -> str:
+    """A node's name as every system takes it for a file."""
+    return "".join("_" if letter in '\\/:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ")
+
+
 def new_folder(parent: Path, name: str) -> Path:
     """Make a folder whose name nothing has yet.
 
     Raises:
         OutputError: it cannot be made.
     """
-    safe = "".join("_" if letter in '\\/:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ")
+    safe = safe_name(name)
     try:
         for number in range(1, 10_000):
             folder = parent / (safe if number == 1 else f"{safe} {number}")

@@ -56,7 +56,7 @@ def test_segments_that_hang_over_the_volume_are_cut_off() -> None:
     np.testing.assert_array_equal(labelmap, a_labelmap()[12:, 2:, 3:])
     shifted[:3, 3] -= 1000
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(shifted))
-    with pytest.raises(InputError, match="Nothing is drawn in .* segment it first"):
+    with pytest.raises(InputError, match=r"Nothing is drawn in .* segment it first"):
         bridge.labels_on_volume(node)
 
 

@@ -233,10 +233,10 @@ LIBRARY_ROOMS = (
     "sample",
     "pictures",
     "report",
+    "followup",
     "slicer_bridge",
     "worker",
     "batch",
-    "followup",
     "cli",
 )
 # What still looks upwards.

@@ -1,0 +1,119 @@
+"""Does the tasks of an application in a process of its own: the page of a case.
+
+What takes long to import is imported only when a task needs it, and nothing that 3D Slicer does not have, or has
+been asked to install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from LiverSegLib.errors import ModelError, SegmentationCancelled
+from LiverSegLib.measure import measure
+from LiverSegLib.models import ModelDescription, find_package, read_description
+from LiverSegLib.volume import Result, Volume
+from LiverSegLib.worker.arrays import read_array
+from LiverSegLib.worker.tasks import Labelmap, Making, ReportTask, Scan, read_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where a task stands.
+
+    Args:
+        step: what is done now: "read", "measure", "draw" or "write".
+        done, total: steps.
+    """
+
+    step: str
+    done: int
+    total: int
+
+
+class Steps:
+    """Tells the steps of a task one after the other, and ends it between two of them where that is wanted.
+
+    Args:
+        names: of the steps, in their order.
+        tell: called with each `Step`.
+        should_stop: asked before each.
+    """
+
+    def __init__(self, names: tuple[str, ...], tell: Callable[[Step], None], should_stop: Callable[[], bool]) -> None:
+        self._names, self._tell, self._should_stop = names, tell, should_stop
+
+    def begin(self, name: str) -> None:
+        """A step begins.
+
+        Raises:
+            SegmentationCancelled: the task is not wanted any more.
+        """
+        if self._should_stop():
+            raise SegmentationCancelled("Stopped; nothing was written.")
+        self._tell(Step(step=name, done=self._names.index(name), total=len(self._names)))
+
+
+def do_task(path: Path, tell: Callable[[Step], None], should_stop: Callable[[], bool]) -> str:
+    """Do what the file of a task says.
+
+    Args:
+        path: the file, in the folder of its arrays.
+        tell: called with each `Step`.
+        should_stop: asked between two steps.
+
+    Returns:
+        A sentence that the user should read beside that all went well, or "".
+
+    Raises:
+        LiverSegError: it cannot be done; nothing was written.
+    """
+    task, folder = read_task(path), path.parent
+    _report(task, folder, Steps(("read", "measure", "draw"), tell, should_stop))
+    return ""
+
+
+def _report(task: ReportTask, folder: Path, steps: Steps) -> None:
+    from LiverSegLib.report import write_case_report
+
+    steps.begin("read")
+    model = _description(task.making)
+    volume, labelmap = _voxels(task.scan, folder)
+    steps.begin("measure")
+    result = _result(volume, labelmap, task.scan, task.making, model)
+    steps.begin("draw")
+    write_case_report(volume, result, Path(task.out), model=model, by_hand=task.making.by_hand)
+
+
+def _voxels(scan: Scan, folder: Path) -> tuple[Volume, Labelmap]:
+    """The volume and the label map of a scan, mapped from their files."""
+    array = read_array(folder / scan.volume, "r")
+    return Volume(array, np.array(scan.affine), scan.name, scan.modality), read_array(folder / scan.labelmap, "r")
+
+
+def _description(making: Making) -> ModelDescription | None:
+    """What the model says of itself; None where it is not known or was removed since."""
+    if making.package:
+        with suppress(ModelError):
+            return read_description(find_package(making.package))
+    return None
+
+
+def _result(volume: Volume, labelmap: Labelmap, scan: Scan, making: Making, model: ModelDescription | None) -> Result:
+    """A case as the segmenter would have given it, measured as it stands."""
+    modality = volume.modality or ("" if model is None else model.modality)
+    return Result(
+        labelmap=labelmap,
+        affine=volume.affine,
+        labels=scan.labels,
+        measurements=measure(labelmap, volume.affine, scan.labels, volume.array, "HU" if modality == "CT" else ""),
+        timings=making.timings,
+        warnings=making.warnings,
+        device=making.device,
+        model=making.model,
+        quality=making.quality,
+    )

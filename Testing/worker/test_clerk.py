@@ -1,0 +1,96 @@
+"""Tasks of an application, done with nothing that 3D Slicer does not have, and all that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from LiverSegLib.errors import InputError, ProtocolError, SegmentationCancelled
+from LiverSegLib.labels import labels_for
+from LiverSegLib.quality import Doubt, Quality
+from LiverSegLib.volume import Volume
+from LiverSegLib.worker.arrays import ArrayFolder
+from LiverSegLib.worker.clerk import Step, do_task
+from LiverSegLib.worker.tasks import Making, ReportTask, Scan, put_scan, put_task, read_task
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = labels_for({1: "liver", 2: "tumor"})
+AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2, 0, 30], [0, 0, 4, -20], [0, 0, 0, 1]])
+DOUBT = Doubt(place="upper part", volume_ml=12.0, center_ras=(1.0, 2.0, 3.0), is_left_out=True)
+QUALITY = Quality(organ="liver", evidence={"agreement": 0.9}, expected_dice=0.9, low=0.8, high=0.95, doubts=(DOUBT,))
+# What Slicer's Python has not, and must not need for this: torch belongs to segmentation alone.
+MISSING = ("nibabel", "torch", "monai", "typer", "rich", "yaml", "nrrd", "skimage", "pandas")
+
+
+def a_scan(folder: ArrayFolder) -> Scan:
+    """A liver with a lesion, as Slicer gives them: views with i running fastest."""
+    labelmap = np.zeros((24, 20, 10), np.uint8, order="F")
+    labelmap[4:20, 4:16, 2:8] = 1
+    labelmap[8:12, 8:12, 4:6] = 2
+    volume = Volume(np.asfortranarray(100 + 10 * labelmap.astype(np.int16)), AFFINE, "the case", "CT")
+    return put_scan(folder, volume, labelmap, LABELS)
+
+
+def a_report(folder: ArrayFolder, out: Path, making: Making | None = None) -> Path:
+    return put_task(folder, ReportTask(scan=a_scan(folder), making=making or Making(), out=str(out)))
+
+
+def alone(path: Path) -> None:
+    """Do a task in a Python that lacks what Slicer lacks."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({MISSING})); from pathlib import Path\n"
+        f"from LiverSegLib.worker.clerk import do_task; do_task(Path({str(path)!r}), print, lambda: False)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_task_survives_the_way_through_its_file(tmp_path: Path) -> None:
+    folder = ArrayFolder(tmp_path)
+    making = Making(model="Toy ü 1.0", quality=QUALITY, timings={"network": 2.5}, by_hand=("tumor",), warnings=("a",))
+    path = a_report(folder, tmp_path / "ü.html", making)
+    task = read_task(path)
+    assert isinstance(task, ReportTask)
+    assert task.making == making
+    assert task.scan.labels == LABELS
+    assert task.out == str(tmp_path / "ü.html")
+
+
+def test_a_report_needs_nothing_that_slicer_does_not_have(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    folder = ArrayFolder(tmp_path)
+    alone(a_report(folder, tmp_path / "a.html", Making(model="Toy 1", quality=QUALITY)))
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    for told in ("the case", "Expected Dice of the liver: 0.90", "Liver tumor 1", "CT, 24 x 20 x 10 voxels"):
+        assert told in text
+
+
+def test_a_task_tells_its_steps_and_is_stopped_between_them(tmp_path: Path) -> None:
+    told: list[Step] = []
+    folder = ArrayFolder(tmp_path)
+    path = a_report(folder, tmp_path / "a.html")
+    with pytest.raises(SegmentationCancelled, match="nothing was written"):
+        do_task(path, told.append, lambda: len(told) == 2)
+    assert told == [Step(step="read", done=0, total=3), Step(step="measure", done=1, total=3)]
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_a_damaged_task_is_a_sentence(tmp_path: Path) -> None:
+    folder = ArrayFolder(tmp_path)
+    path = a_report(folder, tmp_path / "a.html")
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, "out": 5}))
+    with pytest.raises(InputError, match="out should be of type str"):
+        read_task(path)
+    path.write_text(json.dumps({**whole, "type": "Other"}))
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        read_task(path)
+    path.write_text(json.dumps(whole))
+    (folder.path / whole["scan"]["labelmap"]).unlink()
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        do_task(path, lambda _step: None, lambda: False)
