@@ -1,8 +1,9 @@
-"""A segmentation, as it stands, for others: a page to read and to print."""
+"""A segmentation, as it stands, for others: a page to read and to print, DICOM files for an archive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from LiverSegLib.errors import LiverSegError
 from LiverSegLib.models.store import DEFAULT
 from LiverSegLib.worker.arrays import ArrayFolder
 from LiverSegLib.worker.errand import Ended
-from LiverSegLib.worker.tasks import Making, ReportTask, Task, put_scan
+from LiverSegLib.worker.tasks import DicomTask, Making, ReportTask, Scan, Task, put_scan
 from LiverSegUI.choices import storedSetting, storeSetting
 from LiverSegUI.desk import STOPPED, Desk
+from LiverSegUI.dicom_files import imagesOf
 from LiverSegUI.install import ensurePackage
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.pages import openPage
@@ -62,6 +64,52 @@ class HandoverActions:
         except LiverSegError as error:
             self._say(str(error), True)
 
+    def dicom(self) -> None:
+        """Ask for a folder, and write a DICOM segmentation and a DICOM report into a new one in it."""
+        node = self._segmentation()
+        if node is None:
+            return
+        try:
+            images = imagesOf(slicer_bridge.source_of(node), node.GetName())
+            if not ensurePackage("highdicom", _("Files of DICOM")):
+                self._say(_("Nothing was installed, so no DICOM was written."))
+                return
+            parent = self._askForFolder(node)
+            if parent is not None:
+                self._startDicom(node, images, slicer_bridge.new_folder(parent, f"{node.GetName()} DICOM"))
+        except LiverSegError as error:
+            self._say(str(error), True)
+
+    def _startDicom(self, node: Any, images: list[Path], out: Path) -> None:
+        name = slicer_bridge.safe_name(slicer_bridge.source_of(node).GetName())
+        files = {"seg": str(out / f"{name}_seg.dcm"), "report": str(out / f"{name}_sr.dcm")}
+
+        def make(folder: ArrayFolder) -> Task:
+            scan, making = self._caseOf(node, folder)
+            return DicomTask(scan=scan, making=making, images=tuple(map(str, images)), **files)
+
+        def onEnd(ended: Ended) -> None:
+            if ended.error:
+                _removeEmpty(out)
+                self._say(ended.sentence, ended.error != STOPPED)
+                return
+            text = _("A DICOM segmentation and a DICOM report were written to {folder}.").format(folder=out)
+            self._say(f"{text} {ended.sentence}".strip())
+
+        try:
+            self._desk.start(_("DICOM of {name}").format(name=node.GetName()), make, onEnd)
+        except LiverSegError:
+            _removeEmpty(out)
+            raise
+
+    def _askForFolder(self, node: Any) -> Path | None:
+        title = _("Write DICOM of {name} into a new folder in").format(name=node.GetName())
+        start = storedSetting(_FOLDER) or str(Path.home())
+        chosen = str(qt.QFileDialog.getExistingDirectory(self._ui.exportButton, title, start) or "")
+        if chosen:
+            storeSetting(_FOLDER, chosen)
+        return Path(chosen) if chosen else None
+
     def _askForPage(self, node: Any) -> Path | None:
         start = Path(storedSetting(_FOLDER) or Path.home()) / f"{slicer_bridge.safe_name(node.GetName())}.html"
         title = _("Write the report of {name} to").format(name=node.GetName())
@@ -74,11 +122,14 @@ class HandoverActions:
         return path if path.suffix.lower() in (".html", ".htm") else path.with_name(path.name + ".html")
 
     def _reportTask(self, node: Any, out: Path, folder: ArrayFolder) -> Task:
+        scan, making = self._caseOf(node, folder)
+        return ReportTask(scan=scan, making=making, out=str(out))
+
+    def _caseOf(self, node: Any, folder: ArrayFolder) -> tuple[Scan, Making]:
+        """The segmentation as it stands, with all that was looked for: that nothing was found is told, too."""
         job = self._jobOf(node)
         looked = () if job is None else tuple(label.name for label in job.labels)
-        volume, labelmap, labels = slicer_bridge.labels_on_volume(node, looked)
-        scan = put_scan(folder, volume, labelmap, labels)
-        return ReportTask(scan=scan, making=makingOf(node, job), out=str(out))
+        return put_scan(folder, *slicer_bridge.labels_on_volume(node, looked)), makingOf(node, job)
 
     def _told(self, out: Path) -> Callable[[Ended], None]:
         def onEnd(ended: Ended) -> None:
@@ -89,6 +140,12 @@ class HandoverActions:
             openPage(out)
 
         return onEnd
+
+
+def _removeEmpty(folder: Path) -> None:
+    """Leave no folder behind in which nothing was written."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def makingOf(node: Any, job: SegmentationJob | None) -> Making:

@@ -56,7 +56,11 @@ class Panel:
         self.trainingSet = TrainingSetAction(ui, self.say, self._segmentation, self._modelOf)
         self.desk = Desk(ui.exportButton, workerEnvironment)
         self.handover = HandoverActions(ui, self.say, self.desk, self._segmentation, self._jobOf)
-        exports = [(_("Report (HTML)…"), self.handover.report), (_("Add to training set…"), self.trainingSet.add)]
+        exports = [
+            (_("Report (HTML)…"), self.handover.report),
+            (_("DICOM SEG and SR…"), self.handover.dicom),
+            (_("Add to training set…"), self.trainingSet.add),
+        ]
         self.actions = SegmentationActions(ui, self.say, self._segmentation, exports)
         self.batch = BatchView(ui, self._start, self._showCase)
         ui.cacheEdit.setCurrentPath(storedSetting("cache"))

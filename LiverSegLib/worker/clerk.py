@@ -1,4 +1,4 @@
-"""Does the tasks of an application in a process of its own: the page of a case.
+"""Does the tasks of an application in a process of its own: the page of a case, its DICOM files.
 
 What takes long to import is imported only when a task needs it, and nothing that 3D Slicer does not have, or has
 been asked to install.
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from LiverSegLib.errors import ModelError, SegmentationCancelled
+from LiverSegLib.io.atomic import atomic_files
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelDescription, find_package, read_description
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker.arrays import read_array
-from LiverSegLib.worker.tasks import Labelmap, Making, ReportTask, Scan, read_task
+from LiverSegLib.worker.tasks import DicomTask, Labelmap, Making, ReportTask, Scan, read_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ def do_task(path: Path, tell: Callable[[Step], None], should_stop: Callable[[], 
         LiverSegError: it cannot be done; nothing was written.
     """
     task, folder = read_task(path), path.parent
+    if isinstance(task, DicomTask):
+        return _dicom(task, folder, Steps(("read", "measure", "write"), tell, should_stop))
     _report(task, folder, Steps(("read", "measure", "draw"), tell, should_stop))
     return ""
 
@@ -87,6 +90,28 @@ def _report(task: ReportTask, folder: Path, steps: Steps) -> None:
     result = _result(volume, labelmap, task.scan, task.making, model)
     steps.begin("draw")
     write_case_report(volume, result, Path(task.out), model=model, by_hand=task.making.by_hand)
+
+
+def _dicom(task: DicomTask, folder: Path, steps: Steps) -> str:
+    """On the grid of the images, as the files say which voxels of each image are what."""
+    from LiverSegLib.io.dicom.regrid import regrid
+    from LiverSegLib.io.dicom.source import source_of_files
+    from LiverSegLib.io.dicom.write import write_dicom
+
+    steps.begin("read")
+    model, source = _description(task.making), source_of_files([Path(image) for image in task.images])
+    volume, labelmap = _voxels(task.scan, folder)
+    way = regrid(labelmap.shape, volume.affine, source.shape, source.affine, volume.name)
+    volume = replace(volume, array=way.apply(volume.array), affine=source.affine)
+    steps.begin("measure")
+    turned = np.asarray(way.apply(labelmap), np.uint8)
+    result = _result(volume, turned, task.scan, task.making, model)
+    steps.begin("write")
+    seg, report = Path(task.seg), Path(task.report)
+    version = "" if model is None else model.version
+    with atomic_files(seg.parent) as opener:
+        write_dicom(seg, report, result, source, version=version, by_hand=task.making.by_hand, opener=opener)
+    return source.note
 
 
 def _voxels(scan: Scan, folder: Path) -> tuple[Volume, Labelmap]:

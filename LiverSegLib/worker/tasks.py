@@ -79,8 +79,25 @@ class ReportTask:
     out: str
 
 
-Task = ReportTask
-_TASKS: dict[str, type[Task]] = {kind.__name__: kind for kind in (ReportTask,)}
+@dataclass(frozen=True, kw_only=True)
+class DicomTask:
+    """Write a DICOM segmentation and a DICOM report of a case that was loaded from DICOM.
+
+    Args:
+        scan, making: the case.
+        images: paths of the DICOM files that the volume was loaded from.
+        seg, report: paths of the two files, in one folder.
+    """
+
+    scan: Scan
+    making: Making
+    images: tuple[str, ...]
+    seg: str
+    report: str
+
+
+Task = ReportTask | DicomTask
+_TASKS: dict[str, type[Task]] = {kind.__name__: kind for kind in (ReportTask, DicomTask)}
 
 
 def put_scan(folder: ArrayFolder, volume: Volume, labelmap: Labelmap, labels: tuple[Label, ...]) -> Scan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,3 +170,123 @@ def test_a_missing_package_is_asked_for_and_never_installed_silently(
     choose(segmented, REPORT)
     assert said(segmented).startswith("The report was written to")
     assert asked == [["matplotlib>=3.8"]]
+
+
+DICOM = "DICOM SEG and SR…"
+
+
+class Database:
+    """Slicer's DICOM database, which slicer-core does not have: where the file of each image is."""
+
+    def __init__(self, folder: Path) -> None:
+        import pydicom
+
+        metas = {path: pydicom.dcmread(path, stop_before_pixels=True).file_meta for path in sorted(folder.iterdir())}
+        self.files = {str(meta.MediaStorageSOPInstanceUID): str(path) for path, meta in metas.items()}
+
+    def fileForInstance(self, uid: str) -> str:  # noqa: N802 (the name of the real one)
+        """The path, "" for an image that is not there."""
+        return self.files.get(uid, "")
+
+
+@dataclass
+class Archived:
+    """A series, the volume node that came of it, its segmentation, and the label map in the order of the images."""
+
+    folder: Path
+    node: Any
+    segmentation: Any
+    labelmap: np.ndarray
+
+
+@pytest.fixture
+def archived(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archived:
+    """A case from DICOM that Slicer keeps upside down and turned, under a transform of the user."""
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    from LiverSegLib import slicer_bridge
+    from LiverSegLib.io import read_volume
+    from Testing.io.test_dicom_out import result_of, sagittal
+    from Testing.module.test_bridge import a_transform, a_turn
+
+    host.select("LiverSeg")
+    volume = read_volume(sagittal(tmp_path / "series"))
+    result = result_of(volume)
+    order, flip = (2, 0, 1), np.diag([-1.0, 1, -1, 1])
+    back = np.zeros((4, 4))
+    back[[2, 0, 1, 3], [0, 1, 2, 3]] = 1
+    shape = [volume.array.shape[axis] for axis in order]
+    flip[[0, 2], 3] = shape[0] - 1, shape[2] - 1
+    array, labelmap = (one.transpose(order)[::-1, :, ::-1] for one in (volume.array, result.labelmap))
+    affine = volume.affine @ back @ flip
+    node = slicer.util.addVolumeFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)), ijkToRAS=affine, name="CT 1")
+    database = Database(tmp_path / "series")
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(database.files))
+    node.SetAndObserveTransformNodeID(a_transform(a_turn()).GetID())
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    kept = replace(result, labelmap=np.ascontiguousarray(labelmap), affine=affine)
+    segmentation = slicer_bridge.write_segments(kept, node).node
+    host.widget.panel._parameterNode.outputSegmentation = segmentation
+    host.widget.panel.update()
+    return Archived(tmp_path / "series", node, segmentation, result.labelmap)
+
+
+def test_dicom_is_voxel_by_voxel_on_the_images_that_were_loaded(
+    host: Any, archived: Archived, desktop: Desktop, tmp_path: Path
+) -> None:
+    import pydicom
+
+    from LiverSegLib.io import read_label_map, read_volume
+    from Testing.io.test_dicom_out import PLACE, STUDY, errors_in
+
+    desktop.chosen = str(tmp_path)
+    choose(host, DICOM)
+    out = tmp_path / f"{archived.segmentation.GetName()} DICOM"
+    assert said(host) == f"A DICOM segmentation and a DICOM report were written to {out}."
+    seg, report = out / "CT 1_seg.dcm", out / "CT 1_sr.dcm"
+    assert {path.name for path in out.iterdir()} == {seg.name, report.name}
+    volume = read_volume(archived.folder)
+    np.testing.assert_array_equal(read_label_map(seg, volume), archived.labelmap)
+    written = pydicom.dcmread(seg)
+    assert (written.StudyInstanceUID, written.FrameOfReferenceUID) == (STUDY, PLACE)
+    assert [one.SegmentAlgorithmType for one in written.SegmentSequence] == ["AUTOMATIC", "AUTOMATIC"]
+    assert errors_in(seg) == errors_in(report) == []
+
+    # A person takes a voxel away: a new folder, the labels as they are now, and both segments say so.
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(archived.segmentation, "LiverSeg_tumor", archived.node).copy()
+    mask[tuple(np.argwhere(mask)[-1])] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, archived.segmentation, "LiverSeg_tumor", archived.node)
+    choose(host, DICOM)
+    assert said(host).endswith(f"were written to {out} 2.")
+    again = Path(f"{out} 2") / seg.name
+    assert (read_label_map(again, volume) == 2).sum() == (archived.labelmap == 2).sum() - 1
+    kinds = [one.SegmentAlgorithmType for one in pydicom.dcmread(again).SegmentSequence]
+    assert kinds == ["SEMIAUTOMATIC", "SEMIAUTOMATIC"]
+
+
+def test_what_dicom_cannot_refer_to_is_one_sentence(
+    host: Any, archived: Archived, desktop: Desktop, tmp_path: Path
+) -> None:
+    desktop.chosen, node = str(tmp_path), archived.node
+    node.HardenTransform()
+    archived.segmentation.HardenTransform()
+    choose(host, DICOM)
+    assert said(host).startswith("\u26a0 CT 1 has another grid than the DICOM images that it was loaded from")
+    next(archived.folder.iterdir()).unlink()
+    choose(host, DICOM)
+    assert "1 of 6 DICOM images of CT 1 are gone" in said(host)
+    node.RemoveAttribute("DICOM.instanceUIDs")
+    choose(host, DICOM)
+    assert "CT 1 was not loaded from DICOM" in said(host)
+    assert not list(tmp_path.glob("*DICOM*"))
+
+
+def test_dicom_asks_for_its_package(
+    host: Any, archived: Archived, desktop: Desktop, tmp_path: Path, installer: Callable[[str], list[list[str]]]
+) -> None:
+    assert archived.segmentation
+    desktop.chosen, asked = str(tmp_path), installer("highdicom")
+    host.answers.append(QMessageBox.StandardButton.No)
+    choose(host, DICOM)
+    assert "Files of DICOM need the package highdicom" in host.questions[0]
+    assert said(host) == "Nothing was installed, so no DICOM was written."
+    assert asked == []

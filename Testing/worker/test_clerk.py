@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from LiverSegLib.quality import Doubt, Quality
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker.arrays import ArrayFolder
 from LiverSegLib.worker.clerk import Step, do_task
-from LiverSegLib.worker.tasks import Making, ReportTask, Scan, put_scan, put_task, read_task
+from LiverSegLib.worker.tasks import DicomTask, Making, ReportTask, Scan, put_scan, put_task, read_task
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = labels_for({1: "liver", 2: "tumor"})
@@ -68,6 +69,31 @@ def test_a_report_needs_nothing_that_slicer_does_not_have(tmp_path: Path) -> Non
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     for told in ("the case", "Expected Dice of the liver: 0.90", "Liver tumor 1", "CT, 24 x 20 x 10 voxels"):
         assert told in text
+
+
+def test_dicom_of_a_tilted_gantry_that_slicer_keeps_straight_is_voxel_by_voxel_right(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    from LiverSegLib.io import read_label_map, read_volume
+    from Testing.io.test_dicom_out import result_of, tilted
+
+    volume = read_volume(tilted(tmp_path / "ct"))
+    result = result_of(volume)
+    straight = volume.affine.copy()
+    normal = np.cross(straight[:3, 0], straight[:3, 1])
+    straight[:3, 2] = normal / np.linalg.norm(normal) * (straight[:3, 2] @ normal / np.linalg.norm(normal))
+    assert np.abs(straight - volume.affine).max() > 0.4
+    folder, out = ArrayFolder(tmp_path), tmp_path / "out"
+    out.mkdir()
+    scan = put_scan(folder, replace(volume, affine=straight), result.labelmap, result.labels)
+    images = tuple(map(str, sorted((tmp_path / "ct").iterdir())[::-1]))
+    files = {"seg": str(out / "a_seg.dcm"), "report": str(out / "a_sr.dcm")}
+    alone(put_task(folder, DicomTask(scan=scan, making=Making(model="Toy 1"), images=images, **files)))
+    np.testing.assert_array_equal(read_label_map(out / "a_seg.dcm", volume), result.labelmap)
+    assert pydicom.dcmread(out / "a_sr.dcm").Modality == "SR"
+    (tmp_path / "ct" / "IM0").unlink()
+    with pytest.raises(InputError, match=r"IM0 cannot be read any more .* load the series again"):
+        do_task(folder.path / "task.json", lambda _step: None, lambda: False)
 
 
 def test_a_task_tells_its_steps_and_is_stopped_between_them(tmp_path: Path) -> None:
