@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -18,6 +20,7 @@ from LiverSegUI.errand import ErrandProcess
 _STEPS = {
     "read": _("Reading the case"),
     "measure": _("Measuring"),
+    "compare": _("Bringing the livers onto each other"),
     "draw": _("Drawing the pictures"),
     "write": _("Writing the files"),
 }
@@ -121,6 +124,12 @@ class Desk:
             folder.close()
         # It is still emitting the signal that told us: let it live for one turn of the event loop.
         qt.QTimer.singleShot(0, lambda _kept=process: None)  # type: ignore[misc]
+
+
+def removeEmpty(folder: Path) -> None:
+    """Leave no folder behind in which nothing was written."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _forget(_ended: Ended) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from LiverSegLib.worker.arrays import ArrayFolder
 from LiverSegLib.worker.errand import Ended
 from LiverSegLib.worker.tasks import DicomTask, Making, ReportTask, Scan, Task, put_scan
 from LiverSegUI.choices import storedSetting, storeSetting
-from LiverSegUI.desk import STOPPED, Desk
+from LiverSegUI.desk import STOPPED, Desk, removeEmpty
 from LiverSegUI.dicom_files import imagesOf
 from LiverSegUI.install import ensurePackage
 from LiverSegUI.job import SegmentationJob
@@ -90,7 +89,7 @@ class HandoverActions:
 
         def onEnd(ended: Ended) -> None:
             if ended.error:
-                _removeEmpty(out)
+                removeEmpty(out)
                 self._say(ended.sentence, ended.error != STOPPED)
                 return
             text = _("A DICOM segmentation and a DICOM report were written to {folder}.").format(folder=out)
@@ -99,7 +98,7 @@ class HandoverActions:
         try:
             self._desk.start(_("DICOM of {name}").format(name=node.GetName()), make, onEnd)
         except LiverSegError:
-            _removeEmpty(out)
+            removeEmpty(out)
             raise
 
     def _askForFolder(self, node: Any) -> Path | None:
@@ -140,12 +139,6 @@ class HandoverActions:
             openPage(out)
 
         return onEnd
-
-
-def _removeEmpty(folder: Path) -> None:
-    """Leave no folder behind in which nothing was written."""
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def makingOf(node: Any, job: SegmentationJob | None) -> Making:

@@ -16,6 +16,7 @@ from LiverSegUI import views
 from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, modelStore, storedSetting, storeSetting, workerEnvironment
 from LiverSegUI.desk import Desk
+from LiverSegUI.followup import FollowupDialog
 from LiverSegUI.handover import HandoverActions
 from LiverSegUI.install import installPackages, missingPackages, namesOf, needsExtension, openExtensionsManager
 from LiverSegUI.job import SegmentationJob
@@ -56,9 +57,11 @@ class Panel:
         self.trainingSet = TrainingSetAction(ui, self.say, self._segmentation, self._modelOf)
         self.desk = Desk(ui.exportButton, workerEnvironment)
         self.handover = HandoverActions(ui, self.say, self.desk, self._segmentation, self._jobOf)
+        self.followup = FollowupDialog(ui.exportButton, self.say, self.desk, self._segmentation)
         exports = [
             (_("Report (HTML)…"), self.handover.report),
             (_("DICOM SEG and SR…"), self.handover.dicom),
+            (_("Compare with another scan…"), self.followup.show),
             (_("Add to training set…"), self.trainingSet.add),
         ]
         self.actions = SegmentationActions(ui, self.say, self._segmentation, exports)
@@ -94,6 +97,7 @@ class Panel:
         self._refresher.stop()
         self.logic.onChange = None
         self.desk.close()
+        self.followup.close()
         if self.modelsDialog is not None:
             self.modelsDialog.close()
 

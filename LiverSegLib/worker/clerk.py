@@ -1,4 +1,4 @@
-"""Does the tasks of an application in a process of its own: the page of a case, its DICOM files.
+"""Does the tasks of an application in a process of its own: the page of a case, its DICOM files, a follow-up.
 
 What takes long to import is imported only when a task needs it, and nothing that 3D Slicer does not have, or has
 been asked to install.
@@ -10,16 +10,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from LiverSegLib.errors import ModelError, SegmentationCancelled
 from LiverSegLib.io.atomic import atomic_files
+from LiverSegLib.labels import Label, labels_for
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelDescription, find_package, read_description
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker.arrays import read_array
-from LiverSegLib.worker.tasks import DicomTask, Labelmap, Making, ReportTask, Scan, read_task
+from LiverSegLib.worker.tasks import Alignment, CompareTask, DicomTask, Labelmap, Making, ReportTask, Scan, read_task
+
+if TYPE_CHECKING:
+    from LiverSegLib.followup.register import Registration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +33,7 @@ class Step:
     """Where a task stands.
 
     Args:
-        step: what is done now: "read", "measure", "draw" or "write".
+        step: what is done now: "read", "measure", "compare", "draw" or "write".
         done, total: steps.
     """
 
@@ -76,7 +82,10 @@ def do_task(path: Path, tell: Callable[[Step], None], should_stop: Callable[[], 
     task, folder = read_task(path), path.parent
     if isinstance(task, DicomTask):
         return _dicom(task, folder, Steps(("read", "measure", "write"), tell, should_stop))
-    _report(task, folder, Steps(("read", "measure", "draw"), tell, should_stop))
+    if isinstance(task, CompareTask):
+        _compare(task, folder, Steps(("read", "compare", "draw"), tell, should_stop))
+    else:
+        _report(task, folder, Steps(("read", "measure", "draw"), tell, should_stop))
     return ""
 
 
@@ -112,6 +121,45 @@ def _dicom(task: DicomTask, folder: Path, steps: Steps) -> str:
     with atomic_files(seg.parent) as opener:
         write_dicom(seg, report, result, source, version=version, by_hand=task.making.by_hand, opener=opener)
     return source.note
+
+
+def _compare(task: CompareTask, folder: Path, steps: Steps) -> None:
+    from LiverSegLib.followup import TimePoint, compare
+    from LiverSegLib.followup.write import write_comparison
+
+    steps.begin("read")
+    scans = (task.baseline, task.followup)
+    lesions = dict.fromkeys(label.name for scan in scans for label in scan.labels if label.is_lesion)
+    points = []
+    for scan in scans:
+        volume, labelmap = _voxels(scan, folder)
+        labels = _with_names(scan.labels, tuple(lesions))
+        points.append(TimePoint(labelmap=labelmap, affine=volume.affine, labels=labels, name=scan.name, volume=volume))
+    steps.begin("compare")
+    transform = None if task.alignment is None else _transform(task.alignment, folder)
+    found = compare(*points, transform=transform, deformable=task.deformable)
+    steps.begin("draw")
+    write_comparison(Path(task.out), found, *points)
+
+
+def _with_names(labels: tuple[Label, ...], names: tuple[str, ...]) -> tuple[Label, ...]:
+    """The labels, and others that were looked for in vain: a scan without lesions has no segment of them."""
+    found = {label.value: label.name for label in labels}
+    free = (value for value in range(1, 256) if value not in found)
+    new = [name for name in names if name not in found.values()]
+    return labels_for({**found, **dict(zip(free, new, strict=False))})
+
+
+def _transform(alignment: Alignment, folder: Path) -> npt.NDArray[np.float64] | Registration:
+    """How the baseline lies in the follow-up."""
+    from LiverSegLib.followup.given import bent_registration
+    from LiverSegLib.followup.register import Grid
+
+    if alignment.matrix is not None:
+        return np.array(alignment.matrix)
+    moved = read_array(folder / alignment.moved)
+    i, j, k = moved.shape[:3]
+    return bent_registration(Grid(np.array(alignment.origin), (i, j, k), alignment.step), moved)
 
 
 def _voxels(scan: Scan, folder: Path) -> tuple[Volume, Labelmap]:

@@ -96,8 +96,42 @@ class DicomTask:
     report: str
 
 
-Task = ReportTask | DicomTask
-_TASKS: dict[str, type[Task]] = {kind.__name__: kind for kind in (ReportTask, DicomTask)}
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How points of the baseline lie in the follow-up, both in RAS mm of their volumes.
+
+    Args:
+        matrix: 4x4; None where `moved` tells it.
+        moved: name of the file with the places [x, y, z, 3] of a grid's points in the follow-up, "" for none.
+        origin, step: of that grid, on the baseline.
+    """
+
+    matrix: Matrix | None = None
+    moved: str = ""
+    origin: Point = (0.0, 0.0, 0.0)
+    step: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareTask:
+    """Compare two scans of one patient and write the comparison.
+
+    Args:
+        baseline, followup: the scans.
+        out: path of an empty folder for the table, the page and its pictures.
+        deformable: bend the liver, too, when the scans are registered.
+        alignment: how the scans lie to each other; None: the livers are registered.
+    """
+
+    baseline: Scan
+    followup: Scan
+    out: str
+    deformable: bool = False
+    alignment: Alignment | None = None
+
+
+Task = ReportTask | DicomTask | CompareTask
+_TASKS: dict[str, type[Task]] = {kind.__name__: kind for kind in (ReportTask, DicomTask, CompareTask)}
 
 
 def put_scan(folder: ArrayFolder, volume: Volume, labelmap: Labelmap, labels: tuple[Label, ...]) -> Scan:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from LiverSegLib.errors import InputError, ProtocolError, SegmentationCancelled
+from LiverSegLib.followup.given import bent_registration
+from LiverSegLib.followup.register import Grid
 from LiverSegLib.labels import labels_for
 from LiverSegLib.quality import Doubt, Quality
 from LiverSegLib.volume import Volume
@@ -94,6 +96,23 @@ def test_dicom_of_a_tilted_gantry_that_slicer_keeps_straight_is_voxel_by_voxel_r
     (tmp_path / "ct" / "IM0").unlink()
     with pytest.raises(InputError, match=r"IM0 cannot be read any more .* load the series again"):
         do_task(folder.path / "task.json", lambda _step: None, lambda: False)
+
+
+def test_a_transform_that_bends_is_followed_and_one_that_makes_no_sense_is_refused() -> None:
+    grid = Grid(np.array([-40.0, -30, -20]), (11, 9, 7), 8.0)
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    points = grid.origin + grid.step * index
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # as far as a quarter
+    moved = (points + 3 * np.sin(points[..., ::-1] / 25)) @ turn.T + [50, -20, 300]
+    found = bent_registration(grid, moved)
+    inside = points[2:-2, 2:-2, 2:-2].reshape(-1, 3)
+    np.testing.assert_allclose(found.to_followup(inside), moved[2:-2, 2:-2, 2:-2].reshape(-1, 3), atol=1e-6)
+    np.testing.assert_allclose(found.to_baseline(found.to_followup(inside)), inside, atol=1e-3)
+    moved[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="does not say where each point"):
+        bent_registration(grid, moved)
+    with pytest.raises(InputError, match="flattens the baseline"):
+        bent_registration(grid, points * [1, 1, 0])
 
 
 def test_a_task_tells_its_steps_and_is_stopped_between_them(tmp_path: Path) -> None:
