@@ -142,9 +142,13 @@ def changeRows(numbers: dict[str, Any]) -> list[tuple[str, ...]]:
         diameter = _pair(row["baseline_mm"], row["followup_mm"], 1), _percent(row["diameter_percent"])
         volume = _pair(row["baseline_ml"], row["followup_ml"], 2), _percent(row["volume_percent"])
         rows.append((f"{row['status']} {row['note']}".strip(), *sides, *diameter, *volume))
-    sums, livers = numbers["sum_of_diameters_mm"], numbers["liver_ml"]
-    rows.append((_("Sum of the longest diameters"), "", "", _pair(*sums, 1), _change(*sums), "", ""))
-    rows.append((_("Liver with its lesions"), "", "", "", "", _pair(*livers, 0), _change(*livers)))
+    (before, after), (earlier, later) = numbers["sum_of_diameters_mm"], numbers["liver_ml"]
+    sums, livers = (
+        (_pair(before, after, 1), _change(before, after)),
+        (_pair(earlier, later, 0), _change(earlier, later)),
+    )
+    rows.append((_("Sum of the longest diameters"), "", "", *sums, "", ""))
+    rows.append((_("Liver with its lesions"), "", "", "", "", *livers))
     return rows
 
 

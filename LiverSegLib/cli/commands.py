@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from LiverSegLib import __version__, stopping
-from LiverSegLib.cli import batch_command, compare_command, models, screen
+from LiverSegLib.cli import batch_command, compare_command, models, report_command, screen
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
@@ -32,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(models.app, name="models")
 app.command()(batch_command.batch)
 app.command()(compare_command.compare)
+app.command()(report_command.report)
 log = logging.getLogger("LiverSegLib")
 
 

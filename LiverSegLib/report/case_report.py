@@ -174,17 +174,17 @@ def _origin(result: Result, model: ModelDescription | None, by_hand: Sequence[st
         ]
     if by_hand:
         shown = {label.name: label.display_name or label.name for label in result.labels}
-        rows.append(("Changed by hand, or from elsewhere", ", ".join(shown.get(name, name) for name in by_hand)))
+        rows.append(
+            ("Drawn or changed by hand, or from elsewhere", ", ".join(shown.get(name, name) for name in by_hand))
+        )
     rows.append(("Software", f"LiverSeg {__version__}"))
     if result.timings:
         rows.append(("Ran on", f"{result.device}, {sum(result.timings.values()):.1f} s"))
     yield page.heading("How it was made")
     yield page.facts(rows)
-    told = (
-        "Segmentation by research software, changed by hand"
-        if by_hand
-        else ("Automatic segmentation by research software. It was not checked by a person")
-    )
+    told = "Automatic segmentation by research software. It was not checked by a person"
+    if by_hand:
+        told = "Made with research software, at least in part by hand or elsewhere"
     yield page.paragraph(f"{told}; do not use it for diagnosis or treatment.", "bad")
 
 

@@ -95,7 +95,8 @@ def test_the_changes_are_found_and_shown_and_the_page_is_opened(host: Any, deskt
     found = rows(host)
     assert [row[:3] for row in found[:3]] == [["gone", "no. 1", ""], ["grown", "no. 2", "no. 1"], ["new", "", "no. 2"]]
     before, after = (float(text) for text in found[1][3].split(" → "))
-    assert (before, after) == (pytest.approx(16, abs=5.5), pytest.approx(28, abs=5.5))
+    assert before == pytest.approx(16, abs=5.5)
+    assert after == pytest.approx(28, abs=5.5)
     assert found[3][0] == "Sum of the longest diameters"
     assert found[4][5].split(" → ")[0] != "0"
     assert desktop.opened == [out / "followup.html"]

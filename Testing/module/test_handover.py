@@ -108,7 +108,7 @@ def test_a_report_is_written_of_the_case_as_it_stands_and_opened(
     assert said(segmented) == f"The report was written to {page}."
     text = page.read_text(encoding="utf-8")
     assert f"{left.sum() * 8 / 1000:.2f}</td>" in text  # voxels of 2 mm
-    for told in ("Changed by hand, or from elsewhere", "changed by hand; do not use it"):
+    for told in ("Drawn or changed by hand, or from elsewhere", "in part by hand or elsewhere; do not use it"):
         assert told in text
     assert f"{job.measurements.lesions[0].volume_ml:.2f}</td>" not in text
     assert "It was not checked by a person" not in text

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Regrid:
     first: tuple[int, ...]
     shape: tuple[int, ...]
 
-    def apply(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The array on the other grid, 0 where it has nothing; a view where it has everything."""
         turned = array.transpose(self.order)[tuple(slice(None, None, -1 if flip else 1) for flip in self.flip)]
         if turned.shape == self.shape:
