@@ -72,7 +72,8 @@ def _summary(volume: Volume, result: Result) -> str:
     spacing = " x ".join(f"{step:.3g}" for step in volume.spacing)
     kind = f"{volume.modality}, " if volume.modality else ""
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    return f"{kind}{size} voxels of {spacing} mm, segmented by {result.model or 'an unknown model'}; report of {now}"
+    made = f", segmented by {result.model}" if result.model else ""
+    return f"{kind}{size} voxels of {spacing} mm{made}; report of {now}"
 
 
 def _quality(result: Result) -> Iterator[str]:
