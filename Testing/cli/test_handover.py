@@ -97,6 +97,24 @@ def test_series_are_listed_and_one_is_segmented(threshold_package: MakePackage, 
         liverseg("segment", folder, *options, "--series", "3")
 
 
+def test_one_segment_of_a_dicom_seg_is_looked_within(threshold_package: MakePackage, tmp_path: Path) -> None:
+    folder = series(tmp_path / "ct", 1, 8)
+    volume = read_volume(folder)
+    result = result_of(volume, {1: "liver", 2: "tumor", 3: "spleen"})
+    seg = tmp_path / "a.dcm"
+    write_dicom(seg, tmp_path / "b.dcm", result, read_source(folder))
+    options = ("--model", threshold_package(), "--device", "cpu", "--no-overlay", "-o", tmp_path / "out")
+    liverseg("segment", folder, *options, "--within", f"{seg}#Liver")
+    found = read_label_map(tmp_path / "out/ct_labels.nii.gz", volume)
+    np.testing.assert_array_equal(found > 0, (result.labelmap == 1) | (result.labelmap == 2))
+    with pytest.raises(InputError, match=r"a\.dcm has no segment kidney; choose one of: liver, .*spleen"):
+        liverseg("segment", folder, *options, "--within", f"{seg}#kidney")
+    with pytest.raises(InputError, match=r"ct_labels\.nii\.gz is no DICOM SEG, .* leave out #liver"):
+        liverseg(
+            "segment", folder, *options[:-1], tmp_path / "b", "--within", f"{tmp_path / 'out/ct_labels.nii.gz'}#liver"
+        )
+
+
 def test_a_report_of_what_is_there_already(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     folder, out = series(tmp_path / "ct", 1, 8), tmp_path / "reports"
