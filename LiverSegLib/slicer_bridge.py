@@ -491,7 +491,7 @@ def _label_name(node: Any, segment_id: str) -> str:
     """The name of the label that a segment is: its ID tells it for ours, its name for those of others."""
     is_ours = segment_id.startswith(_PREFIX)
     name = segment_id.removeprefix(_PREFIX) if is_ours else node.GetSegmentation().GetSegment(segment_id).GetName()
-    return label_for(1, name).name
+    return label_for(1, name).name or segment_id.lower()
 
 
 def _part_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +12,14 @@ import qt
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import InputError
+from LiverSegLib.io.leftovers import remove_leftovers
 from LiverSegLib.worker.arrays import ArrayFolder
 from LiverSegLib.worker.clerk import Step
 from LiverSegLib.worker.errand import TASK, Ended, Errand
 from LiverSegLib.worker.tasks import Task, put_task
 from LiverSegUI.errand import ErrandProcess
+
+log = logging.getLogger(__name__)
 
 _STEPS = {
     "read": _("Reading the case"),
@@ -106,8 +110,10 @@ class Desk:
             self.dialog.setLabelText(_STEPS.get(said.step, said.step) + "…")
 
     def _onEnded(self, ended: Ended) -> None:
-        isStopped, onEnd = self._isStopped, self._onEnd
+        isStopped, onEnd, title = self._isStopped, self._onEnd, self._title
         self._clear()
+        if ended.details and not isStopped:
+            log.error("%s: %s\n%s", title, ended.sentence, ended.details)
         # One that was done before it heard of the wish has written its files.
         onEnd(Ended(error=STOPPED, sentence=_("Stopped; nothing was written.")) if isStopped and ended.error else ended)
 
@@ -127,7 +133,8 @@ class Desk:
 
 
 def removeEmpty(folder: Path) -> None:
-    """Leave no folder behind in which nothing was written."""
+    """Leave no folder behind in which nothing was written, also where the process had to be killed while it wrote."""
+    remove_leftovers(folder)
     with suppress(OSError):
         folder.rmdir()
 

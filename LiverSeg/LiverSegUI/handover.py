@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
+from LiverSegLib.io.leftovers import remove_leftovers
 from LiverSegLib.models.store import DEFAULT
 from LiverSegLib.worker.arrays import ArrayFolder
 from LiverSegLib.worker.errand import Ended
@@ -133,6 +134,7 @@ class HandoverActions:
     def _told(self, out: Path) -> Callable[[Ended], None]:
         def onEnd(ended: Ended) -> None:
             if ended.error:
+                remove_leftovers(out.parent)
                 self._say(ended.sentence, ended.error != STOPPED)
                 return
             self._say(_("The report was written to {path}.").format(path=out))

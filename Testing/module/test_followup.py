@@ -17,6 +17,7 @@ import slicer.util
 import vtk
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QPushButton
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.measure import Measurements
@@ -150,6 +151,23 @@ def test_a_scan_without_lesions_left_is_compared(
     patient[1].GetSegmentation().GetSegment("LiverSeg_liver").SetName("Liver of a person")
     choose(host, ENTRY)
     assert compare(host, RIGID).startswith("2 gone. ")
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_comparison_is_canceled_and_leaves_nothing(host: Any, desktop: Desktop, tmp_path: Path) -> None:
+    desktop.chosen = str(tmp_path)
+    choose(host, ENTRY)
+    form, desk = host.widget.panel.followup.form, host.widget.panel.desk
+    form.alignment.setCurrentText("Register the livers and bend them (deformable)")
+    QTest.mouseClick(form.compare, Qt.MouseButton.LeftButton)
+    assert host.spin_until(lambda: desk.dialog.value() > 0)  # it registers, which hears of nothing
+    (tmp_path / "later follow-up" / ".liverseg-0123456789ab.tmp").mkdir()  # as of a process that was killed
+    (button,) = desk.dialog.findChildren(QPushButton)
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert host.spin_until(lambda: not desk.isBusy, 20)
+    assert form.status.text() == "Stopped; nothing was written."
+    assert list(tmp_path.iterdir()) == []
+    assert rows(host) == []
 
 
 def test_what_cannot_be_compared_is_one_sentence(

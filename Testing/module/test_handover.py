@@ -140,6 +140,19 @@ def test_what_is_in_the_way_of_a_report_is_one_sentence(segmented: Any, desktop:
     assert "Nothing is drawn in" in said(segmented)
 
 
+def test_a_defect_is_one_sentence_and_its_details_are_in_the_log(
+    segmented: Any, desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "__init__.py").write_text("raise ZeroDivisionError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    desktop.chosen = str(tmp_path / "case.html")
+    choose(segmented, REPORT)
+    assert said(segmented) == "\u26a0 That failed unexpectedly (ZeroDivisionError); details are in the log."
+    assert "ZeroDivisionError: broken" in caplog.text
+    assert not (tmp_path / "case.html").exists()
+
+
 @pytest.fixture
 def installer(host: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[list[str]]]:  # noqa: ARG001
     """Makes a package missing until it is installed; gives what pip was asked for."""
