@@ -93,6 +93,8 @@ def _report(task: ReportTask, folder: Path, steps: Steps) -> None:
     from LiverSegLib.report import write_case_report
 
     steps.begin("read")
+    with atomic_files(Path(task.out).parent):
+        pass  # whether it can be written is told before the pictures are drawn
     model = _description(task.making)
     volume, labelmap = _voxels(task.scan, folder)
     steps.begin("measure")
