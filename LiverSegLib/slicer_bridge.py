@@ -31,15 +31,15 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from LiverSegLib.boxes import bounding_box
+from LiverSegLib.boxes import Box, bounding_box, whole_of
 from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
-from LiverSegLib.labels import Label, display_name, label_for
+from LiverSegLib.labels import Label, display_name, label_for, labels_for
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import VoxelBox
 from LiverSegLib.volume import Result, Volume
 
-_ONE_VOXEL = (slice(0, 1), slice(0, 1), slice(0, 1))  # of what is empty
+_ONE_VOXEL: Box = (slice(0, 1), slice(0, 1), slice(0, 1))  # of what is empty
 _BINARY_LABELMAP = "Binary labelmap"
 _CLOSED_SURFACE = "Closed surface"
 _PREFIX = "LiverSeg_"
@@ -47,6 +47,7 @@ _FINGERPRINT = "LiverSeg.Voxels"
 _MEASURED = "LiverSeg.Volume"
 _FIRST_TITLES = ("Structure", "Volume [mL]")
 _RIGID_TOLERANCE = 1e-4
+_SAME_VOXEL = 1e-2
 # Points per side of a ROI: under a non-linear transform its extremes need not be its corners.
 _ROI_SAMPLES = np.linspace(-0.5, 0.5, 9)
 _VECTORS = "is a color or vector volume; segment a scalar volume such as the original CT."
@@ -398,7 +399,7 @@ def export_segments(node: Any, parent: Path, kind: str) -> Path:
     """
     ids = vtk.vtkStringArray()
     node.GetSegmentation().GetSegmentIDs(ids)
-    folder = _new_folder(parent, f"{node.GetName()} {kind}")
+    folder = new_folder(parent, f"{node.GetName()} {kind}")
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if kind == "STL":
         had_surface = has_surfaces(node)
@@ -426,6 +427,54 @@ def drawn_on_volume(node: Any) -> tuple[Volume, dict[str, npt.NDArray[np.bool_]]
         InputError: the segmentation has no volume, or that has no voxels.
         OutputError: segments are surfaces, or a non-linear transform lies between the two.
     """
+    volume, to_segment = _volume_under(node)
+    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    for segment_id in node.GetSegmentation().GetSegmentIDs():
+        mask = masks.setdefault(_label_name(node, segment_id), np.zeros(volume.array.shape, bool, order="F"))
+        box, part = _part_on(node, segment_id, to_segment, volume.array.shape)
+        mask[box] |= part
+    return volume, masks
+
+
+def labels_on_volume(node: Any, more: Sequence[str] = ()) -> tuple[Volume, npt.NDArray[np.uint8], tuple[Label, ...]]:
+    """The volume of a segmentation and all that is drawn as one label map [i, j, k] on its voxels.
+
+    Where segments overlap, lesions lie on top of pieces, and these on top of organs, as in our label maps.
+
+    Args:
+        node: vtkMRMLSegmentationNode.
+        more: names of labels that were looked for, too, and may have no segment.
+
+    Raises:
+        InputError: as `drawn_on_volume`; or nothing is drawn, or there are more segments than a label map has values.
+        OutputError: as `drawn_on_volume`.
+    """
+    volume, to_segment = _volume_under(node)
+    ids = {segment_id: _label_name(node, segment_id) for segment_id in node.GetSegmentation().GetSegmentIDs()}
+    names = list(dict.fromkeys([*ids.values(), *more]))
+    if len(names) > np.iinfo(np.uint8).max:
+        raise InputError(f"{node.GetName()} has {len(names)} segments; keep at most 255 of them.")
+    labels = labels_for(dict(enumerate(names, start=1)))
+    rank = {label.name: (label.is_lesion, label.is_piece, label.part_of is None) for label in labels}
+    values = {label.name: label.value for label in labels}
+    labelmap = np.zeros(volume.array.shape, np.uint8, order="F")
+    for segment_id in sorted(ids, key=lambda segment_id: rank[ids[segment_id]]):
+        box, part = _part_on(node, segment_id, to_segment, volume.array.shape)
+        labelmap[box][part] = values[ids[segment_id]]
+    if not labelmap.any():
+        raise InputError(f"Nothing is drawn in {node.GetName()} where its volume {volume.name} is; segment it first.")
+    return volume, labelmap, labels
+
+
+def drawn_by_others(node: Any) -> tuple[str, ...]:
+    """Names of the labels of a segmentation whose voxels are not those that we wrote: edited, or from elsewhere."""
+    edited, ids = edited_segments(node), node.GetSegmentation().GetSegmentIDs()
+    theirs = [segment_id for segment_id in ids if segment_id in edited or not segment_id.startswith(_PREFIX)]
+    return tuple(dict.fromkeys(_label_name(node, segment_id) for segment_id in theirs))
+
+
+def _volume_under(node: Any) -> tuple[Volume, npt.NDArray[np.float64]]:
+    """The volume that a segmentation was drawn on, and the 4x4 from its voxels to the segmentation's own mm."""
     source = source_of(node)
     if source is None:
         raise InputError(f"{node.GetName()} belongs to no volume; choose its source volume in the Segment Editor.")
@@ -435,44 +484,71 @@ def drawn_on_volume(node: Any) -> tuple[Volume, dict[str, npt.NDArray[np.bool_]]
     between, linear = _transform_between(source, node), vtk.vtkTransform()
     if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between, linear):
         raise OutputError(f"{node.GetName()} and its volume are under different non-linear transforms; harden them.")
-    to_segment = np.array(slicer.util.arrayFromVTKMatrix(linear.GetMatrix())) @ volume.affine
-    masks: dict[str, npt.NDArray[np.bool_]] = {}
-    for segment_id in segmentation.GetSegmentIDs():
-        name = label_for(1, segment_id.removeprefix(_PREFIX)).name
-        if not segment_id.startswith(_PREFIX):
-            name = label_for(1, segmentation.GetSegment(segment_id).GetName()).name
-        mask = _mask_on(node, segment_id, to_segment, volume.array.shape)
-        masks[name] = masks[name] | mask if name in masks else mask
-    return volume, masks
+    return volume, np.array(slicer.util.arrayFromVTKMatrix(linear.GetMatrix())) @ volume.affine
 
 
-def _mask_on(
+def _label_name(node: Any, segment_id: str) -> str:
+    """The name of the label that a segment is: its ID tells it for ours, its name for those of others."""
+    is_ours = segment_id.startswith(_PREFIX)
+    name = segment_id.removeprefix(_PREFIX) if is_ours else node.GetSegmentation().GetSegment(segment_id).GetName()
+    return label_for(1, name).name or segment_id.lower()
+
+
+def _part_on(
     node: Any, segment_id: str, to_segment: npt.NDArray[np.float64], shape: tuple[int, ...]
-) -> npt.NDArray[np.bool_]:
-    """A segment on a grid [i, j, k] of `shape`, by nearest voxel; the matrix takes its indices to the segment's mm."""
-    mask = np.zeros(shape, bool, order="F")
+) -> tuple[Box, npt.NDArray[np.bool_]]:
+    """A segment on a grid [i, j, k] of `shape`, by nearest voxel: a box of the grid, and the mask of that box.
+
+    The matrix takes indices of the grid to the segment's mm.
+    """
     image = node.GetBinaryLabelmapInternalRepresentation(segment_id)
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None:
-        return mask
+        return _ONE_VOXEL, np.zeros((1, 1, 1), bool)
     value = node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
-    stored = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).transpose(2, 1, 0)
+    stored = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).transpose(2, 1, 0) == value
     first = np.array(image.GetExtent()[::2])
     matrix = np.linalg.inv(_matrix(image.GetImageToWorldMatrix)) @ to_segment
+    matrix[:3, 3] -= first
+    shift = np.round(matrix[:3, 3]).astype(int)
+    apart = np.abs(matrix[:3, :3] - np.eye(3)) @ shape + np.abs(matrix[:3, 3] - shift)
+    if apart.max() < _SAME_VOXEL:  # the usual case: both have one grid, and only the stored box is looked at
+        starts = [max(0, -step) for step in shift]
+        sizes = zip(starts, shift, shape, stored.shape, strict=True)
+        stops = [max(start, min(n, m - step)) for start, step, n, m in sizes]
+        i, j, k = (slice(start, stop) for start, stop in zip(starts, stops, strict=True))
+        theirs = (slice(side.start + step, side.stop + step) for side, step in zip((i, j, k), shift, strict=True))
+        return (i, j, k), stored[tuple(theirs)]
+    return whole_of(np.broadcast_to(False, shape)), _nearest(stored, matrix, shape)
+
+
+def _nearest(
+    stored: npt.NDArray[np.bool_], matrix: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """A mask on a grid of `shape` whose indices the matrix takes to indices of `stored`; outside there is nothing."""
+    mask = np.zeros(shape, bool, order="F")
     i, j = np.ogrid[: shape[0], : shape[1]]
     for k in range(shape[2]):  # a slice at a time: places take three numbers a voxel
         at = [np.floor(row[0] * i + row[1] * j + (row[2] * k + row[3] + 0.5)).astype(np.int32) for row in matrix[:3]]
-        at = [place - start for place, start in zip(at, first, strict=True)]
         inside = np.ones(shape[:2], bool)
         for place, size in zip(at, stored.shape, strict=True):
             inside &= (place >= 0) & (place < size)
-        mask[:, :, k][inside] = stored[tuple(place[inside] for place in at)] == value
+        mask[:, :, k][inside] = stored[tuple(place[inside] for place in at)]
     return mask
 
 
-def _new_folder(parent: Path, name: str) -> Path:
-    """Make a folder whose name nothing has yet."""
-    safe = "".join("_" if letter in '\\/:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ")
+def safe_name(name: str) -> str:
+    """A node's name as every system takes it for a file."""
+    return "".join("_" if letter in '\\/:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ")
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Make a folder whose name nothing has yet.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    safe = safe_name(name)
     try:
         for number in range(1, 10_000):
             folder = parent / (safe if number == 1 else f"{safe} {number}")

@@ -1,4 +1,4 @@
-"""An errand to the store of models on QProcess: the panel stays alive, and threads would starve in Slicer."""
+"""An errand on QProcess: the panel stays alive, and threads would starve in Slicer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import qt
 from slicer.i18n import tr as _
 
 from LiverSegLib.errors import ProtocolError
-from LiverSegLib.models.transfer import Transfer
 from LiverSegLib.worker.errand import Ended, Errand, errand_command, read_line
 
 _GRACE_MS = 3000
@@ -23,7 +22,7 @@ class ErrandProcess:
     Args:
         errand: what is to be done.
         environment: variables of the process beside those of this one.
-        onProgress: called with each `Transfer`.
+        onProgress: called with each `Transfer` of a model, or `Step` of a task.
         onEnd: called once with how it `Ended`.
     """
 
@@ -31,7 +30,7 @@ class ErrandProcess:
         self,
         errand: Errand,
         environment: dict[str, str],
-        onProgress: Callable[[Transfer], None],
+        onProgress: Callable[[Any], None],
         onEnd: Callable[[Ended], None],
     ) -> None:
         self.errand = errand
@@ -60,7 +59,7 @@ class ErrandProcess:
 
     def close(self) -> None:
         """The application ends: nobody is told of anything any more."""
-        self._onProgress, self._onEnd = (lambda _transfer: None), (lambda _ended: None)
+        self._onProgress, self._onEnd = (lambda _said: None), (lambda _ended: None)
         self._process.closeWriteChannel()
         if not self._process.waitForFinished(700):
             self._process.kill()
@@ -85,11 +84,11 @@ class ErrandProcess:
         self._killer.stop()
         self._onOutput()
         self._onLog()
-        self._end(_("The process that looks after the models ended unexpectedly; try again."))
+        self._end(_("The process that was to do this ended unexpectedly; try again."))
 
     def _onFailed(self) -> None:
         if int(getattr(self._process.state(), "value", self._process.state())) == 0:
-            self._end(_("The process that looks after the models could not be started; restart the application."))
+            self._end(_("The process that was to do this could not be started; restart the application."))
 
     def _end(self, otherwise: str) -> None:
         onEnd, self._onEnd = self._onEnd, lambda _ended: None

@@ -6,9 +6,10 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -18,6 +19,8 @@ TORCH = (2, 10)
 MONAI = (1, 6, 1)
 _WANTED = {"torch": TORCH, "monai": MONAI, "scipy": (1, 11), "safetensors": (0, 4)}
 _NAMES = {"torch": "PyTorch", "monai": "MONAI", "scipy": "SciPy", "safetensors": "safetensors"}
+# Needed for a few things only, so they are not asked for before; the versions are those of pyproject.toml.
+_OPTIONAL = {"matplotlib": (3, 8), "highdicom": (0, 28)}
 
 
 class InstallError(LiverSegError):
@@ -26,12 +29,47 @@ class InstallError(LiverSegError):
 
 def missingPackages() -> list[str]:
     """Requirements that are not met, for example ["torch>=2.10", "monai>=1.6.1"]."""
-    return [f"{name}>={'.'.join(map(str, version))}" for name, version in _WANTED.items() if _version(name) < version]
+    return _unmet(_WANTED)
+
+
+def _unmet(wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
+    return [f"{name}>={'.'.join(map(str, version))}" for name, version in wanted.items() if _version(name) < version]
 
 
 def namesOf(missing: list[str]) -> str:
     """The missing packages as people call them, for example "PyTorch, MONAI"."""
-    return ", ".join(_NAMES[name.split(">=")[0]] for name in missing)
+    names = [name.split(">=")[0] for name in missing]
+    return ", ".join(_NAMES.get(name, name) for name in names)
+
+
+def ensurePackage(name: str, purpose: str) -> bool:
+    """Have a package that only some things need; where it is missing the user is asked, and it is installed.
+
+    Args:
+        name: "matplotlib" or "highdicom".
+        purpose: what needs it, the beginning of a sentence.
+
+    Returns:
+        Whether it is there now; False where the user does not want it.
+
+    Raises:
+        InstallError: it could not be installed.
+    """
+    wanted = {name: _OPTIONAL[name]}
+    missing, box = _unmet(wanted), qt.QMessageBox
+    if not missing:
+        return True
+    text = _("{purpose} need the package {name}, which is not installed. Install it now?")
+    text, buttons = text.format(purpose=purpose, name=namesOf(missing)), box.Yes | box.No
+    title = _("Install a package")
+    if slicer.util.messageBox(text, windowTitle=title, icon=box.Question, standardButtons=buttons) != box.Yes:
+        return False
+    _pip(missing)
+    importlib.invalidate_caches()
+    if _unmet(wanted):
+        text = _("{names} could not be installed; look into the Python console and try again.")
+        raise InstallError(text.format(names=namesOf(missing)))
+    return True
 
 
 def needsExtension(missing: list[str]) -> bool:

@@ -7,9 +7,12 @@ from typing import Any
 
 import qt
 
+MenuEntry = tuple[str, Callable[[], None]]
+"""A text, and what to call."""
 
-def addMenu(button: Any, entries: list[tuple[str, Callable[[], None]]]) -> list[Any]:
-    """Have a menu drop down from a push or tool button; each entry is a text and what to call.
+
+def addMenu(button: Any, entries: list[MenuEntry]) -> list[Any]:
+    """Have a menu drop down from a push or tool button; with these entries.
 
     Returns:
         The actions, which must be kept for as long as the button.

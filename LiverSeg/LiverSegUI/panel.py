@@ -15,6 +15,9 @@ from LiverSegLib.labels import LESION, MAIN_ORGAN, labels_for
 from LiverSegUI import views
 from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, modelStore, storedSetting, storeSetting, workerEnvironment
+from LiverSegUI.desk import Desk
+from LiverSegUI.followup import FollowupDialog
+from LiverSegUI.handover import HandoverActions
 from LiverSegUI.install import installPackages, missingPackages, namesOf, needsExtension, openExtensionsManager
 from LiverSegUI.job import SegmentationJob
 from LiverSegUI.menus import addMenu
@@ -52,7 +55,16 @@ class Panel:
         self.results = ResultsView(ui, self.say)
         self.region = RoiView(ui, self.onFitRoi)
         self.trainingSet = TrainingSetAction(ui, self.say, self._segmentation, self._modelOf)
-        self.actions = SegmentationActions(ui, self.say, self._segmentation, self.trainingSet.add)
+        self.desk = Desk(ui.exportButton, workerEnvironment)
+        self.handover = HandoverActions(ui, self.say, self.desk, self._segmentation, self._jobOf)
+        self.followup = FollowupDialog(ui.exportButton, self.say, self.desk, self._segmentation)
+        exports = [
+            (_("Report (HTML)…"), self.handover.report),
+            (_("DICOM SEG and SR…"), self.handover.dicom),
+            (_("Compare with another scan…"), self.followup.show),
+            (_("Add to training set…"), self.trainingSet.add),
+        ]
+        self.actions = SegmentationActions(ui, self.say, self._segmentation, exports)
         self.batch = BatchView(ui, self._start, self._showCase)
         ui.cacheEdit.setCurrentPath(storedSetting("cache"))
         self._connect()
@@ -84,6 +96,8 @@ class Panel:
         """The panel goes away."""
         self._refresher.stop()
         self.logic.onChange = None
+        self.desk.close()
+        self.followup.close()
         if self.modelsDialog is not None:
             self.modelsDialog.close()
 
@@ -359,8 +373,13 @@ class Panel:
 
     def _modelOf(self, segmentation: Any) -> str:
         """The model that wrote a segmentation, where the results shown are its."""
+        job = self._jobOf(segmentation)
+        return "" if job is None else job.model
+
+    def _jobOf(self, segmentation: Any) -> SegmentationJob | None:
+        """The job that wrote a segmentation, where the results shown are its."""
         job = self.results.job
-        return job.model if job is not None and job.segmentationNode is segmentation else ""
+        return job if job is not None and job.segmentationNode is segmentation else None
 
     def _refresh(self) -> None:
         self.batch.refresh()

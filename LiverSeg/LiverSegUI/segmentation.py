@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
 from LiverSegUI import views
-from LiverSegUI.menus import addMenu
+from LiverSegUI.menus import MenuEntry, addMenu
 
 
 class SegmentationActions:
@@ -24,11 +24,11 @@ class SegmentationActions:
         ui: the panel's widgets.
         say: shows a sentence in the panel, as an error if its second argument says so.
         segmentation: gives the chosen segmentation or None.
-        addToTrainingSet: has it become a case of a training set.
+        more: further entries of the menu of exports, each a text and what to call.
     """
 
     def __init__(
-        self, ui: Any, say: Callable[..., None], segmentation: Callable[[], Any], addToTrainingSet: Callable[[], None]
+        self, ui: Any, say: Callable[..., None], segmentation: Callable[[], Any], more: list[MenuEntry]
     ) -> None:
         self._ui, self._say, self._segmentation = ui, say, segmentation
         # Slicer's own button, with its menu of smoothing; it follows the node by itself.
@@ -38,9 +38,9 @@ class SegmentationActions:
         ui.show3DPlace.layout().insertWidget(0, self.show3DButton)
         ui.editButton.clicked.connect(self.edit)
         kinds = ((_("Label map (NRRD)…"), "NRRD"), (_("Label map (NIfTI)…"), "NIfTI"), (_("Surfaces (STL)…"), "STL"))
-        exports: list[tuple[str, Callable[[], None]]] = [(text, partial(self.export, kind)) for text, kind in kinds]
-        entries = [*exports, (_("Add to training set…"), addToTrainingSet)]
-        *self.exports, self.trainingSetAction = addMenu(ui.exportButton, entries)
+        exports: list[MenuEntry] = [(text, partial(self.export, kind)) for text, kind in kinds]
+        actions = addMenu(ui.exportButton, [*exports, *more])
+        self.exports, self.more = actions[: len(exports)], actions[len(exports) :]
 
     def update(self) -> None:
         """Follow the choice of segmentation."""

@@ -98,7 +98,7 @@ def run_part(
     more = [f"{batch.margin_mm:g}", f"overlay {batch.overlay}"]
     more += [name for name, wanted in (("dicom", batch.dicom), ("report", batch.report)) if wanted]
     if chosen.mask is not None:
-        more.append(key_of(chosen.mask, "within"))
+        more.append(key_of(chosen.mask, f"within {chosen.segment}".rstrip()))
     work = work_key(batch.request, chosen.folders, more)
     cases = of_part(find_cases(batch.source, pattern=batch.pattern, out=batch.out), part)
     _check_out(batch.out)

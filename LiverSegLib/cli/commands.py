@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from LiverSegLib import __version__, stopping
-from LiverSegLib.cli import batch_command, compare_command, models, screen
+from LiverSegLib.cli import batch_command, compare_command, models, report_command, screen
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
@@ -32,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(models.app, name="models")
 app.command()(batch_command.batch)
 app.command()(compare_command.compare)
+app.command()(report_command.report)
 log = logging.getLogger("LiverSegLib")
 
 
@@ -76,7 +77,8 @@ Targets = Annotated[
 Within = Annotated[
     str | None,
     typer.Option(
-        help="Package of an organ, or a label map on the input's grid; what --model finds outside it is removed."
+        help="Package of an organ, or a label map on the input's grid (of a DICOM SEG one segment: seg.dcm#liver); "
+        "what --model finds outside it is removed."
     ),
 ]
 
@@ -106,7 +108,7 @@ def segment(
     """Segment volumes; write label map, Slicer segmentation, measurements and a picture of each."""
     from LiverSegLib.cli.batch import run_batch
     from LiverSegLib.cli.handover import Handover
-    from LiverSegLib.cli.way import way_of
+    from LiverSegLib.cli.way import mask_and_segment, way_of
     from LiverSegLib.models import find_package, read_package
 
     _check_count(len(inputs), out, channel)
@@ -114,7 +116,8 @@ def segment(
     stopping.say("Stopped; inputs that were finished have all their results, the others none.")
     more = Handover(dicom=dicom, report=report, series=series)
     more.check(inputs, out)
-    cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay, more)
+    mask = None if within is None else str(mask_and_segment(within)[0])
+    cases = _planned(inputs, out, [file for file in (model, mask, roi) if file is not None], overlay, more)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     with screen.console().status(plain("Loading the model")):
         package = read_package(find_package(model))

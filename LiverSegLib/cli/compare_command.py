@@ -10,9 +10,9 @@ from rich.table import Table
 
 from LiverSegLib import stopping
 from LiverSegLib.cli import screen
+from LiverSegLib.cli.given_labels import USUAL, labels_of, read_labels
 from LiverSegLib.cli.request_options import at_home, request_from
 from LiverSegLib.cli.screen import plain, show_note
-from LiverSegLib.errors import InputError
 
 if TYPE_CHECKING:
     from LiverSegLib.cli.way import Run
@@ -29,7 +29,7 @@ def compare(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
     baseline_labels: Annotated[Path | None, typer.Option(help="Its label map; without one it is segmented.")] = None,
     followup_labels: Annotated[Path | None, typer.Option(help="Its label map; without one it is segmented.")] = None,
-    values: Annotated[str, typer.Option(help="What the values of given label maps mean.")] = "liver=1,tumor=2",
+    values: Annotated[str, typer.Option(help="What the values of given label maps mean.")] = USUAL,
     model: Annotated[str | None, typer.Option(help="Package folder, zip, or id of a model that segments them.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     deformable: Annotated[bool, typer.Option(help="Bend the liver, too, when the scans are registered.")] = False,
@@ -59,39 +59,15 @@ def compare(
         screen.console().print(plain(f"  {file}"), soft_wrap=True)
 
 
-def labels_of(text: str) -> tuple[Label, ...]:
-    """The labels of "liver=1,tumor=2".
-
-    Raises:
-        InputError: it is not understood.
-    """
-    from LiverSegLib.labels import labels_for
-
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        found = {int(value): name.strip() for name, value in pairs}
-    except ValueError:
-        found = {}
-    if not found or len(found) < len(pairs) or not all(0 < value < 256 for value in found):
-        raise InputError(f"The values {text} are not understood; give names and values from 1, as liver=1,tumor=2.")
-    return tuple(labels_for(found))
-
-
 def _time_point(path: Path, labels_path: Path | None, labels: tuple[Label, ...], run: Run | None) -> TimePoint:
     """Read a scan, and read or make its label map."""
-    import numpy as np
-
     from LiverSegLib.followup import TimePoint
     from LiverSegLib.io import read_volume
-    from LiverSegLib.io.read import read_label_map
 
     with screen.console().status(plain(f"Reading {path.name}")):
         volume = read_volume(at_home(str(path)))
     if labels_path is not None:
-        given = np.round(np.asarray(read_label_map(labels_path, volume)))
-        labelmap = np.zeros(given.shape, np.uint8)
-        for label in labels:
-            labelmap[given == label.value] = label.value
+        labelmap = read_labels(labels_path, volume, labels)
         return TimePoint(labelmap=labelmap, affine=volume.affine, labels=labels, name=path.name, volume=volume)
     assert run is not None
     with screen.console().status(plain(f"Segmenting {path.name}")):

@@ -17,7 +17,7 @@ Run = Callable[..., Result]
 """Called with a volume, `progress` and `should_stop`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chosen:
     """What the names that were typed lead to.
 
@@ -25,11 +25,13 @@ class Chosen:
         package: the model.
         organ: the model of the organ in which it looks, or None.
         mask: the label map of that organ, or None.
+        segment: the segment of the mask that counts, "" for all that it holds.
     """
 
     package: ModelPackage
     organ: ModelPackage | None = None
     mask: Path | None = None
+    segment: str = ""
 
     @property
     def folders(self) -> list[Path]:
@@ -53,11 +55,20 @@ def choose(request: SegmentationRequest, within: str | None) -> Chosen:
     package = read_package(find_package(request.model))
     if within is None:
         check_targets(request.targets, package.labels, package.title, package.default_targets)
-        return Chosen(package)
-    path = at_home(within)
+        return Chosen(package=package)
+    path, segment = mask_and_segment(within)
     if path.is_file() and path.suffix.lower() != ".zip":
-        return Chosen(package, mask=path)
-    return Chosen(package, organ=read_package(find_package(within)))
+        return Chosen(package=package, mask=path, segment=segment)
+    return Chosen(package=package, organ=read_package(find_package(within)))
+
+
+def mask_and_segment(within: str) -> tuple[Path, str]:
+    """The path in what was typed, and the name of one segment behind a "#", as in "seg.dcm#liver"; "" without one."""
+    path = at_home(within)
+    before, mark, name = within.rpartition("#")
+    if mark and name and not path.exists() and at_home(before).is_file():
+        return at_home(before), name
+    return path, ""
 
 
 def way_of(request: SegmentationRequest, within: str | None, margin: float) -> Run:
@@ -65,7 +76,7 @@ def way_of(request: SegmentationRequest, within: str | None, margin: float) -> R
 
     Args:
         request: as typed.
-        within: a package, or a label map on the input's grid.
+        within: a package, or a label map on the input's grid; behind a "#" the name of one segment of a DICOM SEG.
         margin: mm around the organ.
 
     Raises:
@@ -80,12 +91,12 @@ def way_of(request: SegmentationRequest, within: str | None, margin: float) -> R
     if chosen.organ is not None:
         first = Segmenter(chosen.organ, request.device, request.settings)
         return partial(segment_within, first, segmenter, margin_mm=margin, request=request)
-    path = chosen.mask
+    path, segment = chosen.mask, chosen.segment
     if path is None:
         return partial(segmenter.segment, request=request)
 
     def run(volume: Volume, **how: Any) -> Result:
-        mask = read_mask(path, volume)
+        mask = read_mask(path, volume, segment)
         return segment_within_mask(mask, segmenter, volume, margin_mm=margin, request=request, **how)
 
     return run

@@ -12,83 +12,22 @@ interpolation with border padding.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from LiverSegLib.boxes import Box, whole_of
-from LiverSegLib.models.resampling import MONAI, OWN_AXES, Resampling
+from LiverSegLib.engine.axes import AxisOrder, axis_order, three
+from LiverSegLib.models.resampling import MONAI, Resampling
 from LiverSegLib.volume import Volume, spacing_of
 
-T = TypeVar("T")
 Affine = npt.NDArray[np.float64]
 
 _PART_VOXELS = 1 << 22
 """Voxels of the input's layers that are resampled at a time."""
-_DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
-
-
-@dataclass(frozen=True)
-class AxisOrder:
-    """How to view an array in another axis order: transpose by `order`, then reverse where `flip`."""
-
-    order: tuple[int, int, int]
-    flip: tuple[bool, bool, bool]
-
-    def apply(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """A view of the [i, j, k] array in the new order; nothing is copied."""
-        slices = tuple(slice(None, None, -1 if f else 1) for f in self.flip)
-        return array.transpose(self.order)[slices]
-
-    def input_box(self, box: Box, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """A box in the new order as half-open ranges of the [i, j, k] array of `shape`."""
-        ends = [(0, 0)] * 3
-        for axis, side, flip in zip(self.order, box, self.flip, strict=True):
-            ends[axis] = (shape[axis] - side.stop, shape[axis] - side.start) if flip else (side.start, side.stop)
-        return _three(ends)
-
-    def box_of(self, box: Box, shape: Sequence[int]) -> Box:
-        """A box of the [i, j, k] array of `shape` in the new order."""
-        sides = []
-        for axis, flip in zip(self.order, self.flip, strict=True):
-            side, size = box[axis], shape[axis]
-            sides.append(slice(size - side.stop, size - side.start) if flip else side)
-        return _three(sides)
-
-
-def axis_order(affine: Affine, axcodes: str) -> AxisOrder:
-    """The order that brings the axes closest to `axcodes`, for example "RAS" or "LPS".
-
-    An oblique grid stays oblique: axes are only permuted and reversed, never rotated. Codes such as "kji" name the
-    array's own axes, which then are only permuted.
-
-    Raises:
-        ValueError: `axcodes` does not name each of the three axes once.
-    """
-    if sorted(axcodes) == list(OWN_AXES):
-        i, j, k = (OWN_AXES.index(code) for code in axcodes)
-        return AxisOrder((i, j, k), (False, False, False))
-    if len(axcodes) != 3 or sorted(_DIRECTIONS[c][0] for c in axcodes if c in _DIRECTIONS) != [0, 1, 2]:
-        raise ValueError(f"axcodes {axcodes!r} do not name three different axes (for example RAS or LPS)")
-    # The nearest orthogonal matrix decides, so that shear does not make two axes claim one direction.
-    u, _, vt = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
-    cosines = u @ vt
-    # Near 45 degrees there is more than one answer. As in nibabel, and so in MONAI: the axis that lies
-    # closest to a direction takes it, then the next takes the best of those left.
-    best = {}
-    left = [0, 1, 2]
-    for axis in np.argsort(-np.abs(cosines).max(axis=0), kind="stable"):
-        world = max(left, key=lambda w, axis=axis: abs(cosines[w, axis]))  # type: ignore[misc]
-        best[world] = int(axis)
-        left.remove(world)
-    targets = [_DIRECTIONS[code] for code in axcodes]
-    order = tuple(best[world] for world, _ in targets)
-    flip = tuple(bool(cosines[world, best[world]] * sign < 0) for world, sign in targets)
-    return AxisOrder(order, flip)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +81,7 @@ class ModelGrid:
             if not inside.size:
                 return None
             sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
-        return _three(sides)
+        return three(sides)
 
     def part(self, box: Box, nearest: bool) -> ModelGrid:
         """The grid of a model `box` alone, with background around it.
@@ -158,8 +97,8 @@ class ModelGrid:
             first, last = (int(found[0]), int(found[-1])) if found.size else (0, -1)
             offset.append(self.offset[axis] + side.start * self.step[axis])
             window.append(slice(first, last + 1))
-        shape = _three([side.stop - side.start for side in box])
-        return replace(self, shape=shape, offset=_three(offset), window=_three(window))
+        shape = three([side.stop - side.start for side in box])
+        return replace(self, shape=shape, offset=three(offset), window=three(window))
 
 
 @dataclass(frozen=True)
@@ -196,7 +135,7 @@ def model_grid(
     axes = axis_order(volume.affine, axcodes)
     source = spacing_of(volume.affine)
     covered = axes.box_of(window or whole_of(volume.array), volume.array.shape)
-    mm = _three([float(source[axis]) for axis in axes.order])
+    mm = three([float(source[axis]) for axis in axes.order])
     sides = [
         _side(side, old, resampling.spacing(old, mm_wanted), 0 if size is None else size[axis], resampling.edges)
         for axis, (side, old, mm_wanted) in enumerate(zip(covered, mm, pixdim, strict=True))
@@ -204,14 +143,14 @@ def model_grid(
     step, shape, spacing, offset = zip(*sides, strict=True)
     return ModelGrid(
         axes=axes,
-        input_shape=_three([volume.array.shape[n] for n in axes.order]),
-        step=_three(step),
-        shape=_three(shape),
-        spacing=_three(spacing),
-        offset=_three(offset),
+        input_shape=three([volume.array.shape[n] for n in axes.order]),
+        step=three(step),
+        shape=three(shape),
+        spacing=three(spacing),
+        offset=three(offset),
         window=covered,
-        thick=resampling.thick_axis(mm, _three(spacing)),
-        thick_back=resampling.thick_axis(_three(spacing), mm),
+        thick=resampling.thick_axis(mm, three(spacing)),
+        thick_back=resampling.thick_axis(three(spacing), mm),
     )
 
 
@@ -244,11 +183,6 @@ def _side(covered: slice, old: float, pixdim: float, size: int, edges: bool) -> 
 def _nearest(at: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Whole indices; halves, which sums of floats may miss by a bit, go up."""
     return np.asarray(np.floor(at + 0.5 + 1e-9))
-
-
-def _three(values: Sequence[T]) -> tuple[T, T, T]:
-    i, j, k = values
-    return i, j, k
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ from LiverSegLib.engine.region import check_targets, segment_region, select_labe
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io import read_label_map
-from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, lesion_in, values_of
+from LiverSegLib.io.dicom import is_seg
+from LiverSegLib.io.dicom.seg import seg_names
+from LiverSegLib.io.read import is_dicom_file
+from LiverSegLib.labels import MAIN_ORGAN, Label, label_for, labels_for, lesion_in, values_of
 from LiverSegLib.measure import measure
 from LiverSegLib.request import ALL, SegmentationRequest
 from LiverSegLib.volume import Result, Volume, spacing_of
@@ -130,13 +133,31 @@ def _joined(mask: Mask, found: Result, volume: Volume, labels: tuple[Label, ...]
     return replace(found, labelmap=labelmap, labels=labels, measurements=measurements, warnings=notes)
 
 
-def read_mask(path: Path, volume: Volume) -> Mask:
+def read_mask(path: Path, volume: Volume, segment: str = "") -> Mask:
     """A label map file on the grid of `volume` as a mask: every value above 0.
 
+    Args:
+        path: the file.
+        volume: the image.
+        segment: of a DICOM SEG the name of the segment that counts, with the lesions and pieces in it; "": all count.
+
     Raises:
-        InputError: it cannot be read, or lies on another grid.
+        InputError: it cannot be read, lies on another grid, or has no such segment.
     """
-    return np.asarray(read_label_map(path, volume) > 0)
+    given = read_label_map(path, volume)
+    return np.asarray(given > 0) if not segment else np.isin(given, _values_in(path, segment))
+
+
+def _values_in(path: Path, segment: str) -> tuple[int, ...]:
+    if not (is_dicom_file(path) and is_seg(path)):
+        raise InputError(f"{path} is no DICOM SEG, so its segments have no names; leave out #{segment}.")
+    labels = labels_for(seg_names(path))
+    # An organ that is no segment of its own may be there in its pieces.
+    values = values_of(label_for(1, segment).name, labels)
+    if not values:
+        names = ", ".join(label.name for label in labels)
+        raise InputError(f"{path} has no segment {segment}; choose one of: {names}.")
+    return values
 
 
 def grown(mask: Mask, affine: npt.NDArray[np.float64], margin_mm: float) -> Mask:

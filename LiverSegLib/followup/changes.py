@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -91,15 +91,15 @@ def compare(
     baseline: TimePoint,
     followup: TimePoint,
     *,
-    transform: npt.NDArray[np.float64] | None = None,
+    transform: npt.NDArray[np.float64] | Registration | None = None,
     deformable: bool = False,
 ) -> Comparison:
     """Compare two scans of one patient.
 
     Args:
         baseline, followup: the scans with their livers and lesions.
-        transform: 4x4, points of the baseline to points of the follow-up, both RAS mm; None: the livers are registered,
-            for which SimpleITK is needed.
+        transform: points of the baseline to points of the follow-up, both RAS mm, as 4x4 or as a registration that
+            may bend; None: the livers are registered, for which SimpleITK is needed.
         deformable: bend the liver, too, when it is registered.
 
     Raises:
@@ -108,9 +108,9 @@ def compare(
     if transform is None:
         registration = register(baseline, followup, deformable=deformable)
     else:
-        given = Registration(matrix=np.asarray(transform, np.float64), kind="given")
-        dice = overlap(given, baseline.organ(), baseline.affine, followup.organ(), followup.affine)
-        registration = Registration(matrix=given.matrix, kind="given", dice=dice)
+        registration = transform if isinstance(transform, Registration) else _given(transform)
+        dice = overlap(registration, baseline.organ(), baseline.affine, followup.organ(), followup.affine)
+        registration = replace(registration, dice=dice)
     first, second = baseline.lesions(), followup.lesions()
     groups = match(first, second, registration)
     return Comparison(
@@ -120,6 +120,10 @@ def compare(
         followup_liver_ml=followup.organ_ml,
         warnings=_warnings(registration),
     )
+
+
+def _given(matrix: npt.NDArray[np.float64]) -> Registration:
+    return Registration(matrix=np.asarray(matrix, np.float64), kind="given")
 
 
 def status_of(before_mm: float, after_mm: float, before_ml: float, after_ml: float) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 from LiverSegLib import __version__
 from LiverSegLib.errors import OutputError
 from LiverSegLib.followup.changes import Change, Comparison
+from LiverSegLib.followup.files import NUMBERS, PAGE, TABLE
 from LiverSegLib.followup.page import page_text
 from LiverSegLib.followup.parts import TimePoint
 from LiverSegLib.followup.pictures import pair_of
 from LiverSegLib.io.atomic import atomic_files, told
 
-TABLE, NUMBERS, PAGE = "followup.csv", "followup.json", "followup.html"
 _COLUMNS = (
     *("status", "baseline", "followup", "note", "baseline_ml", "followup_ml", "volume_percent"),
     *("baseline_mm", "followup_mm", "diameter_percent"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nibabel import orientations
 
 from LiverSegLib.boxes import bounding_box, whole_of
+from LiverSegLib.engine.axes import axis_order
 from LiverSegLib.errors import OutputError
 from LiverSegLib.labels import Label, organs_first, values_of
 from LiverSegLib.pictures.colors import picture_colors
@@ -44,14 +44,12 @@ def build_scene(volume: Volume, labelmap: npt.NDArray[np.uint8], labels: Sequenc
             f"The result does not belong to {volume.name}: its label map is {labelmap.shape}, "
             f"the image {volume.array.shape}; draw it on the image that was segmented."
         )
-    orientation = orientations.io_orientation(volume.affine)
-    back = orientations.inv_ornt_aff(orientation, volume.array.shape)
-    image = orientations.apply_orientation(volume.array, orientation)
-    turned = orientations.apply_orientation(labelmap, orientation)
+    axes = axis_order(volume.affine, "RAS")
+    image, turned = axes.apply(volume.array), np.asarray(axes.apply(labelmap), np.uint8)
     scene = Scene(
         image=image,
         labelmap=turned,
-        affine=volume.affine @ back,
+        affine=volume.affine @ axes.back(volume.array.shape),
         window=display_window(image, volume.modality),
         overlays=_overlays(labelmap, labels),
         box=bounding_box(turned) or whole_of(turned),

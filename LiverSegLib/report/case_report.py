@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,13 @@ _MOST_PICTURES = 12
 
 
 def write_case_report(
-    volume: Volume, result: Result, out: Path, *, model: ModelDescription | None = None, opener: Opener = atomic_file
+    volume: Volume,
+    result: Result,
+    out: Path,
+    *,
+    model: ModelDescription | None = None,
+    by_hand: Sequence[str] = (),
+    opener: Opener = atomic_file,
 ) -> None:
     """Write one HTML page of a case, complete in itself: it opens without a network and prints on A4.
 
@@ -33,6 +39,7 @@ def write_case_report(
         result: its segmentation, on the same grid.
         out: the .html file; what stood there is replaced only once the page is complete.
         model: what made the result: its version, license and intended use are told; None where it is not known.
+        by_hand: names of the labels that a person drew or changed, or that came from elsewhere.
         opener: opens the file; given where it must appear together with others.
 
     Raises:
@@ -42,13 +49,13 @@ def write_case_report(
         import matplotlib  # noqa: F401 (asked here, so that the reason is told well)
     except ModuleNotFoundError as error:
         raise OutputError(f"A report needs matplotlib ({error}); run pip install 'liverseg[pictures]'.") from error
-    text = page.page(volume.name, _NOTICE, _parts(volume, result, model))
+    text = page.page(volume.name, _NOTICE, _parts(volume, result, model, by_hand))
     with opener(Path(out)) as file:
         # The name of an input that is no text becomes an escape.
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def _parts(volume: Volume, result: Result, model: ModelDescription | None) -> Iterator[str]:
+def _parts(volume: Volume, result: Result, model: ModelDescription | None, by_hand: Sequence[str]) -> Iterator[str]:
     from LiverSegLib.pictures.build import build_scene
 
     scene = build_scene(volume, result.labelmap, result.labels)
@@ -57,7 +64,7 @@ def _parts(volume: Volume, result: Result, model: ModelDescription | None) -> It
     yield from _overview(scene, volume, result)
     yield from _volumes(result)
     yield from _lesions(scene, result)
-    yield from _origin(result, model)
+    yield from _origin(result, model, by_hand)
 
 
 def _summary(volume: Volume, result: Result) -> str:
@@ -65,7 +72,8 @@ def _summary(volume: Volume, result: Result) -> str:
     spacing = " x ".join(f"{step:.3g}" for step in volume.spacing)
     kind = f"{volume.modality}, " if volume.modality else ""
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    return f"{kind}{size} voxels of {spacing} mm, segmented by {result.model or 'an unknown model'}; report of {now}"
+    made = f", segmented by {result.model}" if result.model else ""
+    return f"{kind}{size} voxels of {spacing} mm{made}; report of {now}"
 
 
 def _quality(result: Result) -> Iterator[str]:
@@ -156,7 +164,7 @@ def _lesions(scene: Scene, result: Result) -> Iterator[str]:
     yield page.group("cards", cards)
 
 
-def _origin(result: Result, model: ModelDescription | None) -> Iterator[str]:
+def _origin(result: Result, model: ModelDescription | None, by_hand: Sequence[str]) -> Iterator[str]:
     rows = [("Made by", result.model or "not known")]
     if model is not None:
         rows += [
@@ -165,16 +173,20 @@ def _origin(result: Result, model: ModelDescription | None) -> Iterator[str]:
             ("Training data", model.data_source),
             ("Intended use", model.intended_use),
         ]
+    if by_hand:
+        shown = {label.name: label.display_name or label.name for label in result.labels}
+        rows.append(
+            ("Drawn or changed by hand, or from elsewhere", ", ".join(shown.get(name, name) for name in by_hand))
+        )
     rows.append(("Software", f"LiverSeg {__version__}"))
     if result.timings:
         rows.append(("Ran on", f"{result.device}, {sum(result.timings.values()):.1f} s"))
     yield page.heading("How it was made")
     yield page.facts(rows)
-    yield page.paragraph(
-        "Automatic segmentation by research software. It was not checked by a person; do not use it for diagnosis or "
-        "treatment.",
-        "bad",
-    )
+    told = "Automatic segmentation by research software. It was not checked by a person"
+    if by_hand:
+        told = "Made with research software, at least in part by hand or elsewhere"
+    yield page.paragraph(f"{told}; do not use it for diagnosis or treatment.", "bad")
 
 
 def _shown(found: SegmentMeasurement, labels: dict[str, Label]) -> str:

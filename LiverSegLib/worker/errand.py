@@ -1,4 +1,6 @@
-"""A process that gets, adds, checks or removes one model, so that an application with windows never waits for it.
+"""A process that does one errand, so that an application with windows never waits for it.
+
+It gets, adds, checks or removes a model, or does a task with a case (`LiverSegLib.worker.clerk`).
 
 It says how far it is in lines of JSON on its standard output. It stops when its standard input is closed, which also
 happens when the application ends.
@@ -19,8 +21,11 @@ import LiverSegLib
 from LiverSegLib.errors import LiverSegError, ProtocolError
 from LiverSegLib.models.transfer import Transfer
 from LiverSegLib.plain_data import from_plain, shortened
+from LiverSegLib.worker.clerk import Step, do_task
 
-INSTALL, ADD, VERIFY, REMOVE = "install", "add", "verify", "remove"
+INSTALL, ADD, VERIFY, REMOVE, TASK = "install", "add", "verify", "remove", "task"
+Said = Transfer | Step
+"""How far it is."""
 
 # The package's folder comes first only while it is imported: in Slicer it is full of other modules.
 _BOOTSTRAP = (
@@ -34,8 +39,8 @@ class Errand:
     """What is to be done.
 
     Args:
-        kind: "install", "add", "verify" or "remove".
-        target: the id of a model, or the path of a file to add.
+        kind: "install", "add", "verify", "remove" or "task".
+        target: the id of a model, the path of a file to add, or the file of a task.
         accept_license: the user has read and accepted the licenses of all that is installed.
     """
 
@@ -49,9 +54,9 @@ class Ended:
     """How it went.
 
     Args:
-        model: the id of the model that it was about; "" where it failed.
+        model: the id of the model that it was about; "" where it failed, and of a task.
         error: name of the exception's class, "" where all went well.
-        sentence: for the user, where it failed.
+        sentence: for the user, where it failed; of a task also what is to be known where all went well.
         details: traceback for the log, "" where the sentence says all.
     """
 
@@ -69,7 +74,7 @@ def errand_command(errand: Errand) -> list[str]:
     return [sys.executable, "-c", script]
 
 
-def read_line(line: bytes) -> Transfer | Ended:
+def read_line(line: bytes) -> Said | Ended:
     """What one line of the process says.
 
     Raises:
@@ -77,7 +82,7 @@ def read_line(line: bytes) -> Transfer | Ended:
     """
     try:
         data = json.loads(line.decode("utf-8"))
-        kind: type[Transfer] | type[Ended] = Transfer if "stage" in data else Ended
+        kind: type[Said] | type[Ended] = Transfer if "stage" in data else Step if "step" in data else Ended
         return from_plain(kind, data, kind.__name__)
     except (ValueError, TypeError, RecursionError, LiverSegError) as error:
         raise ProtocolError(f"The line {shortened(line)} is nothing that an errand says.") from error
@@ -101,29 +106,34 @@ def main(errand: str) -> None:
 
 def run(errand: Errand, progress: Any, should_stop: Any) -> Ended:
     """Do it; every failure is an answer, too."""
-    from LiverSegLib.models.installed import ModelStore
-
-    how = {"progress": progress, "should_stop": should_stop}
-    name = errand.target
     try:
-        store = ModelStore()
-        if errand.kind == INSTALL:
-            store.install(store.find(name).entry, accept_license=errand.accept_license, **how)
-        elif errand.kind == ADD:
-            name = store.add(name, accept_license=errand.accept_license, **how).entry.id
-        elif errand.kind == VERIFY:
-            store.verify(name, **how)
-        else:
-            store.remove(name)
+        if errand.kind == TASK:
+            return Ended(sentence=do_task(Path(errand.target), progress, should_stop))
+        return Ended(model=_change_store(errand, {"progress": progress, "should_stop": should_stop}))
     except LiverSegError as error:
         return Ended(error=type(error).__name__, sentence=str(error))
     except Exception as error:
         sentence = f"That failed unexpectedly ({type(error).__name__}); details are in the log."
         return Ended(error="WorkerError", sentence=sentence, details=traceback.format_exc())
-    return Ended(model=name)
 
 
-def _say(out: IO[str], said: Transfer | Ended) -> None:
+def _change_store(errand: Errand, how: dict[str, Any]) -> str:
+    """What is done with the models; gives the id of the one that it was about."""
+    from LiverSegLib.models.installed import ModelStore
+
+    name, store = errand.target, ModelStore()
+    if errand.kind == INSTALL:
+        store.install(store.find(name).entry, accept_license=errand.accept_license, **how)
+    elif errand.kind == ADD:
+        name = store.add(name, accept_license=errand.accept_license, **how).entry.id
+    elif errand.kind == VERIFY:
+        store.verify(name, **how)
+    else:
+        store.remove(name)
+    return name
+
+
+def _say(out: IO[str], said: Said | Ended) -> None:
     if isinstance(said, Transfer) and said.seconds_left is not None:
         said = replace(said, seconds_left=float(said.seconds_left))
     out.write(json.dumps(asdict(said)) + "\n")

@@ -15,7 +15,11 @@ pytest.importorskip("highdicom", reason="highdicom is not installed")
 from LiverSegLib.cli.commands import app
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.io import read_label_map, read_volume
+from LiverSegLib.io.dicom.source import read_source
+from LiverSegLib.io.dicom.write import write_dicom
+from LiverSegLib.io.plain_nifti import write_plain_nifti
 from Testing.io import test_io_dicom as dicom
+from Testing.io.test_dicom_out import result_of
 
 MakePackage = Callable[..., Path]
 WHOLE = {"StudyInstanceUID": "1.2.3.40", "FrameOfReferenceUID": "1.2.3.41"}
@@ -91,3 +95,54 @@ def test_series_are_listed_and_one_is_segmented(threshold_package: MakePackage, 
     # The results of one series are not replaced by those of another.
     with pytest.raises(OutputError, match="holds the results of another image"):
         liverseg("segment", folder, *options, "--series", "3")
+
+
+def test_one_segment_of_a_dicom_seg_is_looked_within(threshold_package: MakePackage, tmp_path: Path) -> None:
+    folder = series(tmp_path / "ct", 1, 8)
+    volume = read_volume(folder)
+    result = result_of(volume, {1: "liver", 2: "tumor", 3: "spleen"})
+    seg = tmp_path / "a.dcm"
+    write_dicom(seg, tmp_path / "b.dcm", result, read_source(folder))
+    options = ("--model", threshold_package(), "--device", "cpu", "--no-overlay", "-o", tmp_path / "out")
+    liverseg("segment", folder, *options, "--within", f"{seg}#Liver")
+    found = read_label_map(tmp_path / "out/ct_labels.nii.gz", volume)
+    np.testing.assert_array_equal(found > 0, (result.labelmap == 1) | (result.labelmap == 2))
+    with pytest.raises(InputError, match=r"a\.dcm has no segment kidney; choose one of: liver, .*spleen"):
+        liverseg("segment", folder, *options, "--within", f"{seg}#kidney")
+    with pytest.raises(InputError, match=r"ct_labels\.nii\.gz is no DICOM SEG, .* leave out #liver"):
+        liverseg(
+            "segment", folder, *options[:-1], tmp_path / "b", "--within", f"{tmp_path / 'out/ct_labels.nii.gz'}#liver"
+        )
+
+
+def test_a_report_of_what_is_there_already(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    folder, out = series(tmp_path / "ct", 1, 8), tmp_path / "reports"
+    volume = read_volume(folder)
+    labels = np.where(np.asarray(volume.array) > 200, 4, np.where(np.asarray(volume.array) > 100, 3, 0))
+    path = tmp_path / "labels.nii.gz"
+    write_plain_nifti(path, labels.astype(np.uint8), volume.affine)
+    with pytest.raises(InputError, match=r"no voxel of the values liver=1, tumor=2; tell .* with --values"):
+        liverseg("report", folder, path, "-o", out)
+    told = liverseg("report", folder, path, "-o", out, "--values", "liver=3,tumor=4")
+    page = out / "ct_report.html"
+    assert str(page) in told
+    text = page.read_text(encoding="utf-8")
+    lesion = (labels == 4).sum() * 2 / 1000  # voxels of 2 cubic mm
+    for words in (f"{lesion:.2f}</td>", "Liver tumor 1", "Drawn or changed by hand, or from elsewhere"):
+        assert words in text
+    liverseg("report", folder, path, "-o", page, "--values", "liver=3,tumor=4")
+    page.write_text("<p>mine</p>")
+    with pytest.raises(OutputError, match=r"ct_report\.html was not written by LiverSeg"):
+        liverseg("report", folder, path, "-o", page, "--values", "liver=3,tumor=4")
+
+
+def test_a_report_of_a_dicom_seg_knows_its_segments(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    folder = series(tmp_path / "ct", 1, 8)
+    result = result_of(read_volume(folder))
+    write_dicom(tmp_path / "a.dcm", tmp_path / "b.dcm", result, read_source(folder))
+    liverseg("report", folder, tmp_path / "a.dcm", "-o", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Liver tumor 2" in text
+    assert f"{result.measurements.lesions[0].volume_ml:.2f}</td>" in text

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from LiverSegLib.engine.geometry import AxisOrder
+from LiverSegLib.engine.axes import AxisOrder
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError
 from LiverSegLib.volume import Volume

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from LiverSegLib.engine import geometry
+from LiverSegLib.engine.axes import AxisOrder
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError
 from LiverSegLib.io import read_volume
@@ -122,13 +122,13 @@ def test_it_is_the_same_patient_in_all_48_orientations(random_package: MakePacka
     expected = segmenter.segment(volume).labelmap
     for order in itertools.permutations(range(3)):
         for flips in itertools.product((False, True), repeat=3):
-            axes = geometry.AxisOrder(order, flips)  # type: ignore[arg-type]
+            axes = AxisOrder(order, flips)  # type: ignore[arg-type]
             turned = Volume(axes.apply(volume.array), turned_affine(volume, axes), "the case", "CT")
             found = segmenter.segment(turned).labelmap
             assert (found == axes.apply(expected)).all(), axes
 
 
-def turned_affine(volume: Volume, axes: geometry.AxisOrder) -> npt.NDArray[np.float64]:
+def turned_affine(volume: Volume, axes: AxisOrder) -> npt.NDArray[np.float64]:
     matrix = np.zeros((4, 4))
     matrix[3, 3] = 1
     for axis, (source, flip) in enumerate(zip(axes.order, axes.flip, strict=True)):

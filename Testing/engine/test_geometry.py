@@ -17,6 +17,7 @@ from monai.transforms import Compose, Invertd, Orientation, Orientationd, Spacin
 from LiverSegLib.boxes import bounding_box, whole_of
 from LiverSegLib.engine import geometry
 from LiverSegLib.engine import restore as restore_module
+from LiverSegLib.engine.axes import axis_order
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.restore import restore
 from LiverSegLib.engine.sliding_window import margin
@@ -54,7 +55,7 @@ def nibabel_order(array: npt.NDArray[Any], affine: Affine, axcodes: str) -> npt.
 def test_axes_are_ordered_as_nibabel_does_for_all_48_orientations(axcodes: str) -> None:
     numbered = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     for affine in ALL_48:
-        ordered = geometry.axis_order(affine, axcodes).apply(numbered)
+        ordered = axis_order(affine, axcodes).apply(numbered)
         np.testing.assert_array_equal(ordered, nibabel_order(numbered, affine, axcodes))
 
 
@@ -64,14 +65,14 @@ def test_axes_are_ordered_as_nibabel_does_for_oblique_grids(sheared: bool) -> No
     numbered = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     for _ in range(500):
         affine = random_affine(rng, sheared=sheared)
-        ordered = geometry.axis_order(affine, "RAS").apply(numbered)
+        ordered = axis_order(affine, "RAS").apply(numbered)
         np.testing.assert_array_equal(ordered, nibabel_order(numbered, affine, "RAS"))
 
 
 def test_an_array_in_another_axis_order_is_a_view() -> None:
     numbered = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     for affine in ALL_48:
-        axes = geometry.axis_order(affine, "LPS")
+        axes = axis_order(affine, "LPS")
         view = axes.apply(numbered)
         assert sorted(view.ravel().tolist()) == sorted(numbered.ravel().tolist())
         assert np.shares_memory(view, numbered)
@@ -80,7 +81,7 @@ def test_an_array_in_another_axis_order_is_a_view() -> None:
 @pytest.mark.parametrize("axcodes", ["RA", "RRS", "RLS", "XYZ", "RASX", ""])
 def test_axcodes_that_do_not_name_three_axes_are_refused(axcodes: str) -> None:
     with pytest.raises(ValueError, match="three different axes"):
-        geometry.axis_order(np.eye(4), axcodes)
+        axis_order(np.eye(4), axcodes)
 
 
 def same(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from LiverSegLib.engine.geometry import axis_order, model_grid, on_own_voxels, resample_window
+from LiverSegLib.engine.axes import axis_order
+from LiverSegLib.engine.geometry import model_grid, on_own_voxels, resample_window
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.restore import labels_of, restore

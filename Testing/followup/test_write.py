@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from LiverSegLib.cli.commands import app
-from LiverSegLib.cli.compare_command import labels_of
+from LiverSegLib.cli.given_labels import labels_of
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.followup import TimePoint, compare
 from LiverSegLib.followup.write import write_comparison

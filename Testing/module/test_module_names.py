@@ -30,6 +30,8 @@ PLAIN = {
     "QHBoxLayout": {"addWidget", "addStretch"},
     "QEventLoop": {"exec", "quit"},
     "Qt": set(),
+    "QUrl": {"fromLocalFile"},
+    "QDesktopServices": {"openUrl"},
     # A widget, but not on the list; these are public or slots of it and of QWidget.
     "QDialog": {"setWindowTitle", "resize"},
 }

@@ -55,6 +55,7 @@ ELSEWHERE = {
     "liverseg info dicom_folder": "Testing/cli/test_handover.py, with a folder of its own",
     "liverseg segment dicom_folder -o out": "Testing/cli/test_handover.py, with a folder of its own",
     "liverseg segment ct.nii.gz -o out --report": "Testing/cli/test_handover.py",
+    "liverseg report": "Testing/cli/test_handover.py, with images of its own",
     "liverseg segment ct.nii.gz --model totalseg_ct": "a model that has to be fetched first",
     "validate_iods": "a program of others, which fetches the standard",
     "SLICER_BACKGROUND_THREAD_PRIORITY=0": "an environment variable of Slicer",

@@ -170,6 +170,9 @@ HEAVY = ("torch", "monai", "safetensors", "nibabel", "SimpleITK", "pydicom", "sc
         ("LiverSegLib.models.config", HEAVY),
         ("LiverSegLib.models.installed", HEAVY),
         ("LiverSegLib.networks", HEAVY),
+        # What the module imports while Slicer starts.
+        ("LiverSegLib.worker.errand", (*HEAVY, "PIL", "yaml")),
+        ("LiverSegLib.followup.files", (*HEAVY, "PIL", "yaml")),
         ("LiverSegLib.engine.segmenter", ("monai", "nibabel", "SimpleITK", "pydicom", "matplotlib")),
     ],
 )
@@ -233,10 +236,10 @@ LIBRARY_ROOMS = (
     "sample",
     "pictures",
     "report",
+    "followup",
     "slicer_bridge",
     "worker",
     "batch",
-    "followup",
     "cli",
 )
 # What still looks upwards.

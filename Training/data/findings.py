@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.engine.geometry import axis_order
+from LiverSegLib.engine.axes import axis_order
 from Training.data.readers import Entry, RawCase
 from Training.data.readers.case import counts
 from Training.errors import DataError

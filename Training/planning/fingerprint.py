@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.engine.geometry import axis_order
+from LiverSegLib.engine.axes import axis_order
 from Training.data.folder import PreparedFolder
 from Training.data.preprocess import body_box
 from Training.errors import DataError

@@ -29,10 +29,17 @@ _LONG_STRING = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """What made a segmentation, in the words of its file. `version`: of the model, "" where it has none."""
+    """What made a segmentation, in the words of its file.
+
+    Args:
+        name: of the model.
+        version: of the model, "" where it has none.
+        by_hand: names of the labels that a person drew or changed, or that came from elsewhere.
+    """
 
     name: str
     version: str = ""
+    by_hand: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +152,15 @@ def _description(segment: Segment, result: Result, algorithm: Algorithm) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    terms, label = terms_of(segment.label), segment.label
+    terms, label, kinds = terms_of(segment.label), segment.label, hd.seg.SegmentAlgorithmTypeValues
+    # What a person changed in a lesion or a piece is changed in its organ, too, whose segment holds it.
+    names = {other.name for other in result.labels if other.value in segment.values}
     described = hd.seg.SegmentDescription(
         segment_number=segment.number,
         segment_label=long_string(label.display_name or label.name),
         segmented_property_category=concept(terms.category),
         segmented_property_type=concept(terms.kind),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=kinds.SEMIAUTOMATIC if names & set(algorithm.by_hand) else kinds.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=long_string(algorithm.name) or MAKER,
             family=codes.DCM.ArtificialIntelligence,

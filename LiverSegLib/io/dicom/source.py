@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from LiverSegLib.errors import InputError
 from LiverSegLib.io.dicom.choice import find_series
 from LiverSegLib.io.dicom.frames import Frame, frames_of
 from LiverSegLib.io.dicom.geometry import order_frames
-from LiverSegLib.io.dicom.headers import check_pydicom
+from LiverSegLib.io.dicom.headers import ImageFile, check_pydicom, read_header
 from LiverSegLib.volume import Result
 
 # A derived object copies these; the standard lets them be empty, but not missing.
@@ -52,6 +53,12 @@ class Source:
         """Whether the images lie in a frame of reference; an X-ray does not."""
         return bool(self.headers[0].get("FrameOfReferenceUID"))
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the volume [i, j, k]."""
+        count = len(self.headers) if self.stored is None else len(self.stored)
+        return int(self.headers[0].Columns), int(self.headers[0].Rows), count
+
     def frames(self, labelmap: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A label map [i, j, k] of the volume as [frame, row, column] in the order of `headers`."""
         slices = labelmap.transpose(2, 1, 0)
@@ -63,9 +70,7 @@ class Source:
         Raises:
             InputError: the grids differ.
         """
-        count = len(self.headers) if self.stored is None else len(self.stored)
-        shape = (int(self.headers[0].Columns), int(self.headers[0].Rows), count)
-        if shape != result.labelmap.shape or not np.allclose(self.affine, result.affine, rtol=0, atol=1e-4):
+        if self.shape != result.labelmap.shape or not np.allclose(self.affine, result.affine, rtol=0, atol=1e-4):
             raise InputError(f"{self.path} is not the series that was segmented; segment it again.")
 
 
@@ -76,7 +81,29 @@ def read_source(path: Path, series: str | None = None) -> Source:
         InputError: it is no DICOM, is read from several files of many frames, or lacks what a reference to it needs.
     """
     check_pydicom(path)
-    files = find_series(path, series)
+    return _source(find_series(path, series), path)
+
+
+def source_of_files(paths: Sequence[Path]) -> Source:
+    """The headers of the images in these files, at least one, in any order: those that a program loaded together.
+
+    Raises:
+        InputError: as `read_source`; or a file is gone, or holds no image.
+    """
+    check_pydicom(paths[0])
+    files = []
+    for path in paths:
+        try:
+            file = read_header(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read any more ({error.strerror}); load the series again.") from error
+        if file is None:
+            raise InputError(f"{path} is no DICOM image any more; load the series again.")
+        files.append(file)
+    return _source(files, paths[0].parent)
+
+
+def _source(files: list[ImageFile], path: Path) -> Source:
     frames, affine = order_frames([frame for file in files for frame in frames_of(file)], path.resolve().name)
     if len(files) > 1 and len(frames) > len(files):
         raise InputError(
@@ -138,7 +165,7 @@ def _check(header: Any, frame: Frame) -> None:
     if missing is not None:
         raise InputError(
             f"{frame.file.path} has no {missing}, as after some anonymizers, so nothing in DICOM can refer to it; "
-            "take the original files, or leave out --dicom."
+            "take the original files, or do without DICOM output."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from LiverSegLib.errors import OutputError
@@ -25,7 +26,14 @@ def check_highdicom() -> None:
 
 
 def write_dicom(
-    seg_path: Path, sr_path: Path, result: Result, source: Source, *, version: str = "", opener: Opener = atomic_file
+    seg_path: Path,
+    sr_path: Path,
+    result: Result,
+    source: Source,
+    *,
+    version: str = "",
+    by_hand: Sequence[str] = (),
+    opener: Opener = atomic_file,
 ) -> None:
     """Write a DICOM SEG and a DICOM SR that refer to each other and to the source images.
 
@@ -36,6 +44,7 @@ def write_dicom(
         result: what the segmenter gave.
         source: the images that it was made of, from `read_source`.
         version: of the model.
+        by_hand: names of the labels that a person drew or changed, or that came from elsewhere.
         opener: opens a file; given where it must appear together with others.
 
     Raises:
@@ -43,7 +52,8 @@ def write_dicom(
         OutputError: highdicom is missing, or a file cannot be written; whatever stood there before is unchanged.
     """
     check_highdicom()
-    algorithm, segments = Algorithm(name=result.model, version=version), segments_of(result)
+    algorithm = Algorithm(name=result.model, version=version, by_hand=tuple(by_hand))
+    segments = segments_of(result)
     seg = build_seg(source, result, segments, algorithm)
     report = build_sr(source, result, segments, seg, algorithm)
     for path, dataset in ((seg_path, seg), (sr_path, report)):
