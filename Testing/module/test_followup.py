@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("slicer.util", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
-pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
 
 import slicer
 import slicer.util
