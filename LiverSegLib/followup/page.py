@@ -60,7 +60,7 @@ Diameters of fragments are added.</small></p>
 
 
 def _line(name: str, before: float, after: float, digits: int) -> str:
-    change = f"{100 * (after - before) / before:+.0f} %" if before else ""
+    change = _percent(100 * (after - before) / before) if before else ""
     cells = "".join(
         f'<td class="number">{text}</td>' for text in (f"{before:.{digits}f}", f"{after:.{digits}f}", change)
     )
@@ -85,8 +85,12 @@ def _row(change: Change, picture: str) -> str:
 
 def _pair(before: float, after: float, percent: float | None, digits: int) -> str:
     texts = [f"{size:.{digits}f}" if size else "-" for size in (before, after)]
-    change = f"<br>{percent:+.0f} %" if percent is not None else ""
+    change = f"<br>{_percent(percent)}" if percent is not None else ""
     return f"{texts[0]} &rarr; {texts[1]}{change}"
+
+
+def _percent(change: float) -> str:
+    return f"{round(change):+d} %"  # whole, as nothing is -0
 
 
 def _list(numbers: Sequence[int]) -> str:
