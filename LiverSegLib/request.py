@@ -60,7 +60,7 @@ class Settings:
     Args:
         largest_component: keep only the largest connected part of the liver.
         fill_holes: fill what the liver encloses.
-        lesions_inside: drop lesions that do not touch their organ.
+        lesions_inside: drop lesions that do not touch their organ; specks of less than a lesion become its tissue.
         overlap: of the sliding windows of the model itself, from 0 to below 1; None takes the package's, as the helpers
             of a chain always do.
 

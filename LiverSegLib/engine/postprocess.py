@@ -1,7 +1,8 @@
-"""What anatomy says of a label map: one liver, without holes, lesions only inside it."""
+"""What anatomy says of a label map: one liver, without holes, lesions only inside it and no specks of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,16 @@ from LiverSegLib.request import Settings
 
 _WORLD = 1
 """The number of the part that the corner belongs to, in a mask that is set all around."""
+SMALLEST_LESION_MM = 5.0
+"""Diameter of a ball: a lesion of less cannot be told from noise, nor measured, on a liver scan's slices."""
 
 
 def postprocess(
-    labelmap: npt.NDArray[np.uint8], labels: Sequence[Label], settings: Settings, check: Callable[[], None] = nothing
+    labelmap: npt.NDArray[np.uint8],
+    labels: Sequence[Label],
+    settings: Settings,
+    check: Callable[[], None] = nothing,
+    voxel_mm3: float | None = None,
 ) -> None:
     """Clean a label map [i, j, k] in place, with about one byte of memory for each voxel around its labels.
 
@@ -30,7 +37,9 @@ def postprocess(
             holes are filled only where the organ has a value of its own.
         settings: what is to be done.
         check: called several times a second; may raise.
+        voxel_mm3: of a voxel, without which no lesion is too small.
     """
+    least = 0 if voxel_mm3 is None else math.pi / 6 * SMALLEST_LESION_MM**3 / voxel_mm3
     organs = [organ for organ in _organs(labels) if organ.lesions or organ.is_solid]
     box = bounding_box(labelmap) if organs else None
     if box is None:
@@ -44,6 +53,8 @@ def postprocess(
             _keep_largest(part, organ.values, check)
         for lesion in organ.lesions if settings.lesions_inside else ():
             _remove_detached(part, organ.tissue, lesion, check)
+            if organ.own is not None:
+                _join_specks(part, organ.own, lesion, least, check)
         if settings.fill_holes and organ.is_solid and organ.own is not None:
             _fill_holes(part, organ.own, organ.values, check)
 
@@ -103,6 +114,18 @@ def _remove_detached(
         touching[np.unique(numbers[near])] = True
     for place, detached in parts.chosen(~touching):
         part[place][detached] = 0
+
+
+def _join_specks(
+    part: npt.NDArray[np.uint8], tissue: int, lesion: int, least: float, check: Callable[[], None]
+) -> None:
+    """Make lesion parts of fewer than `least` voxels tissue of their organ."""
+    parts = Parts(part == lesion, check)
+    small = parts.sizes < least
+    small[0] = False
+    if small.any():
+        for place, speck in parts.chosen(small):
+            part[place][speck] = tissue
 
 
 def _fill_holes(part: npt.NDArray[np.uint8], organ: int, values: tuple[int, ...], check: Callable[[], None]) -> None:

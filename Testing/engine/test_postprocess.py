@@ -55,6 +55,19 @@ def test_a_lesion_bridges_two_parts_of_the_liver() -> None:
     np.testing.assert_array_equal(cleaned(labels, largest=True, inside=True), labels)
 
 
+@pytest.mark.parametrize(("inside", "voxel_mm3", "stays"), [(True, 20, False), (True, 60, True), (False, 20, True)])
+def test_a_speck_smaller_than_any_lesion_is_tissue(inside: bool, voxel_mm3: float, stays: bool) -> None:
+    labels = liver_block()
+    labels[6:8, 5:7, 5:7] = TUMOR  # 160 mm3 or more
+    labels[11, 9, 5:8] = TUMOR  # 60 or 180 mm3; a ball of 5 mm has 65
+    result = labels.copy(order="K")
+    switches = Settings(largest_component=False, fill_holes=False, lesions_inside=inside)
+    postprocess(result, LABELS, switches, voxel_mm3=voxel_mm3)
+    assert (result[11, 9, 5:8] == (TUMOR if stays else LIVER)).all()
+    labels[11, 9, 5:8] = result[11, 9, 5:8]
+    np.testing.assert_array_equal(result, labels)
+
+
 def test_enclosed_holes_become_liver() -> None:
     labels = liver_block()
     labels[7:9, 7, 6] = 0
