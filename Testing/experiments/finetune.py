@@ -10,7 +10,7 @@ the start is trained first, and all is small. What is there already is not made 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,10 +35,10 @@ from Training.recipe import Recipe, load_recipe
 
 CPU = Hardware(accelerator="cpu", devices="1")
 # Scans of one patient are on one side: 006 to 010, 014 and 015, 022 and 023, 000 and 001.
-CORRECTED = ("003", "004", "005", "007", "008", "011", "012", "014", "016", "018")
-SHOWN_AGAIN = (*CORRECTED, "009", "010", "015")
-WATCHED = ("022", "023", "048")
-JUDGED = ("000", "001", "002", "050")
+CORRECTED = "003,004,005,007,008,011,012,014,016,018"
+SHOWN_AGAIN = "003,004,005,007,008,009,010,011,012,014,015,016,018"
+WATCHED = "022,023,048"
+JUDGED = "000,001,002,050"
 # The liver alone: in so little training tumors are found by chance.
 SMALL = (
     "labels={1: liver}",
@@ -73,22 +73,29 @@ class Material:
     changes: tuple[str, ...] = ()
 
 
-def real(out: Path, data: Path) -> Material:
-    """The built-in model and the CTs of `data`/lits_liver."""
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Which CTs of lits_liver are what: corrected, shown again, watched while learning, and judged by."""
+
+    corrected: Sequence[str]
+    shown_again: Sequence[str]
+    watched: Sequence[str]
+    judged: Sequence[str]
+
+
+def real(out: Path, data: Path, start: Path, parts: Parts) -> Material:
+    """A package of the built-in model's grid, and the CTs of `data`/lits_liver."""
     named = f"{data}/lits_liver/lits_{{}}_ct.nii.gz", f"{data}/lits_liver/lits_{{}}_label.nii.gz"
 
     def replay() -> Path:
-        shown = pairs((*SHOWN_AGAIN, *WATCHED), *named)
+        shown = pairs((*parts.shown_again, *parts.watched), *named)
         write_cases(out / "older", shown, None)
         source: dict[str, Any] = {"kind": "msd", "name": "older", "folder": "older", "labels": {1: 1, 2: 2}}
-        held = [f"older_{name}" for name in WATCHED]
+        held = [f"older_{name}" for name in parts.watched]
         return _prepared(load_recipe(DEFAULT, [f"sources={[source]}", f"split={{validate_on: {held}}}"]), out)
 
     return Material(
-        start=lambda: BUILT_IN / DEFAULT,
-        corrected=pairs(CORRECTED, *named),
-        judged=pairs(JUDGED, *named),
-        replay=replay,
+        start=lambda: start, corrected=pairs(parts.corrected, *named), judged=pairs(parts.judged, *named), replay=replay
     )
 
 
@@ -161,9 +168,20 @@ def run(out: Path, material: Material, looks: int, rule: Rule) -> str:
     return table(("look", "label", "cases", "Dice before", "after"), rows, text_columns=2) + f"\n\n{kept}"
 
 
+def _listed(text: str) -> list[str]:
+    return text.split(",")
+
+
 def main(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all that is made; the same one goes on.")],
     data: Annotated[Path, typer.Option(help="Folder with lits_liver.")] = Path("../shared/data"),
+    start: Annotated[Path, typer.Option(help="Package that learns; its data should not have the judged patients.")] = (
+        BUILT_IN / DEFAULT
+    ),
+    corrected: Annotated[str, typer.Option(help="CTs that are given the other look.")] = CORRECTED,
+    shown_again: Annotated[str, typer.Option(help="CTs that are shown again as they are.")] = SHOWN_AGAIN,
+    watched: Annotated[str, typer.Option(help="CTs of the old look that decide what is kept.")] = WATCHED,
+    judged: Annotated[str, typer.Option(help="CTs that are scored before and after, in both looks.")] = JUDGED,
     phantoms: Annotated[bool, typer.Option(help="Phantoms, small, instead of CTs.")] = False,
     looks: Annotated[int, typer.Option(min=1, help="Looks while fine-tuning, at most.")] = 12,
     may_lose: Annotated[float, typer.Option(min=0, max=1, help="Dice that held-back cases may lose.")] = 0.01,
@@ -171,7 +189,11 @@ def main(
     """Fine-tune on corrected cases of another look, and print what became of both looks."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    found = run(out, small(out) if phantoms else real(out, data.resolve()), looks, Rule(may_lose=may_lose))
+    parts = Parts(
+        corrected=_listed(corrected), shown_again=_listed(shown_again), watched=_listed(watched), judged=_listed(judged)
+    )
+    material = small(out) if phantoms else real(out, data.resolve(), start.resolve(), parts)
+    found = run(out, material, looks, Rule(may_lose=may_lose))
     (out / "table.md").write_text(found + "\n", encoding="utf-8")
     print(found)
 
