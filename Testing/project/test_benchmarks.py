@@ -44,3 +44,12 @@ def test_memory_is_told_stage_by_stage() -> None:
     if sys.platform == "linux":
         assert {"read", "network", "measure", "write"} <= found.keys()
         assert 100 < found["read"] <= peak < 2000
+
+
+def test_the_first_segment_is_measured_with_and_without_a_warm_up() -> None:
+    command = [sys.executable, "-m", "Testing.benchmarks.first_segment", "--model", "liver_ct_starter"]
+    done = subprocess.run([*command, "--repeat", "1"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *_, first, second, _share = done.stdout.splitlines()
+    assert first.split()[:2] == ["the", "first"]
+    assert float(second.split()[3]) > 0
