@@ -79,8 +79,10 @@ Within = Annotated[
         help="Package of an organ, or a label map on the input's grid; what --model finds outside it is removed."
     ),
 ]
-
-
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Main memory that may be used, for example 4GB. [default: what is free]"),
+]
 Series = Annotated[
     str | None, typer.Option(metavar="WHICH", help="Of a DICOM folder with several: number, UID, description, or best.")
 ]
@@ -99,6 +101,7 @@ def segment(
     postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")] = True,
     within: Within = None,
     margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
+    memory_limit: MemoryLimit = None,
     series: Series = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also a DICOM SEG and SR, of DICOM inputs.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Also a page to read and to print.")] = False,
@@ -115,7 +118,9 @@ def segment(
     more = Handover(dicom=dicom, report=report, series=series)
     more.check(inputs, out)
     cases = _planned(inputs, out, [file for file in (model, within, roi) if file is not None], overlay, more)
-    request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
+    request = request_from(
+        model=model, device=device, roi=roi, targets=targets, postprocess=postprocess, memory_limit=memory_limit
+    )
     with screen.console().status(plain("Loading the model")):
         package = read_package(find_package(model))
         run = way_of(request, within, margin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from LiverSegLib.errors import InputError, ModelError
@@ -10,9 +11,17 @@ from LiverSegLib.io.roi_file import ENDING, read_roi
 from LiverSegLib.log import hide
 from LiverSegLib.request import RasBox, SegmentationRequest, Settings
 
+_BYTES = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt])(i?)b?", re.IGNORECASE)
+
 
 def request_from(
-    *, model: str | None, device: str, roi: str | None, targets: str | None, postprocess: bool
+    *,
+    model: str | None,
+    device: str,
+    roi: str | None,
+    targets: str | None,
+    postprocess: bool,
+    memory_limit: str | None = None,
 ) -> SegmentationRequest:
     """The request of a command line.
 
@@ -21,9 +30,10 @@ def request_from(
         roi: six numbers or the path of a markups file, see `parse_roi`.
         targets: names with commas between them.
         postprocess: whether results are cleaned.
+        memory_limit: see `parse_bytes`.
 
     Raises:
-        InputError: the region cannot be understood.
+        InputError: the region or the limit cannot be understood.
         ModelError: the model's path begins with an unknown user's home.
     """
     if model is not None:
@@ -34,7 +44,21 @@ def request_from(
         region=None if roi is None else parse_roi(roi),
         targets=None if targets is None else tuple(name.strip() for name in targets.split(",") if name.strip()),
         settings=Settings(largest_component=postprocess, fill_holes=postprocess, lesions_inside=postprocess),
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
     )
+
+
+def parse_bytes(text: str) -> int:
+    """An amount of memory: "4GB", "1.5 GiB", "800MB".
+
+    Raises:
+        InputError: it is none.
+    """
+    found = _BYTES.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise InputError(f"The memory limit {text} is not understood; give for example 4GB, 1.5GiB or 800MB.")
+    thousand = 1024 if found[3] else 1000
+    return int(float(found[1]) * thousand ** ("kmgt".index(found[2].lower()) + 1))
 
 
 def parse_roi(text: str) -> RasBox:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverSegLib.engine.budget import Need, limited_to
 from LiverSegLib.engine.divide import divide
 from LiverSegLib.engine.geometry import GridLabels
 from LiverSegLib.engine.guide import segment_near
@@ -73,6 +74,14 @@ class Segmenter:
         others = [self._organ, self._guide, *self._voters]
         return [self.package, *(one.package for one in others if one is not None and one is not self._model)]
 
+    def need(self, volume: Volume) -> Need:
+        """The main memory that this model by itself takes for a volume on the CPU, beside that and what is loaded.
+
+        Raises:
+            InputError: the volume cannot be segmented.
+        """
+        return self._model.need(volume)
+
     def _partner(self, name: str, device: str) -> OneModel:
         """The model whose organ is divided."""
         organ = read_package(find_partner(name, self.package))
@@ -120,13 +129,13 @@ class Segmenter:
         Raises:
             InputError: the volume, the region or the targets cannot be segmented.
             SegmentationCancelled: `should_stop` said so.
-            DeviceError: even the smallest windows do not fit into memory.
+            DeviceError: even the smallest windows do not fit into memory, or into the request's limit of it.
         """
         request = request or SegmentationRequest(settings=self.settings)
         package = self.package
         wanted = check_targets(request.targets, package.labels, package.title, package.default_targets)
         monitor, settings = Monitor(progress, should_stop), request.settings
-        with memory_guard(NO_MEMORY):
+        with limited_to(request.memory_limit), memory_guard(NO_MEMORY):
             result = segment_region(volume, request.region, lambda part: self._segment(part, settings, monitor, wanted))
             return select_labels(result, wanted)
 

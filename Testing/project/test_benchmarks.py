@@ -37,7 +37,7 @@ def test_memory_is_told_stage_by_stage() -> None:
     command = [sys.executable, "-m", "Testing.benchmarks.memory", "--shape", "48x40x24", "--model", "liver_ct_starter"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    head, *stages = done.stdout.splitlines()
+    head, _predicted, *stages = done.stdout.splitlines()
     assert head.startswith("phantom.nii: input 0 MB, peak ")
     peak = int(head.partition("peak ")[2].split()[0])
     found = {line.rsplit(maxsplit=2)[0].strip(): int(line.split()[-2]) for line in stages}
