@@ -53,3 +53,13 @@ def test_the_first_segment_is_measured_with_and_without_a_warm_up() -> None:
     *_, first, second, _share = done.stdout.splitlines()
     assert first.split()[:2] == ["the", "first"]
     assert float(second.split()[3]) > 0
+
+
+def test_reading_and_writing_gzip_is_measured() -> None:
+    command = [sys.executable, "-m", "Testing.benchmarks.compressed", "--shape", "40x36x20", "--repeat", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    head, *lines = done.stdout.splitlines()
+    assert head.startswith("phantom.nii 40x36x20: 0 MB")
+    assert len(lines) >= 3
+    assert all(line.endswith(" times faster") for line in lines)
