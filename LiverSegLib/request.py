@@ -89,6 +89,7 @@ class SegmentationRequest:
         targets: names of the labels to keep, for example ("liver",); `ALL` for all of the model, None for those that
             it segments unless others are asked for.
         settings: postprocessing switches.
+        find_first: a model of the liver that looks at whole images by itself looks only where the liver is found first.
         memory_limit: bytes of main memory that the whole process may have, its programs included; None for what is
             free.
 
@@ -101,6 +102,7 @@ class SegmentationRequest:
     region: Region | None = None
     targets: tuple[str, ...] | None = None
     settings: Settings = field(default_factory=Settings)
+    find_first: bool = False
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:

@@ -55,6 +55,8 @@ def work_key(request: SegmentationRequest, packages: Iterable[Path], more: Itera
     """
     asked = asdict(request) | {"device": "", "model": ""}
     del asked["memory_limit"]
+    if not request.find_first:  # as before there was such a choice
+        del asked["find_first"]
     digests = [json.dumps(asked, sort_keys=True), *more]
     for folder in packages:
         files = sorted(path for path in folder.rglob("*") if path.is_file() and "docs" not in path.parts)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from LiverSegLib import stopping
 from LiverSegLib.cli import screen
-from LiverSegLib.cli.request_options import request_from
+from LiverSegLib.cli.request_options import request_from, with_means
 from LiverSegLib.cli.screen import plain
 from LiverSegLib.errors import LiverSegError
 
@@ -38,6 +38,7 @@ Pattern = Annotated[str, typer.Option(help="Which image files of a folder, for e
 Overlay = Annotated[bool, typer.Option(help="Draw a large picture of each case, too.")]
 Dicom = Annotated[bool, typer.Option("--dicom", help="Also a DICOM SEG and SR, of the inputs that are DICOM.")]
 Report = Annotated[bool, typer.Option("--report", help="Also a page of each case to read and to print.")]
+FindFirst = Annotated[bool, typer.Option("--find-first", help="Look only where the liver is, as in liverseg segment.")]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Main memory of all processes together, as 16GB. [default: what is free]"),
@@ -63,6 +64,7 @@ def batch(
     overlay: Overlay = False,
     dicom: Dicom = False,
     report: Report = False,
+    find_first: FindFirst = False,
     memory_limit: MemoryLimit = None,
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -82,12 +84,11 @@ def batch(
     stopping.say("Stopped; the same command goes on from here.")
     from LiverSegLib.cli.batch_run import Batch
 
+    wanted = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     asked = Batch(
         source=source,
         out=out,
-        request=request_from(
-            model=model, device=device, roi=roi, targets=targets, postprocess=postprocess, memory_limit=memory_limit
-        ),
+        request=with_means(wanted, find_first=find_first, memory_limit=memory_limit),
         within=within,
         margin_mm=margin,
         pattern=pattern,

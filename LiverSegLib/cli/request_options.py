@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from LiverSegLib.errors import InputError, ModelError
@@ -15,13 +16,7 @@ _BYTES = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt])(i?)b?", re.IGNOREC
 
 
 def request_from(
-    *,
-    model: str | None,
-    device: str,
-    roi: str | None,
-    targets: str | None,
-    postprocess: bool,
-    memory_limit: str | None = None,
+    *, model: str | None, device: str, roi: str | None, targets: str | None, postprocess: bool
 ) -> SegmentationRequest:
     """The request of a command line.
 
@@ -30,10 +25,9 @@ def request_from(
         roi: six numbers or the path of a markups file, see `parse_roi`.
         targets: names with commas between them.
         postprocess: whether results are cleaned.
-        memory_limit: see `parse_bytes`.
 
     Raises:
-        InputError: the region or the limit cannot be understood.
+        InputError: the region cannot be understood.
         ModelError: the model's path begins with an unknown user's home.
     """
     if model is not None:
@@ -44,8 +38,22 @@ def request_from(
         region=None if roi is None else parse_roi(roi),
         targets=None if targets is None else tuple(name.strip() for name in targets.split(",") if name.strip()),
         settings=Settings(largest_component=postprocess, fill_holes=postprocess, lesions_inside=postprocess),
-        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
     )
+
+
+def with_means(request: SegmentationRequest, *, find_first: bool, memory_limit: str | None) -> SegmentationRequest:
+    """The same request, by other means.
+
+    Args:
+        request: what is asked for.
+        find_first: as of `SegmentationRequest`.
+        memory_limit: see `parse_bytes`; None for no limit.
+
+    Raises:
+        InputError: the limit cannot be understood.
+    """
+    limit = None if memory_limit is None else parse_bytes(memory_limit)
+    return replace(request, find_first=find_first, memory_limit=limit)
 
 
 def parse_bytes(text: str) -> int:

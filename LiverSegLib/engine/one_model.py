@@ -17,6 +17,7 @@ from LiverSegLib.engine import budget, geometry, outline, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.foreground import input_window
 from LiverSegLib.engine.inputs import implausible, usable_channels, warnings_for
+from LiverSegLib.engine.lattice import grid_near
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.openvino_network import OpenVinoNetwork
 from LiverSegLib.engine.postprocess import postprocess
@@ -37,7 +38,7 @@ from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import final_logits
 from LiverSegLib.quality import Quality
-from LiverSegLib.request import Settings
+from LiverSegLib.request import Settings, VoxelBox
 from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
@@ -78,23 +79,24 @@ class OneModel:
         revise: Callable[[npt.NDArray[np.uint8]], None] | None = None,
         turn: Turn = STRAIGHT,
         wanted: frozenset[str] = frozenset(),
+        core: VoxelBox | None = None,
     ) -> Result:
         """The result of this model alone.
 
         Args:
             volume: the image; not changed.
-            settings: postprocessing switches.
-            monitor: of progress and stop.
+            settings, monitor: postprocessing switches; progress and stop.
             revise: changes the labels [i, j, k] in place before anything else is done with them.
             turn: how the patient lies against what the affine says; only the network is shown the image so.
             wanted: names of the labels that are asked for; empty for all. Others are drawn only near these.
+            core: the box whose labels matter; only windows that touch it are computed. None for the whole volume.
 
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
         package, stages = self.package, Stages(monitor)
         labels = of_same_organs(wanted, package.labels) if wanted else package.labels
-        array, labelmap, sure, notes = self._drawn(volume, settings.overlap, stages, turn, labels)
+        array, labelmap, sure, notes = self._drawn(volume, settings.overlap, stages, turn, labels, core)
         if revise is not None:
             revise(labelmap)
         stages.lap("restore")
@@ -121,7 +123,13 @@ class OneModel:
         )
 
     def _drawn(
-        self, volume: Volume, overlap: float | None, stages: Stages, turn: Turn, labels: Sequence[Label]
+        self,
+        volume: Volume,
+        overlap: float | None,
+        stages: Stages,
+        turn: Turn,
+        labels: Sequence[Label],
+        core: VoxelBox | None,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], float | None, list[str]]:
         """The usable voxels [i, j, k], the label map as the network has it, how sure that is, and what to tell."""
         package, monitor, look = self.package, stages.monitor, Certainty(stages.monitor)
@@ -131,7 +139,7 @@ class OneModel:
             shape, seen = volume.array.shape, look.watch(slabs)
             return restore_slabs(seen, grid, shape, package.nearest, monitor, package.regions, values)
 
-        array, _, labelmap, notes = self._computed(volume, overlap, stages, turn, draw)
+        array, _, labelmap, notes = self._computed(volume, overlap, stages, turn, draw, core)
         return array, labelmap, self._certainty(look), notes
 
     def draw(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> npt.NDArray[np.uint8]:
@@ -176,6 +184,7 @@ class OneModel:
         stages: Stages,
         turn: Turn,
         use: Callable[[Iterator[Slab], geometry.ModelGrid], Used],
+        core: VoxelBox | None = None,
     ) -> tuple[npt.NDArray[Any], geometry.ModelGrid, Used, list[str]]:
         """The usable voxels [i, j, k], the model's grid, what `use` makes of the logits on it, and what to tell."""
         package = self.package
@@ -185,6 +194,7 @@ class OneModel:
             own = package.inferer
             inferer = own if overlap is None else replace(own, overlap=overlap)
             grid = self._grid(volume, channels, turn)
+            grid = grid if core is None else grid_near(grid, core, volume, inferer, package.nearest)
             plan.check_grid(volume, grid, package, inferer.overlap)
         used, part, fallback = self._infer(volume, channels, grid, inferer, stages, use)
         return channels[0], part, used, [*notes, *repaired, *fallback]

@@ -57,16 +57,15 @@ def one_case(image: Path, model: str | None, out: Path, memory_limit: str | None
     monai_import.shorten()  # as the command line and the worker do
     peaks = Peaks()
     from LiverSegLib.cli.outputs import write_outputs
-    from LiverSegLib.cli.request_options import request_from
+    from LiverSegLib.cli.request_options import request_from, with_means
     from LiverSegLib.engine.budget import ROOM
     from LiverSegLib.engine.progress import Progress
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.io import read_volume
     from LiverSegLib.system import resident_bytes
 
-    request = request_from(
-        model=model, device="cpu", roi=None, targets=None, postprocess=True, memory_limit=memory_limit
-    )
+    request = request_from(model=model, device="cpu", roi=None, targets=None, postprocess=True)
+    request = with_means(request, find_first=False, memory_limit=memory_limit)
     segmenter = Segmenter(request.model, request.device, request.settings)
     peaks.lap("imports and model")
     volume = read_volume(image)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -63,3 +65,13 @@ def test_reading_and_writing_gzip_is_measured() -> None:
     assert head.startswith("phantom.nii 40x36x20: 0 MB")
     assert len(lines) >= 3
     assert all(line.endswith(" times faster") for line in lines)
+
+
+@pytest.mark.slow
+def test_finding_first_is_measured_on_phantoms() -> None:
+    command = [sys.executable, "-m", "Testing.benchmarks.find_first", "--model", "liver_ct_starter", "--spacing", "6"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 7
+    assert all("s of the processor; " in line for line in lines)
