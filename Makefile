@@ -18,7 +18,7 @@ $(DEMO)/ready: pyproject.toml constraints.txt
 $(TEST)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install --quiet -c constraints.txt torch
-	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e ".[dicom,pictures,training,cluster,openvino,slicer,dev]"
+	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e ".[dicom,pictures,training,cluster,openvino,gzip,slicer,dev]"
 	touch $@
 
 # Without CT a phantom is made and scored against its own truth; with CT=file.nii.gz or a DICOM folder, yours.
@@ -40,7 +40,7 @@ format: $(TEST)/ready
 	$(TEST)/bin/ruff format .
 
 # This environment has all extras, so a test that cannot run for want of one is a failure and not a skip.
-test test-slow test-gpu test-timing coverage: export LIVERSEG_REQUIRE ?= cluster,dicom,loggers,notebooks,openvino,pictures,training,slicer,quality
+test test-slow test-gpu test-timing coverage: export LIVERSEG_REQUIRE ?= cluster,dicom,gzip,loggers,notebooks,openvino,pictures,training,slicer,quality
 
 # Two processes share the files of tests; JOBS=1 for a debugger. One thread each: threads of two processes that wait for
 # each other in the same cores take several times as long.

@@ -31,6 +31,7 @@ from LiverSegUI.job import JobOptions, SegmentationJob
 from LiverSegUI.panel import Panel
 from LiverSegUI.runner import JobRunner
 from LiverSegUI.sample_data import addSampleVolume, registerSampleData
+from LiverSegUI.warm_up import WarmUp
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
@@ -223,6 +224,7 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: Any = None
         self.panel: Any = None
+        self.warmUp: Any = None
         self._parameterNode: Any = None
         self._guiTag: Any = None
 
@@ -235,6 +237,7 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LiverSegLogic()
         self.panel = Panel(self.ui, self.logic)
+        self.warmUp = WarmUp(self.ui, self.panel.models, self.panel.devices, self.logic.runner)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         # A scene is loaded: its choices come before its nodes, so the boxes must not answer meanwhile.
@@ -246,6 +249,7 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         if self.isEntered:  # loaded anew while it is shown: the application does not enter it again
             self.panel.enter()
+            self.warmUp.enter()
 
     @property
     def isEntered(self) -> bool:
@@ -257,6 +261,7 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._disconnect()
         self.removeObservers()
         if self.panel is not None:
+            self.warmUp.close()
             self.panel.close()
             self.logic.close()
 
@@ -264,10 +269,12 @@ class LiverSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user opens the module."""
         self.initializeParameterNode()
         self.panel.enter()
+        self.warmUp.enter()
 
     def exit(self) -> None:
         """The user opens another module; a job goes on."""
         self._disconnect()
+        self.warmUp.exit()
 
     def onReload(self) -> None:
         """Developer mode: load the library anew as well."""

@@ -89,6 +89,12 @@ class SegmentationRequest:
         targets: names of the labels to keep, for example ("liver",); `ALL` for all of the model, None for those that
             it segments unless others are asked for.
         settings: postprocessing switches.
+        find_first: a model of the liver that looks at whole images by itself looks only where the liver is found first.
+        memory_limit: bytes of main memory that the whole process may have, its programs included; None for what is
+            free.
+
+    Raises:
+        InputError: the limit is none.
     """
 
     model: str | None = None
@@ -96,6 +102,12 @@ class SegmentationRequest:
     region: Region | None = None
     targets: tuple[str, ...] | None = None
     settings: Settings = field(default_factory=Settings)
+    find_first: bool = False
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise InputError(f"A memory limit of {self.memory_limit} bytes leaves nothing; give more, or none.")
 
 
 def model_name(model: str | Path | None) -> str | None:

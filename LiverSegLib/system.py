@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,21 @@ def available_bytes() -> int | None:
     memory = main_memory()
     machine = None if memory.available is None or memory.swap is None else memory.available + memory.swap
     return min((n for n in (machine, _left_of_container(), _left_of_process()) if n is not None), default=None)
+
+
+def resident_bytes() -> int | None:
+    """Main memory that this process has now; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):  # no Linux
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # ever, which is not less than now
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _left_of_container() -> int | None:

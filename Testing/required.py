@@ -19,6 +19,7 @@ PARTS = {
     "cluster": ("submitit", "distributed"),
     "dicom": ("pydicom", "highdicom"),
     "notebooks": ("nbformat", "nbclient", "ipykernel"),
+    "gzip": ("isal.isal_zlib",),
     "loggers": ("mlflow",),
     "openvino": ("openvino",),
     "pictures": ("matplotlib",),

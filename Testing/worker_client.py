@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
@@ -20,7 +21,7 @@ from LiverSegLib.request import SegmentationRequest, model_name
 from LiverSegLib.system import DeviceInfo
 from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker.launch import worker_command
-from LiverSegLib.worker.messages import Cancelled, Devices, Report
+from LiverSegLib.worker.messages import Cancelled, Devices, Report, Warmed
 from LiverSegLib.worker.session import Event, Failed, Finished, Logged, Terminate, WorkerSession
 
 _POLL_SECONDS = 0.05
@@ -61,6 +62,18 @@ class WorkerClient:
         found = self._wait(self.session.list_devices)
         assert isinstance(found, Devices)
         return found.devices
+
+    def warm_up(
+        self, model: str | Path | None = None, device: str = "auto", should_stop: StopCallback | None = None
+    ) -> None:
+        """Have a model made ready.
+
+        Raises:
+            LiverSegError: of the class that the engine raised, or `WorkerError`.
+            SegmentationCancelled: `should_stop` or `cancel` said so.
+        """
+        found = self._wait(lambda: self.session.warm_up(model_name(model), device), None, should_stop)
+        assert isinstance(found, Warmed)
 
     def segment(
         self,

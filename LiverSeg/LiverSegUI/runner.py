@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import InputError, LiverSegError
-from LiverSegLib.request import VoxelBox
+from LiverSegLib.request import VoxelBox, model_name
 from LiverSegLib.system import DeviceInfo, priority_hint
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker.messages import Cancelled, Devices, Hello, Report
@@ -41,6 +41,7 @@ class JobRunner:
         self._onChange = onChange
         self._running: SegmentationJob | None = None
         self._waiting: deque[SegmentationJob] = deque()
+        self._warming: tuple[int, str | None, str] | None = None  # the request's id, its model and device
         self._onDevices: Callable[[tuple[DeviceInfo, ...]], None] | None = None
 
     @property
@@ -98,6 +99,24 @@ class JobRunner:
         self.transport.session.list_devices()
         self.transport.pump()
 
+    def warmUp(self, model: str, device: str) -> None:
+        """Have the worker make a model ready while nothing else is to be done; nobody is told how that ends.
+
+        Args:
+            model: name or path of a model package.
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        """
+        wanted = model_name(model)
+        if self.jobs or (self._warming is not None and self._warming[1:] == (wanted, device)):
+            return
+        self._stopWarming()
+        self._warming = (self.transport.session.warm_up(wanted, device), wanted, device)
+        self.transport.pump()
+
+    def _stopWarming(self) -> None:
+        if self._warming is not None:
+            self.transport.pump(self.transport.session.cancel(self._warming[0]))
+
     def restart(self) -> None:
         """End the worker process; the next request starts one that finds what was installed meanwhile."""
         self.transport.pump(self.transport.session.stop())
@@ -112,6 +131,8 @@ class JobRunner:
     def _handOver(self, job: SegmentationJob, volume: Volume) -> None:
         job.begin()
         request = replace(job.options.request, region=_region(job))
+        if self._warming is not None and self._warming[1:] != (request.model, request.device):
+            self._stopWarming()
         job.requestID = self.transport.session.segment(volume, request)
         self._running = job
         self.transport.pump()
@@ -141,6 +162,8 @@ class JobRunner:
             self._note(priority_hint())
         elif isinstance(event, Report) and self._running is not None and self._running.requestID == event.id:
             self._running.report(event.progress)
+        elif self._warming is not None and getattr(event, "id", None) == self._warming[0]:
+            self._warming = None
         elif isinstance(event, Devices) and self._onDevices is not None:
             self._onDevices(event.devices)
         elif isinstance(event, Finished | Failed | Cancelled):

@@ -29,7 +29,7 @@ class WorkerTransport:
         self._command = worker_command
         self._process: _Process | None = None
         self._ending: list[_Process] = []
-        self._timer = _oneShot(lambda: self.pump(self.session.tick()))
+        self._timer = oneShot(lambda: self.pump(self.session.tick()))
 
     def pump(self, found: Iterable[Event] = ()) -> None:
         """Carry out what a call of the session asks for: call it after each one, with the events it gave."""
@@ -86,7 +86,7 @@ class _Process:
         self._process.finished.connect(self._onFinished)
         # A program that cannot be started never finishes; one that crashes does so after this.
         self._process.errorOccurred.connect(lambda _error=None: qt.QTimer.singleShot(0, self._onFailed))
-        self._killer = _oneShot(lambda: self._process.kill())
+        self._killer = oneShot(lambda: self._process.kill())
         variables = {**os.environ, **owner.environment}
         self._process.setEnvironment([f"{name}={value}" for name, value in variables.items()])
         self._process.setWorkingDirectory(str(Path.home()))
@@ -144,7 +144,8 @@ class _Process:
             self._owner.pump(self._owner.session.exited(code))
 
 
-def _oneShot(onTimeout: Callable[[], Any]) -> qt.QTimer:
+def oneShot(onTimeout: Callable[[], Any]) -> qt.QTimer:
+    """A timer that calls something once after each start."""
     timer = qt.QTimer()
     timer.setSingleShot(True)
     timer.timeout.connect(onTimeout)

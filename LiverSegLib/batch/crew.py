@@ -32,14 +32,19 @@ def visible_gpus() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("GPU-")]
 
 
-def default_workers(device: str) -> int:
-    """One process per GPU; without one, one for four cores and six gigabytes of memory."""
+def default_workers(device: str, memory_limit: int | None = None) -> int:
+    """One process per GPU; without one, one for four cores and six gigabytes of memory.
+
+    Args:
+        device: as in `SegmentationRequest`.
+        memory_limit: bytes for all of them; a process more needs its six gigabytes of that, too.
+    """
     gpus = visible_gpus() if device == "auto" else []
     if gpus:
-        return len(gpus)
+        return len(gpus) if memory_limit is None else max(1, min(len(gpus), memory_limit // _BYTES_EACH))
     if device not in ("auto", "cpu"):
         return 1
-    memory = available_bytes()
+    memory = min((n for n in (available_bytes(), memory_limit) if n is not None), default=None)
     fit = allowed_cpus() if memory is None else memory // _BYTES_EACH
     return max(1, min(allowed_cpus() // _CORES_EACH, fit))
 

@@ -46,7 +46,7 @@ def _stamp(name: str, status: os.stat_result) -> str:
 
 
 def work_key(request: SegmentationRequest, packages: Iterable[Path], more: Iterable[str]) -> str:
-    """Digest of model and settings; the device does not count, it changes nothing but the last digits.
+    """Digest of model and settings; device and memory do not count, they change nothing but the last digits.
 
     Args:
         request: as in every segmentation.
@@ -54,6 +54,9 @@ def work_key(request: SegmentationRequest, packages: Iterable[Path], more: Itera
         more: what else the results depend on.
     """
     asked = asdict(request) | {"device": "", "model": ""}
+    del asked["memory_limit"]
+    if not request.find_first:  # as before there was such a choice
+        del asked["find_first"]
     digests = [json.dumps(asked, sort_keys=True), *more]
     for folder in packages:
         files = sorted(path for path in folder.rglob("*") if path.is_file() and "docs" not in path.parts)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from LiverSegLib import stopping
 from LiverSegLib.cli import screen
-from LiverSegLib.cli.request_options import request_from
+from LiverSegLib.cli.request_options import request_from, with_means
 from LiverSegLib.cli.screen import plain
 from LiverSegLib.errors import LiverSegError
 
@@ -38,6 +38,11 @@ Pattern = Annotated[str, typer.Option(help="Which image files of a folder, for e
 Overlay = Annotated[bool, typer.Option(help="Draw a large picture of each case, too.")]
 Dicom = Annotated[bool, typer.Option("--dicom", help="Also a DICOM SEG and SR, of the inputs that are DICOM.")]
 Report = Annotated[bool, typer.Option("--report", help="Also a page of each case to read and to print.")]
+FindFirst = Annotated[bool, typer.Option("--find-first", help="Look only where the liver is, as in liverseg segment.")]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Main memory of all processes together, as 16GB. [default: what is free]"),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. [default: by GPUs, cores and memory]")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds after which a case is given up.")]
 PartNumber = Annotated[int, typer.Option(min=1, help="Which part of --parts this run does, from 1.")]
@@ -59,6 +64,8 @@ def batch(
     overlay: Overlay = False,
     dicom: Dicom = False,
     report: Report = False,
+    find_first: FindFirst = False,
+    memory_limit: MemoryLimit = None,
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     part: PartNumber = 1,
@@ -68,10 +75,7 @@ def batch(
 ) -> None:
     """Segment thousands of scans; go on where an earlier run ended. Gives one table and one page of all."""
     if collect is not None:
-        from LiverSegLib.batch.collect import collect as join
-        from LiverSegLib.batch.folder import BatchFolder
-
-        _tell(collect, join(BatchFolder(collect)))
+        _join(collect)
         return
     if source is None or out is None:
         raise typer.BadParameter("give a list or a folder, and -o OUT; or --collect OUT alone")
@@ -80,10 +84,11 @@ def batch(
     stopping.say("Stopped; the same command goes on from here.")
     from LiverSegLib.cli.batch_run import Batch
 
+    wanted = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
     asked = Batch(
         source=source,
         out=out,
-        request=request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess),
+        request=with_means(wanted, find_first=find_first, memory_limit=memory_limit),
         within=within,
         margin_mm=margin,
         pattern=pattern,
@@ -111,6 +116,14 @@ def _run(asked: Batch, part: int, parts: int) -> None:
     if ended.count.failed:
         listed = asked.out / "failed.jsonl"
         raise LiverSegError(f"{ended.count.failed} cases could not be segmented; {listed} tells why.")
+
+
+def _join(out: Path) -> None:
+    """Write the table of what the parts have done so far."""
+    from LiverSegLib.batch.collect import collect
+    from LiverSegLib.batch.folder import BatchFolder
+
+    _tell(out, collect(BatchFolder(out)))
 
 
 def _tell(out: Path, rows: list[Row]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from LiverSegLib.batch.collect import Row, collect
@@ -124,11 +124,14 @@ def _check_out(out: Path) -> None:
 
 def _crew(batch: Batch, left: int) -> Crew:
     """The processes for so many cases."""
-    wanted = default_workers(batch.request.device) if batch.workers is None else batch.workers
-    each, threads = environments(max(1, min(wanted, left)), batch.request.device)
+    limit, wanted = batch.request.memory_limit, batch.workers
+    wanted = default_workers(batch.request.device, limit) if wanted is None else wanted
+    count = max(1, min(wanted, left))
+    each, threads = environments(count, batch.request.device)
+    part = None if limit is None else max(1, limit // count)  # each of the processes has a part of the memory
     setup = Setup(
         out=str(batch.out.resolve()),
-        request=batch.request,
+        request=replace(batch.request, memory_limit=part),
         within=batch.within,
         margin_mm=batch.margin_mm,
         overlay=batch.overlay,

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from LiverSegLib import __version__, stopping
 from LiverSegLib.cli import batch_command, compare_command, models, report_command, screen
-from LiverSegLib.cli.request_options import at_home, request_from
+from LiverSegLib.cli.request_options import at_home, request_from, with_means
 from LiverSegLib.cli.screen import plain, show_error, show_note
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import hide
@@ -81,8 +81,13 @@ Within = Annotated[
         "what --model finds outside it is removed."
     ),
 ]
-
-
+FindFirst = Annotated[
+    bool, typer.Option("--find-first", help="Look only where the liver is: faster, for whole-body models of others.")
+]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Main memory that may be used, for example 4GB. [default: what is free]"),
+]
 Series = Annotated[
     str | None, typer.Option(metavar="WHICH", help="Of a DICOM folder with several: number, UID, description, or best.")
 ]
@@ -101,6 +106,8 @@ def segment(
     postprocess: Annotated[bool, typer.Option(help="Largest part, holes, lesions only inside their organ.")] = True,
     within: Within = None,
     margin: Annotated[float, typer.Option(min=0, help="Millimeters around the organ that still count.")] = 0.0,
+    find_first: FindFirst = False,
+    memory_limit: MemoryLimit = None,
     series: Series = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also a DICOM SEG and SR, of DICOM inputs.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Also a page to read and to print.")] = False,
@@ -119,6 +126,7 @@ def segment(
     mask = None if within is None else str(mask_and_segment(within)[0])
     cases = _planned(inputs, out, [file for file in (model, mask, roi) if file is not None], overlay, more)
     request = request_from(model=model, device=device, roi=roi, targets=targets, postprocess=postprocess)
+    request = with_means(request, find_first=find_first, memory_limit=memory_limit)
     with screen.console().status(plain("Loading the model")):
         package = read_package(find_package(model))
         run = way_of(request, within, margin)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from LiverSegLib.errors import InputError, ModelError
 from LiverSegLib.io.roi_file import ENDING, read_roi
 from LiverSegLib.log import hide
 from LiverSegLib.request import RasBox, SegmentationRequest, Settings
+
+_BYTES = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt])(i?)b?", re.IGNORECASE)
 
 
 def request_from(
@@ -35,6 +39,34 @@ def request_from(
         targets=None if targets is None else tuple(name.strip() for name in targets.split(",") if name.strip()),
         settings=Settings(largest_component=postprocess, fill_holes=postprocess, lesions_inside=postprocess),
     )
+
+
+def with_means(request: SegmentationRequest, *, find_first: bool, memory_limit: str | None) -> SegmentationRequest:
+    """The same request, by other means.
+
+    Args:
+        request: what is asked for.
+        find_first: as of `SegmentationRequest`.
+        memory_limit: see `parse_bytes`; None for no limit.
+
+    Raises:
+        InputError: the limit cannot be understood.
+    """
+    limit = None if memory_limit is None else parse_bytes(memory_limit)
+    return replace(request, find_first=find_first, memory_limit=limit)
+
+
+def parse_bytes(text: str) -> int:
+    """An amount of memory: "4GB", "1.5 GiB", "800MB".
+
+    Raises:
+        InputError: it is none.
+    """
+    found = _BYTES.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise InputError(f"The memory limit {text} is not understood; give for example 4GB, 1.5GiB or 800MB.")
+    thousand = 1024 if found[3] else 1000
+    return int(float(found[1]) * thousand ** ("kmgt".index(found[2].lower()) + 1))
 
 
 def parse_roi(text: str) -> RasBox:

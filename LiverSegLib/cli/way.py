@@ -10,6 +10,7 @@ from typing import Any
 
 from LiverSegLib.cli.request_options import at_home
 from LiverSegLib.models import ModelPackage, find_package, find_partner, read_package
+from LiverSegLib.models.store import LOCATOR
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Result, Volume
 
@@ -23,12 +24,14 @@ class Chosen:
 
     Args:
         package: the model.
+        locator: the model that finds the liver for it, or None.
         organ: the model of the organ in which it looks, or None.
         mask: the label map of that organ, or None.
         segment: the segment of the mask that counts, "" for all that it holds.
     """
 
     package: ModelPackage
+    locator: ModelPackage | None = None
     organ: ModelPackage | None = None
     mask: Path | None = None
     segment: str = ""
@@ -37,7 +40,7 @@ class Chosen:
     def folders(self) -> list[Path]:
         """The folders of all models that take part."""
         found: dict[Path, None] = {}
-        for package in (self.package, self.organ):
+        for package in (self.package, self.locator, self.organ):
             if package is not None:
                 _add_chain(package, found)
         return list(found)
@@ -53,13 +56,14 @@ def choose(request: SegmentationRequest, within: str | None) -> Chosen:
     from LiverSegLib.engine.region import check_targets
 
     package = read_package(find_package(request.model))
+    locator = read_package(find_package(LOCATOR)) if request.find_first else None
     if within is None:
         check_targets(request.targets, package.labels, package.title, package.default_targets)
-        return Chosen(package=package)
+        return Chosen(package=package, locator=locator)
     path, segment = mask_and_segment(within)
     if path.is_file() and path.suffix.lower() != ".zip":
-        return Chosen(package=package, mask=path, segment=segment)
-    return Chosen(package=package, organ=read_package(find_package(within)))
+        return Chosen(package=package, locator=locator, mask=path, segment=segment)
+    return Chosen(package=package, locator=locator, organ=read_package(find_package(within)))
 
 
 def mask_and_segment(within: str) -> tuple[Path, str]:

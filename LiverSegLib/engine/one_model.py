@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from LiverSegLib.engine import geometry, plan
+from LiverSegLib.engine import budget, geometry, outline, plan
 from LiverSegLib.engine.devices import Device, choose_device, with_precision
 from LiverSegLib.engine.foreground import input_window
 from LiverSegLib.engine.inputs import implausible, usable_channels, warnings_for
+from LiverSegLib.engine.lattice import grid_near
 from LiverSegLib.engine.memory import is_out_of_memory, memory_guard
 from LiverSegLib.engine.openvino_network import OpenVinoNetwork
 from LiverSegLib.engine.postprocess import postprocess
@@ -37,7 +38,7 @@ from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import final_logits
 from LiverSegLib.quality import Quality
-from LiverSegLib.request import Settings
+from LiverSegLib.request import Settings, VoxelBox
 from LiverSegLib.volume import Result, Volume
 
 log = logging.getLogger(__name__)
@@ -78,23 +79,24 @@ class OneModel:
         revise: Callable[[npt.NDArray[np.uint8]], None] | None = None,
         turn: Turn = STRAIGHT,
         wanted: frozenset[str] = frozenset(),
+        core: VoxelBox | None = None,
     ) -> Result:
         """The result of this model alone.
 
         Args:
             volume: the image; not changed.
-            settings: postprocessing switches.
-            monitor: of progress and stop.
+            settings, monitor: postprocessing switches; progress and stop.
             revise: changes the labels [i, j, k] in place before anything else is done with them.
             turn: how the patient lies against what the affine says; only the network is shown the image so.
             wanted: names of the labels that are asked for; empty for all. Others are drawn only near these.
+            core: the box whose labels matter; only windows that touch it are computed. None for the whole volume.
 
         Raises:
             InputError, DeviceError, SegmentationCancelled: as `Segmenter.segment`.
         """
         package, stages = self.package, Stages(monitor)
         labels = of_same_organs(wanted, package.labels) if wanted else package.labels
-        array, labelmap, sure, notes = self._drawn(volume, settings.overlap, stages, turn, labels)
+        array, labelmap, sure, notes = self._drawn(volume, settings.overlap, stages, turn, labels, core)
         if revise is not None:
             revise(labelmap)
         stages.lap("restore")
@@ -122,7 +124,13 @@ class OneModel:
         )
 
     def _drawn(
-        self, volume: Volume, overlap: float | None, stages: Stages, turn: Turn, labels: Sequence[Label]
+        self,
+        volume: Volume,
+        overlap: float | None,
+        stages: Stages,
+        turn: Turn,
+        labels: Sequence[Label],
+        core: VoxelBox | None,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], float | None, list[str]]:
         """The usable voxels [i, j, k], the label map as the network has it, how sure that is, and what to tell."""
         package, monitor, look = self.package, stages.monitor, Certainty(stages.monitor)
@@ -132,7 +140,7 @@ class OneModel:
             shape, seen = volume.array.shape, look.watch(slabs)
             return restore_slabs(seen, grid, shape, package.nearest, monitor, package.regions, values)
 
-        array, _, labelmap, notes = self._computed(volume, overlap, stages, turn, draw)
+        array, _, labelmap, notes = self._computed(volume, overlap, stages, turn, draw, core)
         return array, labelmap, self._certainty(look), notes
 
     def draw(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> npt.NDArray[np.uint8]:
@@ -177,6 +185,7 @@ class OneModel:
         stages: Stages,
         turn: Turn,
         use: Callable[[Iterator[Slab], geometry.ModelGrid], Used],
+        core: VoxelBox | None = None,
     ) -> tuple[npt.NDArray[Any], geometry.ModelGrid, Used, list[str]]:
         """The usable voxels [i, j, k], the model's grid, what `use` makes of the logits on it, and what to tell."""
         package = self.package
@@ -185,10 +194,8 @@ class OneModel:
             channels, repaired = usable_channels(volume, package)
             own = package.inferer
             inferer = own if overlap is None else replace(own, overlap=overlap)
-            lying = replace(volume, affine=turn.matrix @ volume.affine)
-            window = input_window(channels, volume, package)
-            how = package.resampling
-            grid = geometry.model_grid(lying, package.axcodes, package.pixdim, package.size, window, how)
+            grid = self._grid(volume, channels, turn)
+            grid = grid if core is None else grid_near(grid, core, volume, inferer, package.nearest)
             plan.check_grid(volume, grid, package, inferer.overlap)
         used, part, fallback = self._infer(volume, channels, grid, inferer, stages, use)
         return channels[0], part, used, [*notes, *repaired, *fallback]
@@ -203,13 +210,14 @@ class OneModel:
         use: Callable[[Iterator[Slab], geometry.ModelGrid], Used],
     ) -> tuple[Used, geometry.ModelGrid, list[str]]:
         """What `use` makes of the logits, and their grid, with less memory at each failure for want of it."""
-        package, notes = self.package, list[str]()
+        package, notes, short = self.package, list[str](), None
         for device, shrink in _attempts(self._wanted):
             try:
+                most = self._most_kept(volume, grid, inferer, shrink) if device.type == "cpu" else None
                 with torch.inference_mode(), _flushed_denormals(), self._stoppable(stages.monitor):
                     x, part = shown(volume, channels, grid, package, device, stages.monitor)
                     stages.lap("resample")
-                    used = use(_timed(self._run(x, inferer, device, shrink, stages.monitor), stages), part)
+                    used = use(_timed(self._run(x, inferer, device, shrink, most, stages.monitor), stages), part)
                 if shrink > 1 or device != self._wanted:
                     how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
                     notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")
@@ -217,30 +225,58 @@ class OneModel:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
+                short = error if isinstance(error, budget.TooLittleError) else None
                 log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
                 gc.collect()
                 torch.cuda.empty_cache()  # does nothing where CUDA was never used
-        raise DeviceError(NO_MEMORY)
+        raise DeviceError(NO_MEMORY) if short is None else budget.refusal(package, volume, short)
+
+    def _most_kept(self, volume: Volume, grid: geometry.ModelGrid, inferer: Inferer, shrink: int) -> int | None:
+        """How many numbers of logits may be kept on the CPU, see `kept_slices`; worked out only where it counts.
+
+        Raises:
+            TooLittleError: all of it does not fit.
+            ModelError: the network cannot take windows of this shape.
+        """
+        package, allowed = self.package, plan.left()
+        cut = budget.tiles(package, inferer, grid.shape, "cpu", shrink)
+        rough = budget.rough_layers(package, self._network, cut)
+        if allowed is None or budget.need(package, cut, volume, rough).most <= allowed:
+            return None
+        layers = outline.live_bytes(package, cut.shape(package)) or 0  # what nobody knows is tried
+        return budget.most_kept(package, cut, volume, layers, allowed)
+
+    def need(self, volume: Volume) -> budget.Need:
+        """The main memory that segmenting a volume on the CPU takes, beside the volume and what is loaded.
+
+        Raises:
+            InputError: the volume cannot be segmented.
+        """
+        package = self.package
+        grid = self._grid(volume, usable_channels(volume, package)[0], STRAIGHT)
+        cut = budget.tiles(package, package.inferer, grid.shape, "cpu")
+        layers = outline.live_bytes(package, cut.shape(package)) or budget.rough_layers(package, self._network, cut)
+        return budget.need(package, cut, volume, layers)
+
+    def _grid(self, volume: Volume, channels: Sequence[npt.NDArray[Any]], turn: Turn) -> geometry.ModelGrid:
+        """The model's grid over a volume with the patient turned."""
+        package = self.package
+        lying = replace(volume, affine=turn.matrix @ volume.affine)
+        window = input_window(channels, volume, package)
+        return geometry.model_grid(lying, package.axcodes, package.pixdim, package.size, window, package.resampling)
 
     def _run(
-        self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, monitor: Monitor
+        self, x: torch.Tensor, inferer: Inferer, device: torch.device, shrink: int, most: int | None, monitor: Monitor
     ) -> Iterator[Slab]:
         """The logits (or a margin) [D, X, Y, n] of an image [C, X, Y, Z] on the model grid, slab by slab."""
         package = self.package
-        divisible = [-(-n // k) * k for n, k in zip(x.shape[1:], package.divisible, strict=True)]
-        image, inner = pad_to(x[None], divisible, "constant")  # as MONAI's DivisiblePad
-        padded = image[0]
-        dims = package.spatial_dims
-        size = padded.shape[1 : dims + 1]
-        window = tuple(n if w == -1 else w for w, n in zip(inferer.roi_size[:dims], size, strict=True))
-        window = tuple(max(w // shrink // 32 * 32, min(w, 32)) for w in window) if shrink > 1 else window
-        batch = 1 if shrink > 1 or (device.type == "cpu" and dims == 3) else inferer.batch_size
-        if device.type == "cpu":
-            plan.check_window_memory(package, self._network, (min(batch, padded.shape[3]), len(padded), *window))
-        infer = infer_slices if dims == 2 else infer_windows
-        inferer = replace(inferer, roi_size=window, batch_size=batch)
-        network, regions = mirrored(self._on(device, monitor), inferer.mirror), bool(package.regions)
-        return inside(infer(padded, network, inferer, monitor, softmax=package.softmax, regions=regions), inner)
+        cut = budget.tiles(package, inferer, x.shape[1:], device.type, shrink)
+        image, inner = pad_to(x[None], cut.grid, "constant")  # as MONAI's DivisiblePad
+        infer = infer_slices if package.spatial_dims == 2 else infer_windows
+        inferer = replace(inferer, roi_size=cut.window, batch_size=cut.batch)
+        network, how = mirrored(self._on(device, monitor), inferer.mirror), package.softmax
+        slabs = infer(image[0], network, inferer, monitor, softmax=how, regions=bool(package.regions), most=most)
+        return inside(slabs, inner)
 
     def _on(self, device: torch.device, monitor: Monitor) -> Network:
         """The network on `device`, in the arithmetic and by the program that this device is best at."""
@@ -255,7 +291,7 @@ class OneModel:
                 logits = self._by_other_program(x, monitor)
                 if logits is None:
                     logits = self._by_torch(x, chosen)
-            plan.check_output(self.package, tuple(x.shape), logits)
+            outline.check_output(self.package, tuple(x.shape), logits)
             return logits
 
         return run
@@ -289,7 +325,7 @@ class OneModel:
         except LiverSegError:
             raise
         except Exception as error:
-            plan.explain_failure(self.package, tuple(shape), error)
+            outline.explain_failure(self.package, tuple(shape), error)
             raise
 
     @contextmanager

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from LiverSegLib.engine.budget import Need, limited_to
 from LiverSegLib.engine.divide import divide
+from LiverSegLib.engine.find_first import check_package, segment_found
 from LiverSegLib.engine.geometry import GridLabels
 from LiverSegLib.engine.guide import segment_near
 from LiverSegLib.engine.inputs import usable_array
@@ -21,6 +24,7 @@ from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import MAIN_ORGAN, subject_of, values_of
 from LiverSegLib.measure import measure
 from LiverSegLib.models import ModelPackage, find_package, find_partner, read_package
+from LiverSegLib.models.store import LOCATOR
 from LiverSegLib.quality import notes_on
 from LiverSegLib.request import SegmentationRequest, Settings
 from LiverSegLib.volume import Result, Volume
@@ -58,6 +62,8 @@ class Segmenter:
     ) -> None:
         self.package = model if isinstance(model, ModelPackage) else read_package(find_package(model))
         self.settings = settings or Settings()
+        self._device = device
+        self._locator: OneModel | None = None
         self._model = OneModel(self.package, device)
         self._organ = self._partner(self.package.divides, device) if self.package.divides else None
         whose = self.package if self._organ is None else self._organ.package
@@ -72,6 +78,14 @@ class Segmenter:
         """The packages of the chain, this model's first."""
         others = [self._organ, self._guide, *self._voters]
         return [self.package, *(one.package for one in others if one is not None and one is not self._model)]
+
+    def need(self, volume: Volume) -> Need:
+        """The main memory that this model by itself takes for a volume on the CPU, beside that and what is loaded.
+
+        Raises:
+            InputError: the volume cannot be segmented.
+        """
+        return self._model.need(volume)
 
     def _partner(self, name: str, device: str) -> OneModel:
         """The model whose organ is divided."""
@@ -118,19 +132,37 @@ class Segmenter:
                 this segmenter.
 
         Raises:
-            InputError: the volume, the region or the targets cannot be segmented.
+            InputError: the volume, the region or the targets cannot be segmented, or not by finding the liver first.
             SegmentationCancelled: `should_stop` said so.
-            DeviceError: even the smallest windows do not fit into memory.
+            DeviceError: even the smallest windows do not fit into memory, or into the request's limit of it.
         """
         request = request or SegmentationRequest(settings=self.settings)
         package = self.package
         wanted = check_targets(request.targets, package.labels, package.title, package.default_targets)
+        if request.find_first and self._looks_everywhere:
+            check_package(package, wanted)
         monitor, settings = Monitor(progress, should_stop), request.settings
-        with memory_guard(NO_MEMORY):
-            result = segment_region(volume, request.region, lambda part: self._segment(part, settings, monitor, wanted))
+        segment = partial(self._segment, settings=settings, monitor=monitor, wanted=wanted, first=request.find_first)
+        with limited_to(request.memory_limit), memory_guard(NO_MEMORY):
+            result = segment_region(volume, request.region, segment)
             return select_labels(result, wanted)
 
-    def _segment(self, volume: Volume, settings: Settings, monitor: Monitor, wanted: frozenset[str]) -> Result:
+    @property
+    def _looks_everywhere(self) -> bool:
+        """Whether the model looks at whole images by itself."""
+        return self._organ is None and self._guide is None
+
+    def _located(self, volume: Volume, settings: Settings, monitor: Monitor, wanted: frozenset[str]) -> Result:
+        """The result of the model where the liver was found first."""
+        if self._locator is None:
+            self._locator = OneModel(read_package(find_package(LOCATOR)), self._device)
+        return segment_found(self._model, self._locator, volume, settings, monitor, wanted)
+
+    def _segment(
+        self, volume: Volume, settings: Settings, monitor: Monitor, wanted: frozenset[str], first: bool
+    ) -> Result:
+        if first and self._looks_everywhere:
+            return _judged(self._located(volume, settings, monitor, wanted), self.package, volume)
         if self._organ is None:
             result, _, _ = self._guided(self._model, volume, settings, monitor, wanted)
             return _judged(result, self.package, volume)

@@ -28,15 +28,17 @@ class Slab:
     logits: torch.Tensor
 
 
-def kept_slices(shape: Sequence[int], values: int, reach: int) -> int:
+def kept_slices(shape: Sequence[int], values: int, reach: int, most: int | None = None) -> int:
     """How many slices of a grid [X, Y, Z] are kept at once.
 
     Args:
         shape: of the grid.
         values: kept of each voxel.
         reach: the slices that are computed at once, fewer than which are of no use.
+        most: numbers that are kept, if that is more than the fewest slices; None for `KEPT_VALUES`.
     """
-    return min(shape[2], max(reach + 1, KEPT_VALUES // max(1, shape[0] * shape[1] * values)))
+    most = KEPT_VALUES if most is None else most
+    return min(shape[2], max(reach + 1, most // max(1, shape[0] * shape[1] * values)))
 
 
 def whole(slabs: Iterable[Slab]) -> torch.Tensor:
@@ -65,10 +67,11 @@ class Blend:
         size: of the grid [X, Y, Z].
         reach: length of a window along the last axis.
         device: where the sum is kept.
+        most: see `kept_slices`.
     """
 
-    def __init__(self, size: Sequence[int], reach: int, device: torch.device) -> None:
-        self._size, self._reach, self._device = tuple(size), reach, device
+    def __init__(self, size: Sequence[int], reach: int, device: torch.device, most: int | None = None) -> None:
+        self._size, self._reach, self._device, self._most = tuple(size), reach, device, most
         self._first = self._finished = 0
         self._total: torch.Tensor | None = None
         self._weights = torch.empty(0)
@@ -76,7 +79,7 @@ class Blend:
     def add(self, window: Sequence[slice], values: torch.Tensor, weight: torch.Tensor) -> Iterator[Slab]:
         """Add the values [D, ...] of a window; gives first what must leave to make room for it."""
         if self._total is None:
-            depth = kept_slices(self._size, values.shape[0], self._reach)
+            depth = kept_slices(self._size, values.shape[0], self._reach, self._most)
             self._total = torch.zeros((values.shape[0], *self._size[:2], depth), device=self._device)
             self._weights = torch.zeros((*self._size[:2], depth), device=self._device)
         if window[2].stop - self._first > self._total.shape[3]:

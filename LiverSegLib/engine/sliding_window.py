@@ -95,6 +95,7 @@ def infer_windows(
     *,
     softmax: bool = False,
     regions: bool = False,
+    most: int | None = None,
 ) -> Iterator[Slab]:
     """Run a network over a volume by windows.
 
@@ -105,6 +106,7 @@ def infer_windows(
         monitor: told of each batch.
         softmax: applied to the blended logits, as MONAI does after its inferer.
         regions: channels do not exclude each other: all of them are kept.
+        most: numbers of the logits that are kept at once, see `kept_slices`.
 
     Yields:
         Logits [D, X, Y, n]; for two classes their margin, D = 1.
@@ -114,7 +116,7 @@ def infer_windows(
     starts = _starts(size, inferer)
     count = math.prod(len(axis) for axis in starts)  # counted, never listed: there may be very many
     weight = importance(inferer, x.device)
-    blend = Blend(size, inferer.roi_size[2], x.device)
+    blend = Blend(size, inferer.roi_size[2], x.device, most)
 
     def slabs() -> Iterator[Slab]:
         monitor.report("network", 0, count, "windows")
@@ -169,6 +171,7 @@ def infer_slices(
     *,
     softmax: bool = False,
     regions: bool = False,
+    most: int | None = None,
 ) -> Iterator[Slab]:
     """As `infer_windows`, with a 2D network over the slices x[..., k]."""
     x = x if x.ndim == 4 else x[None]
@@ -181,7 +184,7 @@ def infer_slices(
         logits = _slices_logits(slices[start : start + inferer.batch_size], network, inferer, weight)
         kept = margin(logits, softmax, regions)[(slice(None), slice(None), *inner)]
         if not held:  # memory in z, y, x order: that is how most images lie
-            depth = kept_slices(shape, kept.shape[1], inferer.batch_size)
+            depth = kept_slices(shape, kept.shape[1], inferer.batch_size, most)
             out = torch.empty((kept.shape[1], depth, shape[1], shape[0]), device=x.device)
         if held + len(kept) > out.shape[1]:
             yield Slab(first, out[:, :held].permute(0, 3, 2, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import InputError, OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.io.deflate import GzipWriter
 from LiverSegLib.io.inflate import inflated
 from LiverSegLib.io.regular_file import open_regular
 from LiverSegLib.io.stored_voxels import StoredVoxels, read_stored
@@ -145,8 +145,7 @@ def write_labelmap(path: Path | str, result: Result, *, opener: Opener = atomic_
         if path.suffix.lower() == ".nii":
             image.to_stream(file)
             return
-        # No name and no time inside: the same result gives the same bytes.
-        with gzip.GzipFile("", "wb", _COMPRESS_LEVEL, file, mtime=0) as stream:
+        with GzipWriter(file, _COMPRESS_LEVEL) as stream:
             image.to_stream(stream)
 
 

@@ -6,7 +6,6 @@ about a patient, a name or a date.
 
 from __future__ import annotations
 
-import gzip
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.io.deflate import GzipWriter
 from LiverSegLib.volume import spacing_of
 
 _HEADER = struct.Struct("<i10s18sihcB8h3f4h8f3fhBB4f2i80s24s2h6f12f16s4s")
@@ -47,7 +47,7 @@ def write_plain_nifti(
     if max(array.shape) > _LONGEST:
         raise OutputError(f"{path} cannot hold {max(array.shape)} voxels along an axis; crop the image first.")
     stored = np.dtype({"bool": "uint8", "float16": "float32"}.get(array.dtype.name, array.dtype.name))
-    with opener(path) as file, gzip.GzipFile("", "wb", _COMPRESS_LEVEL, file, mtime=0) as stream:
+    with opener(path) as file, GzipWriter(file, _COMPRESS_LEVEL) as stream:
         stream.write(_header(array.shape, stored, affine) + b"\0" * (_OFFSET - _HEADER.size))
         for k in range(array.shape[2]):
             stream.write(array[:, :, k].astype(stored.newbyteorder("<")).tobytes(order="F"))

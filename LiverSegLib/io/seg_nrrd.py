@@ -6,7 +6,6 @@ Format: https://teem.sourceforge.net/nrrd/format.html; keys: Slicer's vtkMRMLSeg
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from LiverSegLib.errors import OutputError
 from LiverSegLib.io.atomic import Opener, atomic_file
+from LiverSegLib.io.deflate import GzipWriter
 from LiverSegLib.io.space import LPS_TO_RAS
 from LiverSegLib.labels import Label
 from LiverSegLib.volume import Result
@@ -46,7 +46,7 @@ def write_seg_nrrd(path: Path | str, result: Result, *, opener: Opener = atomic_
     with opener(path) as file:
         # A label of a package may hold what is no text.
         file.write(header.encode("utf-8", "backslashreplace") + b"\n\n")
-        with gzip.GzipFile("", "wb", _COMPRESS_LEVEL, file, mtime=0) as stream:
+        with GzipWriter(file, _COMPRESS_LEVEL) as stream:
             for k in range(result.labelmap.shape[2]):
                 stream.write(result.labelmap[:, :, k].tobytes(order="F"))
 

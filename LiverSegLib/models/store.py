@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BUILT_IN = Path(__file__).parent / "packages"
 DEFAULT = "liver_tumor3d_ct"
+LOCATOR = "liver_segments3d_ct"
+"""Finds the liver for models of others; the guide of the default."""
 
 
 def built_in_names() -> list[str]:

@@ -19,7 +19,7 @@ from LiverSegLib.quality import Quality
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.system import DeviceInfo
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the messages; both ends must have the same."""
 
 Row = tuple[float, float, float, float]
@@ -83,6 +83,23 @@ class Devices(Numbered):
     """The devices of the machine, the one that "auto" means first."""
 
     devices: tuple[DeviceInfo, ...]
+
+
+@dataclass(frozen=True)
+class WarmUp(Numbered):
+    """Make a model ready before it is asked for, at the lowest priority; answered as `Segment` is, by `Warmed`.
+
+    Args:
+        model, device: as in `SegmentationRequest`.
+    """
+
+    model: str | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Warmed(Numbered):
+    """The model of the request `id` is ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,5 +191,7 @@ class Failure:
         return _ERRORS.get(self.kind, WorkerError)(self.sentence)
 
 
-Request = ListDevices | Segment
-Message = Open | Hello | ListDevices | Devices | Segment | Report | Done | Cancel | Cancelled | Failure
+Request = ListDevices | WarmUp | Segment
+Message = (
+    Open | Hello | ListDevices | Devices | WarmUp | Warmed | Segment | Report | Done | Cancel | Cancelled | Failure
+)

@@ -93,16 +93,23 @@ class Server:
             # Not sys.exit: the main thread may be deep inside torch, and nobody is left to answer.
             os._exit(0)
 
+    @property
+    def _is_warming(self) -> bool:
+        return any(task.running and isinstance(task.request, messages.WarmUp) for task in [*self._tasks.values()])
+
     def _handle(self, message: messages.Message) -> None:
         if isinstance(message, messages.Open):
             check_protocol(message)
             self._folder = Path(message.folder)
-        elif isinstance(message, messages.Segment | messages.ListDevices):
+        elif isinstance(message, messages.Request):
             if self._folder is None:
                 raise ProtocolError("The first message has to be 'Open'.")
             if message.id in self._tasks:
                 raise ProtocolError(f"The request id {message.id} is in use.")
-            task = self._tasks[message.id] = Task(message, self._channel)
+            task = Task(message, self._channel)
+            if isinstance(message, messages.Segment) and self._is_warming:
+                task.report(Progress("load", 0, 1))  # it joins in: what it waits for is its own model
+            self._tasks[message.id] = task
             self._handed_over.put(task)
         elif isinstance(message, messages.Cancel):
             found = self._tasks.get(message.id)

@@ -2,7 +2,7 @@
 
 A transport owns the process and moves bytes; everything else is decided here. Always in one thread it
 
-1. calls `segment`, `list_devices` or `cancel` as its user asks,
+1. calls `segment`, `list_devices`, `warm_up` or `cancel` as its user asks,
 2. while `needs_process`: starts `launch.worker_command()` and calls `started`,
 3. writes `data_to_send` to the process,
 4. passes stdout to `feed`, stderr to `feed_log`, the end of the process to `exited`,
@@ -28,7 +28,7 @@ from LiverSegLib.volume import Result, Volume
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import ArrayFolder, matrix_of, result_from
 from LiverSegLib.worker.codec import LineBuffer, check_protocol, decode, encode
-from LiverSegLib.worker.messages import Cancelled, Devices, Hello, Report
+from LiverSegLib.worker.messages import Cancelled, Devices, Hello, Report, Warmed
 
 CANCEL_SECONDS = 0.7
 """A cancelled request that is not given up by then costs the process its life."""
@@ -72,7 +72,7 @@ class Terminate:
     grace: float
 
 
-Event = Hello | Devices | Report | Cancelled | Finished | Failed | Logged | Terminate
+Event = Hello | Devices | Warmed | Report | Cancelled | Finished | Failed | Logged | Terminate
 """What a session tells: the worker's messages as they are, or what became of a request."""
 
 
@@ -150,6 +150,16 @@ class WorkerSession:
     def list_devices(self) -> int:
         """Ask for the devices and give the request's id; ends in `Devices` or as `segment` does."""
         return self._ask(messages.ListDevices(next(self._ids)), "looking for devices")
+
+    def warm_up(self, model: str | None, device: str) -> int:
+        """Have a model made ready and give the request's id; ends in `Warmed`, `Failed` or `Cancelled`.
+
+        A segmentation that is asked for meanwhile waits for it, and need not load the model again.
+
+        Args:
+            model, device: as in `SegmentationRequest`.
+        """
+        return self._ask(messages.WarmUp(next(self._ids), model, device), "loading the model")
 
     def cancel(self, request_id: int) -> list[Event]:
         """Give a request up; ends in `Cancelled`. One that is over, unknown or cancelled already is left alone."""
@@ -287,7 +297,7 @@ class WorkerSession:
                 self.folder.discard(message.labelmap)
 
     def _outcome(self, message: messages.Message, number: int) -> Event:
-        if isinstance(message, Devices | Cancelled):
+        if isinstance(message, Devices | Warmed | Cancelled):
             return message
         if isinstance(message, messages.Failure):
             return Failed(number, message.error, message.details)

@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from LiverSegLib.models.folder import PACKAGE_FILES
 from LiverSegLib.system import allowed_cpus, find_devices
 from LiverSegLib.worker import messages
 from LiverSegLib.worker.arrays import done_from, volume_from
+from LiverSegLib.worker.background import in_background
 
 if TYPE_CHECKING:
     from LiverSegLib.engine.segmenter import Segmenter
@@ -103,6 +105,8 @@ def work(
             return messages.Cancelled(request.id)
         if isinstance(request, messages.ListDevices):
             return messages.Devices(request.id, find_devices())
+        if isinstance(request, messages.WarmUp):
+            return in_background(partial(_warm_up, request, models, should_stop))
         return _segment(request, models, folder, report, should_stop)
     except SegmentationCancelled:
         return messages.Cancelled(request.id)
@@ -126,6 +130,15 @@ def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "DeviceError", "Memory ran out; close other programs, use the CPU, or segment a smaller region."
     return "WorkerError", f"The segmentation failed unexpectedly ({type(error).__name__}); details are in the log."
+
+
+def _warm_up(message: messages.WarmUp, models: WarmModel, should_stop: StopCallback) -> messages.Message:
+    """Load what the first segmentation would have to; a stop is obeyed between the steps."""
+    import_torch()
+    if should_stop():
+        return messages.Cancelled(message.id)
+    models.get(message.model, message.device)
+    return messages.Warmed(message.id)
 
 
 def _segment(

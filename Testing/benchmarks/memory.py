@@ -50,23 +50,28 @@ class Peaks:
         return max(told, *self.found.values())
 
 
-def one_case(image: Path, model: str | None, out: Path) -> dict[str, object]:
+def one_case(image: Path, model: str | None, out: Path, memory_limit: str | None) -> dict[str, object]:
     """Read, segment and write as `liverseg segment` does; gives bytes by stage."""
     from LiverSegLib.networks import monai_import
 
     monai_import.shorten()  # as the command line and the worker do
     peaks = Peaks()
     from LiverSegLib.cli.outputs import write_outputs
-    from LiverSegLib.cli.request_options import request_from
+    from LiverSegLib.cli.request_options import request_from, with_means
+    from LiverSegLib.engine.budget import ROOM
     from LiverSegLib.engine.progress import Progress
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.io import read_volume
+    from LiverSegLib.system import resident_bytes
 
     request = request_from(model=model, device="cpu", roi=None, targets=None, postprocess=True)
+    request = with_means(request, find_first=False, memory_limit=memory_limit)
     segmenter = Segmenter(request.model, request.device, request.settings)
     peaks.lap("imports and model")
     volume = read_volume(image)
     peaks.lap("read")
+    before, need = resident_bytes() or 0, segmenter.need(volume)
+    peaks.lap("predict")
     current = "locate"
 
     def look(step: Progress) -> None:
@@ -77,9 +82,14 @@ def one_case(image: Path, model: str | None, out: Path) -> dict[str, object]:
 
     result = segmenter.segment(volume, look, request=request)
     peaks.lap(current)
+    segmented = max(peaks.found.get(stage, 0) for stage in ("locate", "prepare", "network", "restore", "measure"))
     write_outputs(out, "case", volume, result, True)
     peaks.lap("write")
-    return {"input": volume.array.nbytes, "peak": peaks.whole, "stages": peaks.found}
+    return {"input": volume.array.nbytes, "peak": peaks.whole, "stages": peaks.found} | {
+        "before": before,
+        "segmented": segmented,
+        "predicted": before + need.most + ROOM,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--image", type=Path, help="a volume instead of the phantom")
     parser.add_argument("--model", help="package folder or id; the default model otherwise")
     parser.add_argument("--address-space", type=float, help="GB that the process may map at all (RLIMIT_AS)")
+    parser.add_argument("--memory-limit", help="as of liverseg segment, for example 1GB")
     parser.add_argument("--inside", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.inside:
@@ -100,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             most = int(options.address_space * 1e9)
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
         image, out = options.inside
-        print(json.dumps(one_case(image, options.model, out)))
+        print(json.dumps(one_case(image, options.model, out, options.memory_limit)))
         return
     with tempfile.TemporaryDirectory() as name:
         image = options.image
@@ -124,6 +135,8 @@ def _show(image: Path, found: dict[str, object]) -> None:
     assert isinstance(stages, dict)
     size, peak = int(str(found["input"])), int(str(found["peak"]))
     print(f"{image.name}: input {size / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB, {(peak - size) / 1e6:.0f} MB above it")
+    told, segmented = int(str(found["predicted"])), int(str(found["segmented"]))
+    print(f"  of the model by itself, on all of it: predicted {told / 1e6:.0f} MB, found {segmented / 1e6:.0f} MB")
     for stage, most in stages.items():
         print(f"  {stage:<18} {most / 1e6:6.0f} MB")
 

@@ -78,6 +78,22 @@ def test_a_session_from_start_to_result(session: WorkerSession) -> None:
     assert files(session) == []
 
 
+def test_a_warm_up_goes_before_the_segmentation_that_joins_it(session: WorkerSession) -> None:
+    warming = session.warm_up("starter", "cpu")
+    assert session.needs_process
+    request = session.segment(a_volume(), REQUEST)
+    session.started()
+    session.feed(encode(HELLO))
+    opened, warm_up, segment = sent(session)
+    assert isinstance(opened, messages.Open)
+    assert warm_up == messages.WarmUp(warming, "starter", "cpu")
+    assert isinstance(segment, messages.Segment)
+    assert session.feed(encode(messages.Warmed(warming))) == [messages.Warmed(warming)]
+    assert session.cancel(warming) == []
+    done = done_from(a_result(), request, session.folder.path, warm=True)
+    assert isinstance(session.feed(encode(done))[0], Finished)
+
+
 def test_cancel_before_during_and_after(session: WorkerSession, clock: FakeTime) -> None:
     first = session.segment(a_volume(), REQUEST)
     assert session.cancel(first) == [Cancelled(first)]

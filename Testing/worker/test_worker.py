@@ -118,6 +118,17 @@ def test_a_changed_package_is_loaded_again(worker: WorkerClient, random_package:
     assert not worker.last_warm
 
 
+def test_a_model_that_was_warmed_up_is_ready(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
+    package = random_package(name="warmed")
+    worker.warm_up(package, "cpu")
+    worker.segment(case, model=package, device="cpu")
+    assert worker.last_warm
+    with pytest.raises(ModelError, match="There is no model /nowhere"):
+        worker.warm_up("/nowhere")
+    with pytest.raises(SegmentationCancelled):
+        worker.warm_up(package, "cpu", should_stop=lambda: True)
+
+
 def test_a_cancel_keeps_the_model(worker: WorkerClient, random_package: MakePackage, case: Volume) -> None:
     package = random_package()
     worker.segment(case, model=package, device="cpu")
