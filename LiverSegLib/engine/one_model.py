@@ -101,8 +101,7 @@ class OneModel:
             revise(labelmap)
         stages.lap("restore")
         with stages.run("postprocess"):
-            voxel_mm3 = abs(float(np.linalg.det(volume.affine[:3, :3])))
-            postprocess(labelmap, labels, settings, monitor.check, voxel_mm3)
+            postprocess(labelmap, labels, settings, monitor.check, volume.voxel_ml)
         with stages.run("measure"):
             unit = "HU" if (volume.modality or package.modality) == "CT" else ""
             measurements = measure(labelmap, volume.affine, labels, array, unit)

@@ -26,7 +26,7 @@ def postprocess(
     labels: Sequence[Label],
     settings: Settings,
     check: Callable[[], None] = nothing,
-    voxel_mm3: float | None = None,
+    voxel_ml: float | None = None,
 ) -> None:
     """Clean a label map [i, j, k] in place, with about one byte of memory for each voxel around its labels.
 
@@ -37,9 +37,9 @@ def postprocess(
             holes are filled only where the organ has a value of its own.
         settings: what is to be done.
         check: called several times a second; may raise.
-        voxel_mm3: of a voxel, without which no lesion is too small.
+        voxel_ml: of a voxel; without it no lesion is too small.
     """
-    least = 0 if voxel_mm3 is None else math.pi / 6 * SMALLEST_LESION_MM**3 / voxel_mm3
+    least = 0 if voxel_ml is None else math.pi / 6 * SMALLEST_LESION_MM**3 / (1000 * voxel_ml)
     organs = [organ for organ in _organs(labels) if organ.lesions or organ.is_solid]
     box = bounding_box(labelmap) if organs else None
     if box is None:

@@ -62,7 +62,7 @@ def test_a_speck_smaller_than_any_lesion_is_tissue(inside: bool, voxel_mm3: floa
     labels[11, 9, 5:8] = TUMOR  # 60 or 180 mm3; a ball of 5 mm has 65
     result = labels.copy(order="K")
     switches = Settings(largest_component=False, fill_holes=False, lesions_inside=inside)
-    postprocess(result, LABELS, switches, voxel_mm3=voxel_mm3)
+    postprocess(result, LABELS, switches, voxel_ml=voxel_mm3 / 1000)
     assert (result[11, 9, 5:8] == (TUMOR if stays else LIVER)).all()
     labels[11, 9, 5:8] = result[11, 9, 5:8]
     np.testing.assert_array_equal(result, labels)
