@@ -177,7 +177,7 @@ def refusal(package: ModelPackage, volume: Volume, short: TooLittleError) -> Dev
     has = f"{_gb(allowed)} are free"
     if limit is not None and limit - used < 2 * (allowed + ROOM):
         way = f"raise the limit to {_gb(needed + used + ROOM, up=True)} or crop the image to a region of interest"
-        has = f"the memory limit of {_gb(limit)} leaves {_gb(allowed)}"
+        has = f"the memory limit of {_gb(limit)} leaves {_gb(allowed)} beside the program"
     return DeviceError(f"{package.name} needs {_gb(needed, up=True)} of memory for {volume.name}, but {has}; {way}.")
 
 

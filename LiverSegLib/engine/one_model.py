@@ -225,7 +225,8 @@ class OneModel:
                 if not is_out_of_memory(error):
                     raise
                 short = error if isinstance(error, budget.TooLittleError) else None
-                log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=error)
+                told = error if short is None else None
+                log.warning("Out of memory on %s, windows / %d", device, shrink, exc_info=told)
                 gc.collect()
                 torch.cuda.empty_cache()  # does nothing where CUDA was never used
         raise DeviceError(NO_MEMORY) if short is None else budget.refusal(package, volume, short)

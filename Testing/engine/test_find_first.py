@@ -95,7 +95,7 @@ def test_a_liver_that_goes_on_behind_the_region_is_followed(
 
 
 @pytest.mark.usefixtures("locator", "float32")
-@pytest.mark.parametrize("case", ["nothing", "two halves", "not certain"])
+@pytest.mark.parametrize("case", ["nothing", pytest.param("two halves", marks=pytest.mark.slow), "not certain"])
 def test_where_it_is_unsure_all_is_segmented(whole_body: Segmenter, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     volume = body(LIVER)
     if case == "nothing":

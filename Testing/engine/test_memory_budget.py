@@ -76,8 +76,8 @@ def test_then_windows_are_smaller_and_then_it_is_refused_by_its_numbers(threshol
         segmenter.segment(volume, request=within(1_000_000))
     sentence = str(caught.value)
     found = re.fullmatch(
-        r"Toy model needs (\S+) GB of memory for ct.nii, but the memory limit of 0.00 GB leaves 0.00 GB; "
-        r"raise the limit to (\S+) GB or crop the image to a region of interest.",
+        r"Toy model needs (\S+) GB of memory for ct.nii, but the memory limit of 0.00 GB leaves 0.00 GB beside the "
+        r"program; raise the limit to (\S+) GB or crop the image to a region of interest.",
         sentence,
     )
     assert found, sentence
@@ -97,7 +97,7 @@ def test_a_limit_counts_what_the_process_has_already(threshold_package: MakePack
             assert budget.left(None) == 0
     assert budget.left(7) == 7
     assert budget.left(None) is None
-    with pytest.raises(DeviceError, match=r"the memory limit of 0\.10 GB leaves 0\.00 GB; raise the limit to "):
+    with pytest.raises(DeviceError, match=r"limit of 0\.10 GB leaves 0\.00 GB beside the program; raise the limit to "):
         Segmenter(threshold_package(), "cpu").segment(
             noise((40, 40, 40)), request=SegmentationRequest(memory_limit=10**8)
         )

@@ -94,7 +94,7 @@ def test_a_segmentation_by_another_model_does_not_wait_for_the_answer(user: Any,
     assert user.spin_until(lambda: is_over(user), 30)
 
 
-@pytest.mark.parametrize("how", ["cancel", "scene", "leave"])
+@pytest.mark.parametrize("how", ["cancel", pytest.param("scene", marks=pytest.mark.slow), "leave"])
 def test_cancel_a_closed_scene_and_leaving_meanwhile(user: Any, how: str) -> None:
     runner = user.widget.logic.runner
     if how == "cancel":

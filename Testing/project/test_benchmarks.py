@@ -48,6 +48,7 @@ def test_memory_is_told_stage_by_stage() -> None:
         assert 100 < found["read"] <= peak < 2000
 
 
+@pytest.mark.slow
 def test_the_first_segment_is_measured_with_and_without_a_warm_up() -> None:
     command = [sys.executable, "-m", "Testing.benchmarks.first_segment", "--model", "liver_ct_starter"]
     done = subprocess.run([*command, "--repeat", "1"], cwd=ROOT, capture_output=True, text=True, check=False)
