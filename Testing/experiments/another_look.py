@@ -24,8 +24,8 @@ Pair = tuple[Path, Path]
 class Look:
     """How a scanner sees: thickness of a slice in mm, and the standard deviation of the noise in HU."""
 
-    thick_mm: float = 5.0
-    noise_hu: float = 40.0
+    thick_mm: float
+    noise_hu: float
 
 
 def another_look(volume: Volume, label: Labels, look: Look, seed: int) -> tuple[Volume, Labels]:

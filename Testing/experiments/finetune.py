@@ -11,7 +11,7 @@ the start is trained first, and all is small. What is there already is not made 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +69,7 @@ class Material:
     corrected: dict[str, Pair]
     judged: dict[str, Pair]
     replay: Callable[[], Path]
-    look: Look = field(default_factory=Look)
+    look: Look
     changes: tuple[str, ...] = ()
 
 
@@ -83,7 +83,7 @@ class Parts:
     judged: Sequence[str]
 
 
-def real(out: Path, data: Path, start: Path, parts: Parts) -> Material:
+def real(out: Path, data: Path, start: Path, parts: Parts, look: Look) -> Material:
     """A package of the built-in model's grid, and the CTs of `data`/lits_liver."""
     named = f"{data}/lits_liver/lits_{{}}_ct.nii.gz", f"{data}/lits_liver/lits_{{}}_label.nii.gz"
 
@@ -95,7 +95,11 @@ def real(out: Path, data: Path, start: Path, parts: Parts) -> Material:
         return _prepared(load_recipe(DEFAULT, [f"sources={[source]}", f"split={{validate_on: {held}}}"]), out)
 
     return Material(
-        start=lambda: start, corrected=pairs(parts.corrected, *named), judged=pairs(parts.judged, *named), replay=replay
+        start=lambda: start,
+        corrected=pairs(parts.corrected, *named),
+        judged=pairs(parts.judged, *named),
+        replay=replay,
+        look=look,
     )
 
 
@@ -182,6 +186,8 @@ def main(
     shown_again: Annotated[str, typer.Option(help="CTs that are shown again as they are.")] = SHOWN_AGAIN,
     watched: Annotated[str, typer.Option(help="CTs of the old look that decide what is kept.")] = WATCHED,
     judged: Annotated[str, typer.Option(help="CTs that are scored before and after, in both looks.")] = JUDGED,
+    thick_mm: Annotated[float, typer.Option(help="Slices of the other look.")] = 10.0,
+    noise_hu: Annotated[float, typer.Option(help="Standard deviation of its noise.")] = 100.0,
     phantoms: Annotated[bool, typer.Option(help="Phantoms, small, instead of CTs.")] = False,
     looks: Annotated[int, typer.Option(min=1, help="Looks while fine-tuning, at most.")] = 12,
     may_lose: Annotated[float, typer.Option(min=0, max=1, help="Dice that held-back cases may lose.")] = 0.01,
@@ -192,7 +198,7 @@ def main(
     parts = Parts(
         corrected=_listed(corrected), shown_again=_listed(shown_again), watched=_listed(watched), judged=_listed(judged)
     )
-    material = small(out) if phantoms else real(out, data.resolve(), start.resolve(), parts)
+    material = small(out) if phantoms else real(out, data.resolve(), start.resolve(), parts, Look(thick_mm, noise_hu))
     found = run(out, material, looks, Rule(may_lose=may_lose))
     (out / "table.md").write_text(found + "\n", encoding="utf-8")
     print(found)
