@@ -101,7 +101,7 @@ class OneModel:
             revise(labelmap)
         stages.lap("restore")
         with stages.run("postprocess"):
-            postprocess(labelmap, labels, settings, monitor.check, volume.voxel_ml)
+            postprocess(labelmap, labels, settings, monitor.check, volume.spacing)
         with stages.run("measure"):
             unit = "HU" if (volume.modality or package.modality) == "CT" else ""
             measurements = measure(labelmap, volume.affine, labels, array, unit)

@@ -26,7 +26,7 @@ def postprocess(
     labels: Sequence[Label],
     settings: Settings,
     check: Callable[[], None] = nothing,
-    voxel_ml: float | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> None:
     """Clean a label map [i, j, k] in place, with about one byte of memory for each voxel around its labels.
 
@@ -37,9 +37,9 @@ def postprocess(
             holes are filled only where the organ has a value of its own.
         settings: what is to be done.
         check: called several times a second; may raise.
-        voxel_ml: of a voxel; without it no lesion is too small.
+        spacing: mm along i, j, k; without it no lesion is too small.
     """
-    least = 0 if voxel_ml is None else math.pi / 6 * SMALLEST_LESION_MM**3 / (1000 * voxel_ml)
+    least = 0.0 if spacing is None else least_voxels(labelmap.shape, spacing)
     organs = [organ for organ in _organs(labels) if organ.lesions or organ.is_solid]
     box = bounding_box(labelmap) if organs else None
     if box is None:
@@ -57,6 +57,16 @@ def postprocess(
                 _join_specks(part, organ.own, lesion, least, check)
         if settings.fill_holes and organ.is_solid and organ.own is not None:
             _fill_holes(part, organ.own, organ.values, check)
+
+
+def least_voxels(shape: Sequence[int], spacing: Sequence[float]) -> float:
+    """How many voxels of a volume [i, j, k] of this spacing in mm make a ball of `SMALLEST_LESION_MM`.
+
+    Of a single slice, whose thickness says nothing: a disc of that diameter.
+    """
+    sides = [mm for n, mm in zip(shape, spacing, strict=True) if n > 1]
+    share = math.pi / 6 if len(sides) == 3 else math.pi / 4
+    return share * math.prod(SMALLEST_LESION_MM / mm for mm in sides)
 
 
 @dataclass(frozen=True, kw_only=True)

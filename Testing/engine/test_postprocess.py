@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from LiverSegLib.boxes import bounding_box
-from LiverSegLib.engine.postprocess import postprocess
+from LiverSegLib.engine.postprocess import least_voxels, postprocess
 from LiverSegLib.labels import labels_for
 from LiverSegLib.request import Settings
 
@@ -62,10 +62,15 @@ def test_a_speck_smaller_than_any_lesion_is_tissue(inside: bool, voxel_mm3: floa
     labels[11, 9, 5:8] = TUMOR  # 60 or 180 mm3; a ball of 5 mm has 65
     result = labels.copy(order="K")
     switches = Settings(largest_component=False, fill_holes=False, lesions_inside=inside)
-    postprocess(result, LABELS, switches, voxel_ml=voxel_mm3 / 1000)
+    postprocess(result, LABELS, switches, spacing=(1.0, 1.0, voxel_mm3))
     assert (result[11, 9, 5:8] == (TUMOR if stays else LIVER)).all()
     labels[11, 9, 5:8] = result[11, 9, 5:8]
     np.testing.assert_array_equal(result, labels)
+
+
+def test_on_a_single_slice_the_smallest_lesion_is_a_disc() -> None:
+    assert least_voxels((40, 40, 1), (0.5, 1.0, 8.0)) == pytest.approx(np.pi / 4 * 25 / 0.5)
+    assert least_voxels((40, 1, 40), (0.5, 8.0, 1.0)) == pytest.approx(np.pi / 4 * 25 / 0.5)
 
 
 def test_enclosed_holes_become_liver() -> None:
