@@ -205,6 +205,8 @@ class Panel:
             self.models.choose(name)
         except LiverSegError as error:
             self.say(str(error), isError=True)
+        else:
+            self._onModelChanged()  # the box tells nothing where another model has the same title
 
     def onFitRoi(self) -> None:
         """Fit the ROI, or a new one, to the input volume."""
