@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import torch
 from Testing.tiny_run import NO_AUGMENT, tiny_recipe, write_prepared
 from Training.augment.pipeline import RandZoomCropd, augmentation, margin
 from Training.data.folder import PreparedFolder
-from Training.data.patches import StoredCase, StoredCases, cut, draw_center
+from Training.data.patches import BLOCK, StoredCase, StoredCases, cut, draw_center
 from Training.data.readers import Case, load_index
 from Training.fit.batches import EpochSampler, TrainingSamples, epoch_draws, validation_cases, validation_images
 from Training.recipe import RecipeError
@@ -174,6 +174,21 @@ def test_positions_are_a_few_of_the_right_voxels() -> None:
         assert len(found) == 10_000
         assert (label.ravel()[found] == value).all()
     assert len(stored.positions(2)) == 0
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_positions_are_those_that_a_search_of_the_whole_label_gives(order: Literal["C", "F"]) -> None:
+    label = np.random.default_rng(5).choice(np.arange(4, dtype=np.uint8), (70, 90, 110), p=[0.4, 0.5995, 0.0005, 0])
+    stored = StoredCase(image=label, label=np.asarray(label, order=order), voxels=[])
+    assert label.size > 2 * BLOCK
+    few = np.flatnonzero(label == 2)
+    assert len(few) > 200
+    assert np.array_equal(stored.positions(2), few)
+    many = stored.positions(1)
+    assert (len(many), len(set(many))) == (10_000, 10_000)
+    assert (label.ravel()[many] == 1).all()
+    assert many.max() > 0.99 * label.size
+    assert len(stored.positions(3)) == 0
 
 
 def sample(prepared: Path, seed: int = 1, **changes: Any) -> dict[str, Any]:

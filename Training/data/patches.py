@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from Training.errors import DataError
 from Training.recipe.options import Sampling
 
 POSITIONS = 10_000
+BLOCK = 2**18
+"""Voxels of a label that are searched at a time."""
 # Enough for the labels of some hundred volumes; thousands of slices would take more than they are worth.
 POSITIONS_MB = 64
 Center = tuple[int, ...]
@@ -49,8 +52,18 @@ class StoredCase:
             found = tried[self.label[np.unravel_index(tried, self.label.shape)] == 0]
             if len(found) >= POSITIONS:
                 return found[:POSITIONS]
-        found = np.flatnonzero(self.label == value)
-        return found if len(found) <= POSITIONS else np.sort(rng.choice(found, POSITIONS, replace=False))
+        # Block by block: memory for all voxels at once is what a loader process would never give back to the system.
+        step = max(1, BLOCK * len(self.label) // self.label.size)
+        blocks = [self.label[first : first + step] for first in range(0, len(self.label), step)]
+        counts = [int(np.count_nonzero(block == value)) for block in blocks]
+        number = sum(counts)
+        taken = np.arange(number) if number <= POSITIONS else np.sort(rng.choice(number, POSITIONS, replace=False))
+        found, passed = [], 0
+        for block, n, offset in zip(blocks, counts, count(0, step * self.label[0].size)):
+            here = taken[(taken >= passed) & (taken < passed + n)] - passed
+            found.append(offset + np.flatnonzero(block == value)[here])
+            passed += n
+        return np.concatenate(found)
 
 
 def read_case(folder: PreparedFolder, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
