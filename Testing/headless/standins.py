@@ -225,6 +225,7 @@ class ctkCollapsibleButton(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._text, self._collapsed = "", False
+        self._folded: list[QWidget] = []
         self.setContentsMargins(0, _HEADER, 0, 0)
 
     def _get_text(self) -> str:
@@ -246,8 +247,13 @@ class ctkCollapsibleButton(QWidget):
     collapsed = Property(bool, _is_collapsed, _set_collapsed)
 
     def _apply(self) -> None:
-        for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
-            child.setVisible(not self._collapsed)
+        # As in CTK, what its owner has hidden stays hidden.
+        for child in self._folded:
+            child.setVisible(True)
+        children = self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+        self._folded = [child for child in children if self._collapsed and not child.isHidden()]
+        for child in self._folded:
+            child.setVisible(False)
         self.setMaximumHeight(_HEADER if self._collapsed else 16777215)
         self.updateGeometry()
 
