@@ -7,6 +7,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from LiverSegUI import widgets
+
 _SIZE = (720, 460)
 _TITLES = (_("Lesion"), _("Baseline"), _("Follow-up"), _("Diameter (mm)"), _("Change"), _("Volume (mL)"), _("Change"))
 
@@ -25,14 +27,12 @@ class FollowupForm:
         self.baseline = _choice(_("Segmentation of the earlier scan"))
         self.followup = _choice(_("Segmentation of the later scan"))
         self.alignment = _choice(_("How the later scan comes onto the earlier one"))
-        self.table = _table()
-        self.status = qt.QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextFormat(qt.Qt.PlainText)
-        self.compare = _button(_("Compare…"), _("Choose a folder for the page, and compare."))
-        self.page = _button(_("Open the page"), _("The table with pictures of each lesion at both times."))
+        self.table = widgets.textTable(_("Changes of the lesions"), _TITLES)
+        self.status = widgets.sentenceLabel()
+        self.compare = widgets.button(_("Compare…"), _("Choose a folder for the page, and compare."))
+        self.page = widgets.button(_("Open the page"), _("The table with pictures of each lesion at both times."))
         self.page.setEnabled(False)
-        self.close = _button(_("Close"), "")
+        self.close = widgets.button(_("Close"), "")
         layout = qt.QVBoxLayout(self.dialog)
         for text, box in (
             (_("Earlier scan"), self.baseline),
@@ -58,14 +58,11 @@ class FollowupForm:
 
     def fill(self, rows: list[tuple[str, ...]]) -> None:
         """Show the rows of the table."""
-        self.table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            for column, text in enumerate(row):
-                self.table.setItem(number, column, qt.QTableWidgetItem(text))
+        widgets.fillTable(self.table, rows)
 
     def say(self, sentence: str, isError: bool = False) -> None:
         """Show a sentence; an error with a warning sign."""
-        self.status.setText(f"\u26a0 {sentence}" if isError else sentence)
+        widgets.say(self.status, sentence, isError)
 
 
 def _choice(name: str) -> Any:
@@ -84,25 +81,3 @@ def _row(text: str, box: Any) -> Any:
     row.addWidget(label)
     row.addWidget(box, 1)
     return row
-
-
-def _table() -> Any:
-    table = qt.QTableWidget(0, len(_TITLES))
-    table.setAccessibleName(_("Changes of the lesions"))
-    table.setHorizontalHeaderLabels(list(_TITLES))
-    table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-    table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-    table.setTabKeyNavigation(False)
-    table.verticalHeader().setVisible(False)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-    for column in range(1, len(_TITLES)):
-        header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-    return table
-
-
-def _button(text: str, toolTip: str) -> Any:
-    button = qt.QPushButton(text)
-    button.setToolTip(toolTip)
-    button.setAutoDefault(False)
-    return button

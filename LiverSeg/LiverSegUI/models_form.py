@@ -8,10 +8,10 @@ import qt
 from slicer.i18n import tr as _
 
 from LiverSegLib.models.transfer import Transfer
+from LiverSegUI import widgets
 
 _SIZE = (680, 620)
 _STEPS = 1000
-_COLUMNS = 4
 
 
 class ModelsForm:
@@ -29,7 +29,9 @@ class ModelsForm:
         self.search.setPlaceholderText(_("Search: an organ, CT or MR, a license…"))
         self.search.setClearButtonEnabled(True)
         self.search.setAccessibleName(_("Search for models"))
-        self.table = _table()
+        self.table = widgets.textTable(_("Models"), [_("Model"), _("Images"), _("Size"), _("State")])
+        self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        self.table.setShowGrid(False)
         self.details = qt.QTextBrowser()
         self.details.setOpenExternalLinks(True)
         self.details.setAccessibleName(_("What is known of the chosen model"))
@@ -37,28 +39,21 @@ class ModelsForm:
         self.bar = qt.QProgressBar()
         self.bar.setRange(0, _STEPS)
         self.bar.setAccessibleName(_("Progress of the installation"))
-        self.status = qt.QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextFormat(qt.Qt.PlainText)
-        self.main = _button(_("Install"), "")
+        self.status = widgets.sentenceLabel()
+        self.main = widgets.button(_("Install"), "")
         self.main.setDefault(True)
-        self.file = _button(_("Install from file…"), _("A model that is on this computer: its zip or its folder."))
-        self.verify = _button(_("Verify"), _("Compare every file of the model with its checksum."))
-        self.remove = _button(_("Remove"), _("Delete the model from this computer."))
-        self.close = _button(_("Close"), "")
+        self.file = widgets.button(
+            _("Install from file…"), _("A model that is on this computer: its zip or its folder.")
+        )
+        self.verify = widgets.button(_("Verify"), _("Compare every file of the model with its checksum."))
+        self.remove = widgets.button(_("Remove"), _("Delete the model from this computer."))
+        self.close = widgets.button(_("Close"), "")
         self._arrange()
         self.hideProgress()
 
     def fill(self, rows: list[tuple[str, ...]]) -> None:
         """Show one row of texts for each model."""
-        self.table.blockSignals(True)
-        self.table.setRowCount(len(rows))
-        for row, texts in enumerate(rows):
-            for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
-                self.table.setItem(row, column, item)
-        self.table.blockSignals(False)
+        widgets.fillTable(self.table, rows)
 
     def choose(self, row: int) -> None:
         """Select a row."""
@@ -74,7 +69,7 @@ class ModelsForm:
 
     def say(self, sentence: str, isError: bool = False) -> None:
         """Show a sentence; an error with a warning sign."""
-        self.status.setText(f"\u26a0 {sentence}" if isError else sentence)
+        widgets.say(self.status, sentence, isError)
 
     def showProgress(self, transfer: Transfer | None) -> None:
         """Show how far the installation is; None for its very beginning."""
@@ -102,27 +97,3 @@ class ModelsForm:
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addLayout(buttons)
-
-
-def _table() -> Any:
-    table = qt.QTableWidget(0, _COLUMNS)
-    table.setAccessibleName(_("Models"))
-    table.setHorizontalHeaderLabels([_("Model"), _("Images"), _("Size"), _("State")])
-    table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-    table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-    table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-    table.setTabKeyNavigation(False)
-    table.setShowGrid(False)
-    table.verticalHeader().setVisible(False)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-    for column in range(1, _COLUMNS):
-        header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-    return table
-
-
-def _button(text: str, toolTip: str) -> Any:
-    button = qt.QPushButton(text)
-    button.setToolTip(toolTip)
-    button.setAutoDefault(False)
-    return button

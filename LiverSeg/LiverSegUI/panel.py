@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from LiverSegLib import slicer_bridge
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.labels import LESION, MAIN_ORGAN, labels_for
-from LiverSegUI import views
+from LiverSegUI import views, widgets
 from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, modelStore, storedSetting, storeSetting, workerEnvironment
 from LiverSegUI.desk import Desk
@@ -119,7 +119,7 @@ class Panel:
 
     def say(self, sentence: str, isError: bool = False) -> None:
         """Show a sentence below the Segment button; an error with a warning sign."""
-        self.ui.statusText.setText(f"\u26a0 {sentence}" if isError else sentence)
+        widgets.say(self.ui.statusText, sentence, isError)
 
     def onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
         """The user, a script or a loaded scene changed a choice."""
