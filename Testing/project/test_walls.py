@@ -351,15 +351,3 @@ def test_only_one_module_knows_the_names_of_files_in_a_run_and_in_a_prepared_fol
     forbidden = set().union(*FILE_NAMES.values())
     found = {path.relative_to(ROOT).as_posix(): constants(path) & forbidden for path in sources("Training")}
     assert {path for path, names in found.items() if names} == set(FILE_NAMES)
-
-
-def functions(path: Path) -> Iterator[tuple[str, int]]:
-    """Every function of a file with its length in lines."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
-
-
-def test_no_function_of_training_is_too_long_to_be_seen_at_once() -> None:
-    long = [(path.name, name) for path in sources("Training") for name, lines in functions(path) if lines > 50]
-    assert long == []

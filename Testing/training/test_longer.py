@@ -95,6 +95,24 @@ def test_mlflow_gets_recipe_and_numbers_in_a_folder_of_the_run(
     assert found.data.metrics["val_dice"] == pytest.approx(float(row["val_dice"]))
 
 
+@pytest.mark.slow
+def test_wandb_gets_the_numbers_of_each_run_in_its_folder(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed; it is no part of any extra: pip install wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    recipe = tiny_recipe(optimization={**STEADY, "max_epochs": 1})
+    for name in ("one", "two"):  # in one process, as a sweep or folds have them
+        train(recipe, prepared, tmp_path / name, workers=0, hardware=CPU, loggers=("wandb",))
+        with (tmp_path / name / "history.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        (written,) = (tmp_path / name / "logs" / "wandb").glob("offline-run-*/run-*.wandb")
+        data = written.read_bytes()
+        assert b"val_dice" in data
+        assert row["val_dice"].encode() in data
+        assert b"optimization.max_epochs" in data
+
+
 def test_loggers_that_are_unknown_or_missing_are_named(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

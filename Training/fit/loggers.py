@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -57,8 +58,9 @@ def check_loggers(names: Sequence[str]) -> None:
             raise RunError(f"The logger {name} is not installed; install it with: pip install {name}")
 
 
-def loggers_of(run: RunFolder, recipe: Recipe, names: Sequence[str] = ()) -> list[Logger]:
-    """The loggers of a run, told the recipe: a table, TensorBoard, and those of `names`.
+@contextmanager
+def loggers_of(run: RunFolder, recipe: Recipe, names: Sequence[str] = ()) -> Iterator[list[Logger]]:
+    """The loggers of a run while it goes on, told the recipe: a table, TensorBoard, and those of `names`.
 
     Raises:
         RunError: one is unknown, not installed, or cannot be reached.
@@ -66,16 +68,25 @@ def loggers_of(run: RunFolder, recipe: Recipe, names: Sequence[str] = ()) -> lis
     check_loggers(names)
     # A new version folder at each resume: the table's logger would delete what it finds.
     found: list[Logger] = [CSVLogger(run.logs, "csv")]
-    for name in dict.fromkeys(("tensorboard", *names)):
-        try:
-            logger = _MADE[name](run, recipe)
-            if name in names:
-                logger.log_hyperparams(_flat(recipe.model_dump(mode="json")))
-        except Exception as error:  # whatever servers and their libraries say
-            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise RunError(f"The logger {name} cannot be used: {why}; leave out --logger {name}.") from error
-        found.append(logger)
-    return found
+    try:
+        for name in dict.fromkeys(("tensorboard", *names)):
+            found.append(_begun(name, run, recipe, told=name in names))
+        yield found
+    finally:
+        for logger in found:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # or the next run of this process would go on in this one
+
+
+def _begun(name: str, run: RunFolder, recipe: Recipe, *, told: bool) -> Logger:
+    try:
+        logger = _MADE[name](run, recipe)
+        if told:
+            logger.log_hyperparams(_flat(recipe.model_dump(mode="json")))
+    except Exception as error:  # whatever servers and their libraries say
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise RunError(f"The logger {name} cannot be used: {why}; leave out --logger {name}.") from error
+    return logger
 
 
 def _flat(data: dict[str, Any], before: str = "") -> dict[str, str]:

@@ -104,10 +104,10 @@ def train(
             module = _new_module(recipe, cases.code, init, resume=resume)
             if not resume and is_first_process():
                 _keep(recipe, code, folder)
-            written = loggers_of(folder, recipe, loggers if is_first_process() else ())
-            trainer = _trainer(recipe, folder, hardware or Hardware(), keeper, written)
-            # Our own file; still only tensors and plain data are read from it.
-            trainer.fit(module, cases, ckpt_path=str(folder.last) if resume else None, weights_only=True)
+            with loggers_of(folder, recipe, loggers if is_first_process() else ()) as written:
+                trainer = _trainer(recipe, folder, hardware or Hardware(), keeper, written)
+                # Our own file; still only tensors and plain data are read from it.
+                trainer.fit(module, cases, ckpt_path=str(folder.last) if resume else None, weights_only=True)
     return _best(folder)
 
 
