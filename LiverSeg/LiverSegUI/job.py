@@ -60,6 +60,7 @@ class SegmentationJob:
     Attributes:
         state: "waiting", "running", "finished", "failed" or "cancelled".
         progress: where it stands (`stage`, `done`, `total`, `unit`, `seconds_left`), None before the first report.
+        furtherNames: what the further images of the case are called.
         percent: how far it is; it never falls, also where a stage is done once more.
         message: the sentence for the user, once it is over.
         details: for the log.
@@ -81,6 +82,7 @@ class SegmentationJob:
         self.options = options
         self.volumeID: str = volumeNode.GetID()
         self.volumeName: str = volumeNode.GetName()
+        self.furtherNames = [_node(nodeID).GetName() for nodeID in options.furtherIDs]
         self.state = "waiting"
         self.progress: Progress | None = None
         self.percent = 0

@@ -131,6 +131,8 @@ class TestPanel:
         assert run(chosen).startswith("T1 of the case was segmented in ")
         node = ui.outputSelector.currentNode()
         found, tumor = masks(node, t1), drawn(AFFINE, SHAPE, TUMOR) > 100
+        making = chosen.widget.panel.handover._caseOf(node, chosen.widget.logic.runner.transport.session.folder)[1]
+        assert making.warnings == ("Segmented with T2 of the case.",)
         assert overlap(found["tumor"], tumor) > 0.95
         assert overlap(found["liver"], (drawn(AFFINE, SHAPE, LIVER) > 100) & ~tumor) > 0.95
         selectors(chosen)["T2:"].setCurrentNode(add("Another T2", ([-6, -4, 0], [6, 6, 6])))
