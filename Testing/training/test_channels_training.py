@@ -226,11 +226,10 @@ def test_evaluate_and_predict_take_cases_of_several_images(data: Path, decathlon
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     predicted = []
-    for number, images in enumerate(
-        ([decathlon / "imagesTr/p0.nii.gz"], [data / "p0_t1.nii.gz", "--channel", data / "p0_t2.nii.gz"])
-    ):
+    apart = [str(data / "p0_t1.nii.gz"), "--channel", str(data / "p0_t2.nii.gz")]
+    for number, images in enumerate(([str(decathlon / "imagesTr/p0.nii.gz")], apart)):
         place = tmp_path / f"predicted{number}"
-        words = ["predict", str(model), *map(str, images), "-o", str(place), "--device", "cpu"]
+        words = ["predict", str(model), *images, "-o", str(place), "--device", "cpu"]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
         (labelmap,) = place.glob("*.nii.gz")

@@ -17,7 +17,7 @@ from Training.errors import DataError
 from Training.recipe.sources import MsdSource
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MsdFolder:
     """What dataset.json tells.
 
@@ -75,7 +75,8 @@ def read_msd(folder: Path) -> MsdFolder:
         raise DataError(f"{folder} holds no readable dataset.json with a training list.", file) from error
     if not isinstance(listed, list) or not listed:
         raise DataError(f"{file} has an empty training list.", file)
-    return MsdFolder(file, labels, [_pair(file, item) for item in listed], channels)
+    pairs = [_pair(file, item) for item in listed]
+    return MsdFolder(file=file, labels=labels, pairs=pairs, channels=channels)
 
 
 def _channels(modality: Any) -> dict[int, str]:
