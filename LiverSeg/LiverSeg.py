@@ -34,7 +34,7 @@ from LiverSegUI.sample_data import addSampleVolume, registerSampleData
 from LiverSegUI.warm_up import WarmUp
 
 from LiverSegLib import slicer_bridge
-from LiverSegLib.errors import LiverSegError
+from LiverSegLib.errors import InputError, LiverSegError
 from LiverSegLib.request import SegmentationRequest, model_name
 
 
@@ -107,7 +107,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
 
         Args:
             volumeNodes: the volumes.
-            **options: as for `start`, without outputSegmentation.
+            **options: as for `start`, without outputSegmentation and further.
         """
         jobs = self.startAll(volumeNodes, **options)
         self.wait(jobs)
@@ -117,6 +117,7 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
         self,
         volumeNode: Any,
         *,
+        further: Any = (),
         model: Any = None,
         device: str | None = None,
         targets: Any = None,
@@ -133,38 +134,44 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
 
         Args:
             volumeNode: vtkMRMLScalarVolumeNode.
+            further: the other images of the case, volume nodes in the order of the model's channels; one on another
+                grid is resampled onto that of volumeNode, through the transforms of both.
             model: name or path of a model package; None for the default.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None for what is chosen in the panel.
             targets: for example ["liver"]; "all" for every label of the model, None for its own choice.
-            outputSegmentation: vtkMRMLSegmentationNode in which our segments are replaced (`job.undo()` brings
-                them back); None for a new one.
+            outputSegmentation: where our segments are replaced (`job.undo()` brings them back); None for a new one.
             roi: vtkMRMLMarkupsROINode that limits the work to its box.
             table: vtkMRMLTableNode for the measurements, or True for a new one.
             show3D: make and show closed surfaces.
-            replaceEdits: replace segments of ours in outputSegmentation that were edited, too. Otherwise they are
-                kept, and the result goes into a new segmentation, which a warning of the job tells.
+            replaceEdits: replace edited segments of ours, too; else they are kept, and a new segmentation is made.
             progress, finished, failed: called with the job; `failed` also after `job.cancel()`.
 
         Raises:
-            LiverSegError: the volume or the region cannot be segmented.
+            LiverSegError: the images or the region cannot be segmented.
         """
-        volume = slicer_bridge.read_volume_node(volumeNode)
-        device = device or storedSetting("device", "auto")
+        further = _listed(further)
+        volume = slicer_bridge.read_images(volumeNode, further)
         options = JobOptions(
-            request=SegmentationRequest(model=model_name(model), device=device, targets=_names(targets)),
+            request=_request(model, device, targets),
+            furtherIDs=tuple(node.GetID() for node in further),
             segmentationID=outputSegmentation.GetID() if outputSegmentation else None,
             roiID=roi.GetID() if roi else None,
-            tableID=table.GetID() if table and table is not True else None,
-            newTable=table is True,
+            **_tableOptions(table),
             show3D=show3D,
-            giveUp=frozenset(slicer_bridge.edited_segments(outputSegmentation).values() if replaceEdits else ()),
+            giveUp=_edits(outputSegmentation) if replaceEdits else frozenset(),
         )
         job = SegmentationJob(volumeNode, options, progress, finished, failed)
         self.runner.start(job, volume)
         return job
 
     def startAll(self, volumeNodes: list[Any], **options: Any) -> list[SegmentationJob]:
-        """Begin to segment several volumes; one that cannot be gives a job that has failed already."""
+        """Begin to segment several volumes; one that cannot be gives a job that has failed already.
+
+        Raises:
+            InputError: further images are given for several volumes.
+        """
+        if len(volumeNodes) > 1 and _listed(options.get("further", ())):
+            raise InputError(_("Further images belong to one volume; segment volumes that have them one at a time."))
         jobs = []
         for volumeNode in volumeNodes:
             try:
@@ -209,6 +216,27 @@ class LiverSegLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
             if slicer.mrmlScene.GetNodeByID(job.volumeID) is None:
                 text = _("{name} was removed while it was segmented, so the segmentation was stopped.")
                 self.runner.drop(job, text.format(name=job.volumeName))
+
+
+def _listed(further: Any) -> list[Any]:
+    """One node or several as a list."""
+    return [further] if isinstance(further, slicer.vtkMRMLNode) else list(further or ())
+
+
+def _request(model: Any, device: str | None, targets: Any) -> SegmentationRequest:
+    """What is asked of the worker; its region follows when the job begins."""
+    device = device or storedSetting("device", "auto")
+    return SegmentationRequest(model=model_name(model), device=device, targets=_names(targets))
+
+
+def _tableOptions(table: Any) -> dict[str, Any]:
+    """The options of a job that say which table its measurements go into."""
+    return {"newTable": True} if table is True else {"tableID": table.GetID() if table else None}
+
+
+def _edits(segmentation: Any) -> frozenset[str]:
+    """What was edited in a segmentation, to be given up."""
+    return frozenset(slicer_bridge.edited_segments(segmentation).values())
 
 
 def _names(targets: Any) -> tuple[str, ...] | None:

@@ -10,16 +10,16 @@ so that it overlays the volume under every transform, non-linear ones included.
 The user's work: what we wrote carries a fingerprint of its voxels as a tag of the segment. A segment of ours
 whose voxels have another one was edited, and is replaced only where that was asked for.
 
-Copies: a volume goes out as a view on the node's voxels and a result comes in as one copy of the box that
-holds its segments. Whoever lets the view leave Slicer's main thread or process copies it (the worker client
-writes it to a file).
+Copies: a volume goes out as a view on the node's voxels (a further image of another grid as one copy on the grid
+of the first) and a result comes in as one copy of the box that holds its segments. Whoever lets the view leave
+Slicer's main thread or process copies it (the worker client writes it to a file).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from LiverSegLib.boxes import Box, bounding_box, whole_of
 from LiverSegLib.engine.region import touched_voxels
 from LiverSegLib.errors import InputError, OutputError
+from LiverSegLib.io.grids import on_grid_of
 from LiverSegLib.labels import Label, display_name, label_for, labels_for
 from LiverSegLib.measure import Lesion, Measurements, SegmentMeasurement
 from LiverSegLib.request import VoxelBox
@@ -48,6 +49,11 @@ _MEASURED = "LiverSeg.Volume"
 _FIRST_TITLES = ("Structure", "Volume [mL]")
 _RIGID_TOLERANCE = 1e-4
 _SAME_VOXEL = 1e-2
+# In voxels, at the corners of two grids: less is rounding of headers, more is worth an interpolation.
+_SAME_GRID = 0.05
+# Points per axis at which it is looked whether one image covers another.
+_COVERAGE_SAMPLES = 16
+_ALL_COVERED = 0.99
 # Points per side of a ROI: under a non-linear transform its extremes need not be its corners.
 _ROI_SAMPLES = np.linspace(-0.5, 0.5, 9)
 _VECTORS = "is a color or vector volume; segment a scalar volume such as the original CT."
@@ -102,6 +108,97 @@ def read_volume_node(node: Any) -> Volume:
         raise InputError(f"{name} {_VECTORS}")
     array = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
     return Volume(array, ijk_to_ras(node), name, guess_modality(node))
+
+
+def read_images(node: Any, further: Sequence[Any] = ()) -> Volume:
+    """A scalar volume node as a `Volume` whose further channels are other nodes, all on the grid of the first.
+
+    A further image of the same grid in space, whatever its order of axes, is a view on its voxels. Any other one is
+    interpolated linearly onto the grid of the first, through the parent transforms of both, which a note tells.
+
+    Args:
+        node: vtkMRMLScalarVolumeNode.
+        further: the others, in the order of the model's channels.
+
+    Raises:
+        InputError: as of `read_volume_node`; or a further image does not reach into the first.
+    """
+    volume = read_volume_node(node)
+    placed = [_placed_on(volume, node, other) for other in further]
+    notes = tuple(note for _array, note in placed if note)
+    return replace(volume, further=tuple(array for array, _note in placed), notes=notes)
+
+
+def _placed_on(volume: Volume, node: Any, other: Any) -> tuple[npt.NDArray[Any], str]:
+    """Another volume node's voxels on the grid of `volume`, which is that of `node`, and what to tell of it."""
+    image, between, linear = read_volume_node(other), _transform_between(node, other), vtk.vtkTransform()
+    to_image = np.linalg.inv(image.affine)
+    if slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(between, linear):
+        matrix = to_image @ np.array(slicer.util.arrayFromVTKMatrix(linear.GetMatrix())) @ volume.affine
+        turned = _turned_onto(volume, image, matrix)
+        if turned is not None:
+            return turned, ""
+        between = vtk.vtkTransform()
+        between.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    else:
+        steps, between = (volume.affine, between, to_image), vtk.vtkGeneralTransform()
+        between.PostMultiply()
+        for step in steps:
+            between.Concatenate(slicer.util.vtkMatrixFromArray(step) if isinstance(step, np.ndarray) else step)
+    covered = _covered(volume.array.shape, image.array.shape, between)
+    if covered == 0:
+        raise InputError(
+            f"{image.name} lies elsewhere in space than {volume.name}; choose an image of the same place, or bring it "
+            "there by a transform."
+        )
+    note = f"{image.name} was resampled onto the grid of {volume.name}"
+    note += f", of which it covers {100 * covered:.0f} %." if covered < _ALL_COVERED else "."
+    return _resliced(other.GetImageData(), between, volume.array.shape), note
+
+
+def _turned_onto(volume: Volume, image: Volume, matrix: npt.NDArray[np.float64]) -> npt.NDArray[Any] | None:
+    """The voxels of an image in the axis order of a volume, where both are one grid; else None.
+
+    The matrix takes voxels of the volume to those of the image.
+    """
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in volume.array.shape))])
+    theirs = np.array(list(product(*((0, n - 1) for n in image.array.shape))))
+    apart = np.abs((corners @ matrix.T)[:, None, :3] - theirs).max(axis=-1)
+    if apart.min(axis=1).max() > _SAME_GRID:
+        return None
+    try:
+        return on_grid_of(volume, replace(image, affine=volume.affine @ np.linalg.inv(matrix)))
+    except InputError:  # flat: the corners alone do not tell the order of axes
+        return None
+
+
+def _covered(shape: tuple[int, ...], other: tuple[int, ...], transform: Any) -> float:
+    """How much of a grid of `shape` another of `other` voxels covers, from 0 to 1; a transform leads from one to it."""
+    sides = [np.linspace(0, n - 1, min(n, _COVERAGE_SAMPLES)) for n in shape]
+    points = np.array([transform.TransformPoint(*point) for point in product(*sides)])
+    return float(((points >= -0.5) & (points <= np.array(other) - 0.5)).all(axis=1).mean())
+
+
+def _resliced(image: Any, transform: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The voxels of vtkImageData on a grid [i, j, k] of `shape`; outside of it there is its lowest value.
+
+    The transform takes voxels of the grid to those of the image. The voxels keep their type.
+    """
+    voxels = vtk.vtkImageData()
+    voxels.ShallowCopy(image)
+    voxels.SetOrigin(0, 0, 0)
+    voxels.SetSpacing(1, 1, 1)
+    reslice = vtk.vtkImageReslice()
+    reslice.SetInputData(voxels)
+    reslice.SetResliceTransform(transform)
+    reslice.SetInterpolationModeToLinear()
+    reslice.SetBackgroundLevel(image.GetScalarRange()[0])
+    reslice.SetOutputOrigin(0, 0, 0)
+    reslice.SetOutputSpacing(1, 1, 1)
+    reslice.SetOutputExtent([end for n in shape for end in (0, n - 1)])
+    reslice.Update()
+    found = vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
+    return found.reshape(shape[::-1]).transpose(2, 1, 0)
 
 
 def ijk_to_ras(node: Any) -> npt.NDArray[np.float64]:

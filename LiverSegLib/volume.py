@@ -96,7 +96,8 @@ def check_array(array: npt.NDArray[Any], name: str) -> None:
     is_color = array.ndim == 4 and array.shape[-1] in (3, 4) and array.dtype == np.uint8
     faults = {
         f"is a color image ({shape}); segment a scalar volume such as the original CT": array.dtype.names or is_color,
-        f"is a 4D series ({shape}); extract one 3D volume of it first": array.ndim == 4,
+        f"is a 4D series ({shape}); extract one 3D volume of it first, or use a model that takes all of them as the "
+        "images of a case": array.ndim == 4,
         f"is a {array.ndim}D image ({shape}); a 3D volume is needed": array.ndim != 3,
         f"is empty ({shape}); load it again or choose another volume": array.size == 0,
         f"holds {array.dtype} values; a volume of real numbers is needed": array.dtype.kind not in "iufb",

@@ -77,9 +77,20 @@ class BatchView:
         bar.setFormat(_("{done} of {count} done").format(done=done, count=count) if count else "")
         self._updateButton()
 
-    def allow(self, canRun: bool, withTumor: bool) -> None:
-        """Whether a batch can be started, and whether the model has tumors to show."""
-        self._canRun = canRun
+    def allow(self, canRun: bool, withTumor: bool, needsFurther: bool) -> None:
+        """Whether a batch can be started, and what the model has to show and needs.
+
+        Args:
+            canRun: what a batch needs is there.
+            withTumor: the model marks tumors.
+            needsFurther: the model takes several images of a case, of which a row of the table is but one.
+        """
+        self._canRun = canRun and not needsFurther
+        self._ui.batchRunButton.setToolTip(
+            _("The model needs several images of a case; segment one case at a time with the Segment button.")
+            if needsFurther
+            else _("Segment the checked volumes one after the other with the model and the options above.")
+        )
         self._ui.batchTable.setColumnHidden(_TUMOR, not withTumor)
         self._updateButton()
 

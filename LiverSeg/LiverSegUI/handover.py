@@ -152,12 +152,13 @@ def makingOf(node: Any, job: SegmentationJob | None) -> Making:
     ofQuality = (
         [] if quality is None else [f"{quality.text}.", *(one.sentence(quality.organ) for one in quality.doubts)]
     )
+    further = [_("Segmented with {names}.").format(names=", ".join(job.furtherNames))] if job.furtherNames else []
     return Making(
         model=job.model,
         package=job.options.request.model or DEFAULT,
         device=job.device,
         timings=job.timings,
-        warnings=tuple(warning for warning in job.warnings if warning not in ofQuality),
+        warnings=(*further, *(warning for warning in job.warnings if warning not in ofQuality)),
         quality=None if byHand else quality,
         by_hand=byHand,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class JobOptions:
 
     Args:
         request: model, device and targets; its region follows from `roiID` when the job begins.
+        furtherIDs: the further images of the case, in the order of the model's channels.
         roiID: markups ROI that limits the work; None for the whole volume.
         segmentationID: node that receives the segments; None makes a new one.
         tableID: table node that receives the measurements; None for no table.
@@ -44,6 +45,7 @@ class JobOptions:
     """
 
     request: SegmentationRequest = field(default_factory=SegmentationRequest)
+    furtherIDs: tuple[str, ...] = ()
     roiID: str | None = None
     segmentationID: str | None = None
     tableID: str | None = None
@@ -58,6 +60,7 @@ class SegmentationJob:
     Attributes:
         state: "waiting", "running", "finished", "failed" or "cancelled".
         progress: where it stands (`stage`, `done`, `total`, `unit`, `seconds_left`), None before the first report.
+        furtherNames: what the further images of the case are called.
         percent: how far it is; it never falls, also where a stage is done once more.
         message: the sentence for the user, once it is over.
         details: for the log.
@@ -79,6 +82,7 @@ class SegmentationJob:
         self.options = options
         self.volumeID: str = volumeNode.GetID()
         self.volumeName: str = volumeNode.GetName()
+        self.furtherNames = [_node(nodeID).GetName() for nodeID in options.furtherIDs]
         self.state = "waiting"
         self.progress: Progress | None = None
         self.percent = 0
@@ -99,7 +103,7 @@ class SegmentationJob:
         self._callbacks = {"progress": progress, "finished": finished, "failed": failed}
         self._history: Any = None
         self._begun = time.monotonic()
-        self._imageTime = 0
+        self._imageTimes: dict[str, int] = {}
         self._size: tuple[int, ...] = ()
 
     @property
@@ -133,11 +137,16 @@ class SegmentationJob:
         node = self.segmentationNode
         return history is not None and node is not None and slicer_bridge.restore_state(history, node)
 
-    def begin(self) -> None:
-        """Its turn has come: its voxels are handed over, and from now on the user waits for it."""
+    def begin(self, notes: Sequence[str] = ()) -> None:
+        """Its turn has come: its voxels are handed over, and from now on the user waits for it.
+
+        Args:
+            notes: what became of its further images, which the user should read.
+        """
         self._begun, self.state = time.monotonic(), "running"
-        image = slicer.mrmlScene.GetNodeByID(self.volumeID).GetImageData()
-        self._imageTime, self._size = image.GetMTime(), image.GetDimensions()
+        self.warnings += notes
+        self._size = _node(self.volumeID).GetImageData().GetDimensions()
+        self._imageTimes = {nodeID: _imageTime(_node(nodeID)) for nodeID in (self.volumeID, *self.options.furtherIDs)}
 
     def report(self, progress: Progress) -> None:
         """The worker reached a step."""
@@ -184,9 +193,11 @@ class SegmentationJob:
         if self.quality is not None and self.quality.text:
             self.warnings.append(f"{self.quality.text}.")
         self.warnings += result.warnings
-        if image.GetMTime() != self._imageTime:
-            text = _("{name} was changed while it was segmented; the segments are those of its earlier voxels.")
-            self.warnings.append(text.format(name=self.volumeName))
+        for nodeID, imageTime in self._imageTimes.items():
+            node = _node(nodeID)
+            if node is not None and _imageTime(node) != imageTime:
+                text = _("{name} was changed while it was segmented; the segments are those of its earlier voxels.")
+                self.warnings.append(text.format(name=node.GetName()))
         output = _node(self.options.segmentationID)
         if output is None and self.options.segmentationID is not None:
             self.warnings.append(_("The chosen segmentation was removed meanwhile; a new one was made."))
@@ -244,6 +255,12 @@ def _saveForEditor(segmentation: Any) -> None:
     widget = getattr(slicer.modules, "SegmentEditorWidget", None)  # there is none before its first use
     if widget is not None and widget.editor.segmentationNode() is segmentation:
         widget.editor.saveStateForUndo()
+
+
+def _imageTime(volumeNode: Any) -> int:
+    """When the voxels were last changed; 0 where there are none."""
+    image = volumeNode.GetImageData()
+    return 0 if image is None else int(image.GetMTime())
 
 
 def _node(nodeID: str | None) -> Any:

@@ -57,6 +57,10 @@ class ModelInfo:
         if len(names) > MANY_LABELS:
             what = _("{count} structures, among them {what},").format(count=len(names), what=what)
         text = _("Segments {what} on {modality}.").format(what=what, modality=self.about.modality or _("any image"))
+        if len(self.about.inputs) > 1:
+            text += " " + _("Needs {count} images of a case: {names}.").format(
+                count=len(self.about.inputs), names=", ".join(self.about.inputs)
+            )
         if not self.hasLesions:
             text += " " + _("Marks no tumors.")
         return text

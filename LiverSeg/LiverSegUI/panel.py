@@ -17,6 +17,7 @@ from LiverSegUI.batch import BatchView
 from LiverSegUI.choices import DeviceBox, ModelBox, modelStore, storedSetting, storeSetting, workerEnvironment
 from LiverSegUI.desk import Desk
 from LiverSegUI.followup import FollowupDialog
+from LiverSegUI.further import FurtherView
 from LiverSegUI.handover import HandoverActions
 from LiverSegUI.install import installPackages, missingPackages, namesOf, needsExtension, openExtensionsManager
 from LiverSegUI.job import SegmentationJob
@@ -28,6 +29,8 @@ from LiverSegUI.segmentation import SegmentationActions
 from LiverSegUI.targets import TargetsView
 from LiverSegUI.texts import stageText
 from LiverSegUI.training_set import TrainingSetAction
+
+_ONE_IMAGE = ("image",)
 
 
 class Panel:
@@ -51,6 +54,7 @@ class Panel:
         self._refresher.setSingleShot(True)
         self.models, self.devices = ModelBox(ui), DeviceBox(ui)
         self.modelsDialog: ModelsDialog | None = None
+        self.further = FurtherView(ui, self.update)
         self.targets = TargetsView(ui, self._onTargetsChanged)
         self.results = ResultsView(ui, self.say)
         self.region = RoiView(ui, self.onFitRoi)
@@ -126,6 +130,7 @@ class Panel:
         node = self._parameterNode
         if node is not None and _idOf(node.inputVolume) != self._inputID:
             self._inputID = _idOf(node.inputVolume)
+            self.further.forget()
             output, table = node.outputSegmentation, node.resultsTable
             # What came of one volume must not be replaced by what comes of another.
             if output is not None and slicer_bridge.source_of(output) not in (None, node.inputVolume):
@@ -151,7 +156,7 @@ class Panel:
             return
         views.showVolume(volume)
         options = {"outputSegmentation": output, "replaceEdits": replaceEdits, "show3D": node.show3D}
-        self._start([volume], node.resultsTable, **options)
+        self._start([volume], node.resultsTable, further=self.further.nodes, **options)
 
     def onInstallButton(self, _checked: bool = False) -> None:
         """Install what is missing and go on."""
@@ -250,12 +255,14 @@ class Panel:
         ui, node, model = self.ui, self._parameterNode, self.models.current
         volume = node.inputVolume if node is not None else None
         self.targets.show(None if model is None else model.about, node.targets if node is not None else "")
+        self.further.show(_ONE_IMAGE if model is None else model.about.inputs, node)
+        missing = self.further.missing
         hasTarget = node is not None and bool(self._targets())
         ui.segmentButton.setText(_("Cancel") if isBusy else _("Segment"))
-        ui.segmentButton.setEnabled(isBusy or (volume is not None and hasTarget and model is not None))
-        ui.segmentButton.setToolTip(_segmentToolTip(isBusy, volume is not None, hasTarget))
+        ui.segmentButton.setEnabled(isBusy or (volume is not None and not missing and hasTarget and model is not None))
+        ui.segmentButton.setToolTip(_segmentToolTip(isBusy, volume is not None, missing, hasTarget))
         canRun = hasTarget and model is not None and not self._missing
-        self.batch.allow(canRun, model is None or model.hasLesions)
+        self.batch.allow(canRun, model is None or model.hasLesions, self.further.isUsed)
         self.region.update(node.roi if node is not None else None, volume)
         self.actions.update()
         job = self.results.job
@@ -411,11 +418,13 @@ class Panel:
         self.logic.runner.transport.environment = workerEnvironment()
 
 
-def _segmentToolTip(isBusy: bool, hasInput: bool, hasTarget: bool) -> str:
+def _segmentToolTip(isBusy: bool, hasInput: bool, missing: str, hasTarget: bool) -> str:
     if isBusy:
         return _("Stop the segmentation; the scene stays as it is.")
     if not hasInput:
         return _("Choose a volume first.")
+    if missing:
+        return _("Choose the volume of {channel} first; the model needs it.").format(channel=missing)
     if not hasTarget:
         return _("Choose what to segment first.")
     return _("Segment the input volume. You can go on working meanwhile.")

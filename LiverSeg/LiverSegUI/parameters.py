@@ -18,6 +18,8 @@ class LiverSegParameterNode:
         targets: names of the targets of a model that has many, a line each; "" for its default.
         show3D: show the segments in 3D when they are done.
         makeTable: put the measurements into a table.
+
+    Its node refers to the further images of a case, too, see `LiverSegUI.further`.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode

@@ -54,7 +54,7 @@ class JobRunner:
 
         Args:
             job: the job.
-            volume: what its volume node holds now; a job that waits reads it again when its turn comes.
+            volume: what its volume nodes hold now; a job that waits reads it again when its turn comes.
 
         Raises:
             InputError: the region cannot be segmented.
@@ -129,7 +129,7 @@ class JobRunner:
         self.transport.close()
 
     def _handOver(self, job: SegmentationJob, volume: Volume) -> None:
-        job.begin()
+        job.begin(volume.notes)
         request = replace(job.options.request, region=_region(job))
         if self._warming is not None and self._warming[1:] != (request.model, request.device):
             self._stopWarming()
@@ -142,7 +142,7 @@ class JobRunner:
         while self._waiting and self._running is None:
             job = self._waiting.popleft()
             try:
-                self._handOver(job, slicer_bridge.read_volume_node(_volumeNode(job)))
+                self._handOver(job, _read(job))
             except LiverSegError as error:
                 self._over(job, job.fail, str(error))
         self._onChange()
@@ -209,6 +209,19 @@ def _volumeNode(job: SegmentationJob) -> slicer.vtkMRMLScalarVolumeNode:
     if volumeNode is None:
         raise InputError(_("{name} was removed before its turn came.").format(name=job.volumeName))
     return volumeNode
+
+
+def _read(job: SegmentationJob) -> Volume:
+    """What the job's volume nodes hold now.
+
+    Raises:
+        InputError: one was removed, or they cannot be segmented.
+    """
+    volumeNode = _volumeNode(job)
+    further = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in job.options.furtherIDs]
+    if None in further:
+        raise InputError(_("A further image of {name} was removed before its turn came.").format(name=job.volumeName))
+    return slicer_bridge.read_images(volumeNode, further)
 
 
 def _region(job: SegmentationJob) -> VoxelBox | None:

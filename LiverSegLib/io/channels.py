@@ -1,4 +1,4 @@
-"""One image from several files, one a channel: MR sequences, or PET beside its CT."""
+"""One image of several channels, from a file each or from one of all: MR sequences, or PET beside its CT."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ def read_channels(paths: Sequence[Path], wanted: int = 1, *, series: str | None 
     """Read the channels of one image, each as `read_volume` reads it, onto the grid of the first.
 
     Args:
-        paths: one file or folder a channel, in the model's order; or a picture alone.
-        wanted: how many channels the model takes; where it takes three, a picture gives red, green and blue.
+        paths: one file or folder a channel, in the model's order; or a picture or a 4D NIfTI file alone.
+        wanted: how many channels the model takes; as many volumes of a 4D NIfTI file alone are they, and where it takes
+            three, a picture gives red, green and blue.
         series: which series of the first, a DICOM folder with several; see `read_volume`.
 
     Raises:
-        InputError: one cannot be read, holds several channels itself, or lies on another grid than the first.
+        InputError: one cannot be read, holds several channels itself or other than are wanted, or lies on another grid
+            than the first.
     """
     if len(paths) == 1 and wanted == COLORS and paths[0].name.lower().endswith(PICTURES):
         return read_color(paths[0])
+    if len(paths) == 1:
+        return read_volume(paths[0], series=series, channels=wanted)
     first = read_volume(paths[0], series=series)
     others = [read_volume(path) for path in paths[1:]]
     further = []

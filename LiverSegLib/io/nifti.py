@@ -32,7 +32,7 @@ _MOST_REST = 1 << 20
 _PART = 1 << 22
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, channels: int = 1) -> Volume:
     """Read a .nii or .nii.gz file.
 
     The sform is used where its code is set, else the qform. A file with neither gets nibabel's guess:
@@ -41,12 +41,14 @@ def read_nifti(path: Path) -> Volume:
 
     Args:
         path: the file, which exists.
+        channels: how many images of a case are wanted; as many volumes of a 4D file (or components of each voxel) are
+            its channels, in their order.
 
     Returns:
         The image; its array is Fortran-ordered, as on disk, in the machine's byte order.
 
     Raises:
-        InputError: not a NIfTI file, damaged, or not one scalar 3D image.
+        InputError: not a NIfTI file, damaged, not one scalar 3D image, or of another number of channels above one.
     """
     with open_regular(path) as file:
         # Told by the first bytes because names lie.
@@ -59,9 +61,11 @@ def read_nifti(path: Path) -> Volume:
         except Exception as error:
             raise InputError(f"{path} is damaged or no NIfTI file; copy or export it again.") from error
         file.seek(0)
+        shape, count = _channels_apart(_three_dimensions(header, path), channels, path)
         stored = StoredVoxels(
             path=path,
-            shape=_three_dimensions(header, path),
+            shape=shape,
+            channels=count,
             dtype=header.get_data_dtype(),
             encoding="gzip" if is_gzip else "raw",
             skip=header.get_data_offset(),
@@ -70,7 +74,10 @@ def read_nifti(path: Path) -> Volume:
         voxels = read_stored(file, stored)
     if slope is not None and (slope, inter) != (1, 0):
         voxels = _scaled(voxels, slope, inter)
-    return Volume(voxels, affine, name=path.name)
+    if count == 1:
+        return Volume(voxels, affine, name=path.name)
+    first, *further = (voxels[..., number] for number in range(count))
+    return Volume(first, affine, name=path.name, further=tuple(further))
 
 
 def _read_header(stream: BinaryIO) -> Any:
@@ -100,6 +107,24 @@ def _three_dimensions(header: Any, path: Path) -> tuple[int, ...]:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
+
+
+def _channels_apart(shape: tuple[int, ...], wanted: int, path: Path) -> tuple[tuple[int, ...], int]:
+    """The shape of one channel, and how many there are; where one is wanted, the shape stays as it is.
+
+    Raises:
+        InputError: there are several, but not as many as are wanted.
+    """
+    found = [n for n in shape[3:] if n != 1]
+    if wanted == 1 or not found:
+        return shape, 1
+    if found != [wanted]:
+        text = "x".join(map(str, shape))
+        raise InputError(
+            f"{path.name} holds {' x '.join(map(str, found))} volumes ({text}), but {wanted} images of a case are "
+            "needed; give a file of exactly these."
+        )
+    return shape[:3], wanted
 
 
 def _scaled(voxels: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[np.float32]:

@@ -26,13 +26,14 @@ _READERS: dict[tuple[str, ...], Callable[[Path], Volume]] = {
     (".mha", ".mhd"): read_metaimage,
     PICTURES: read_picture,
 }
+_OF_CHANNELS = (".nii", ".nii.gz")
 _FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder with one DICOM series, a DICOM "
     "X-ray, or a single gray picture (.png, .jpg, .bmp, .tif, .npy)"
 )
 
 
-def read_volume(path: Path | str, *, series: str | None = None) -> Volume:
+def read_volume(path: Path | str, *, series: str | None = None, channels: int = 1) -> Volume:
     """Read one scalar 3D image, or a single picture as an image of one slice.
 
     Args:
@@ -42,6 +43,7 @@ def read_volume(path: Path | str, *, series: str | None = None) -> Volume:
             color is read as its luminance, and its `notes` say so.
         series: which series of a DICOM folder with several: its number, UID, description, or "best"; other inputs
             do not heed it.
+        channels: how many images of a case are wanted; only a 4D NIfTI file holds several, as its volumes.
 
     Returns:
         The image as array [i, j, k] in its type on disk and the affine, voxel index -> RAS mm. The array is a
@@ -56,7 +58,7 @@ def read_volume(path: Path | str, *, series: str | None = None) -> Volume:
     if "\0" in str(path):
         raise InputError(f"{shown(str(path))} is no file name (it holds a zero byte); check the path.")
     with _in_a_sentence(path):
-        return _read(path, series)
+        return _read(path, series, channels)
 
 
 def read_slice(path: Path) -> tuple[Volume, bool]:
@@ -131,7 +133,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); copy it again.") from error
 
 
-def _read(path: Path, series: str | None) -> Volume:
+def _read(path: Path, series: str | None, channels: int) -> Volume:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         return read_dicom(path, series)
@@ -141,6 +143,8 @@ def _read(path: Path, series: str | None) -> Volume:
     if status.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
     name = path.name.lower()
+    if channels > 1 and name.endswith(_OF_CHANNELS):
+        return read_nifti(path, channels)
     for endings, reader in _READERS.items():
         if name.endswith(endings):
             return reader(path)

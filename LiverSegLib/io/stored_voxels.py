@@ -35,6 +35,7 @@ class StoredVoxels:
     Args:
         path: the header's file, for messages.
         shape: number of voxels along each axis; the first runs fastest.
+        channels: how many images of this shape lie one after the other.
         dtype: type with its byte order.
         encoding: "raw", "zlib", "gzip" or "text".
         skip: bytes of something else before the voxels, unpacked ones where they are compressed; -1 where raw voxels
@@ -48,8 +49,14 @@ class StoredVoxels:
     dtype: np.dtype[Any]
     encoding: str
     skip: int = 0
+    channels: int = 1
     packed: int | None = None
     slack: int = 0
+
+    @property
+    def count(self) -> int:
+        """Voxels of all channels."""
+        return math.prod(self.shape) * self.channels
 
 
 def read_stored(file: BufferedReader, stored: StoredVoxels) -> npt.NDArray[Any]:
@@ -60,12 +67,12 @@ def read_stored(file: BufferedReader, stored: StoredVoxels) -> npt.NDArray[Any]:
         stored: what they should be.
 
     Returns:
-        The voxels in Fortran order and in the machine's byte order.
+        The voxels in Fortran order and in the machine's byte order; those of several channels have a last axis for it.
 
     Raises:
         InputError: they are not one scalar 3D image, too few, too many, damaged, or do not match their checksum.
     """
-    count = math.prod(stored.shape)
+    count = stored.count
     if count == 0:
         raise InputError(f"{stored.path} is empty ({'x'.join(map(str, stored.shape))}); export it again.")
     declared = count * stored.dtype.itemsize
@@ -81,7 +88,8 @@ def read_stored(file: BufferedReader, stored: StoredVoxels) -> npt.NDArray[Any]:
     # A stand-in of this shape without memory: the check happens before anything is read.
     check_array(np.broadcast_to(np.zeros((), stored.dtype), stored.shape), stored.path.name)
     voxels = _from_text(file, stored, left) if stored.encoding == "text" else _from_bytes(file, stored, count)
-    return native(voxels).reshape(stored.shape, order="F")
+    whole = stored.shape if stored.channels == 1 else (*stored.shape, stored.channels)
+    return native(voxels).reshape(whole, order="F")
 
 
 def check_declared_size(path: Path, declared: int, possible: int) -> None:
@@ -163,8 +171,8 @@ def _from_text(file: BufferedReader, stored: StoredVoxels, left: int) -> npt.NDA
             numbers = np.fromstring(file.read(left), broad, sep=" ")
     except (ValueError, DeprecationWarning) as error:
         raise InputError(f"{stored.path} is damaged: its voxels are not plain numbers; export it again.") from error
-    if numbers.size != math.prod(stored.shape):
-        raise _not_as_declared(stored.path, f"{math.prod(stored.shape)} voxels but holds {numbers.size}")
+    if numbers.size != stored.count:
+        raise _not_as_declared(stored.path, f"{stored.count} voxels but holds {numbers.size}")
     with np.errstate(all="ignore"):
         voxels = numbers.astype(stored.dtype.newbyteorder("="))
     if stored.dtype.kind != "f" and not np.array_equal(voxels, numbers):

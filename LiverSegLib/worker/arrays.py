@@ -140,14 +140,14 @@ def matrix_of(affine: npt.NDArray[np.float64]) -> Matrix:
 
 
 def volume_from(message: Segment, folder: Path) -> Volume:
-    """The volume of a request, its voxels mapped from the file.
+    """The volume of a request with its channels, their voxels mapped from the files.
 
     Raises:
-        ProtocolError: the file is not an array.
-        InputError: the array is not a scalar volume.
+        ProtocolError: a file is not an array.
+        InputError: an array is not a scalar volume, or the channels differ in shape.
     """
-    array = read_array(folder / message.volume, "r")
-    return Volume(array, np.array(message.affine), message.name, message.modality)
+    first, *further = (read_array(folder / file, "r") for file in (message.volume, *message.further))
+    return Volume(first, np.array(message.affine), message.name, message.modality, further=tuple(further))
 
 
 def done_from(result: Result, request_id: int, folder: Path, *, warm: bool) -> Done:

@@ -1,8 +1,8 @@
 """The messages between a client and its worker.
 
 Each is a frozen dataclass of plain data; `LiverSegLib.worker.codec` turns them into lines and back. A request carries
-an `id` that its answers repeat. Voxels never travel in a message: `volume` and `labelmap` are the bare names of
-`.npy` files in the private folder that the client named in `Open`.
+an `id` that its answers repeat. Voxels never travel in a message: `volume`, `further` and `labelmap` are the bare
+names of `.npy` files in the private folder that the client named in `Open`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from LiverSegLib.quality import Quality
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.system import DeviceInfo
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the messages; both ends must have the same."""
 
 Row = tuple[float, float, float, float]
@@ -110,6 +110,7 @@ class Segment(Numbered):
         volume: file name; the array is [i, j, k] in C or Fortran order.
         affine: 4x4, voxel index -> RAS mm.
         name, modality: as in `Volume`.
+        further: file names of the other channels, as `further` of `Volume` has them.
         request: what to do with it.
     """
 
@@ -117,11 +118,13 @@ class Segment(Numbered):
     affine: Matrix
     name: str = "the image"
     modality: str | None = None
+    further: tuple[str, ...] = ()
     request: SegmentationRequest = field(default_factory=SegmentationRequest)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_file(self.volume)
+        for file in (self.volume, *self.further):
+            check_file(file)
 
 
 @dataclass(frozen=True)

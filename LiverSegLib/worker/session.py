@@ -83,13 +83,13 @@ class _Asked:
     Args:
         line: its message, as it was or will be sent.
         what: what it does, for error sentences ("segmenting ct.nrrd").
-        file: the volume's file in the private folder.
+        files: those of the volume's channels in the private folder; () for a request without a volume.
         give_up: once it is cancelled, when to end the process if nothing comes.
     """
 
     line: bytes
     what: str
-    file: str | None = None
+    files: tuple[str, ...] = ()
     give_up: float | None = None
 
 
@@ -130,21 +130,25 @@ class WorkerSession:
         Raises:
             OutputError: the private folder cannot be written.
         """
-        running = [asked for asked in self._asked.values() if asked.file is not None and asked.give_up is None]
+        running = [asked for asked in self._asked.values() if asked.files and asked.give_up is None]
         assert not running, "one segmentation at a time"
-        file = self.folder.put(volume.array)
+        files: list[str] = []
         try:
+            for channel in volume.channels:
+                files.append(self.folder.put(channel))
             message = messages.Segment(
                 next(self._ids),
-                volume=file,
+                volume=files[0],
+                further=tuple(files[1:]),
                 affine=matrix_of(volume.affine),
                 name=volume.name,
                 modality=volume.modality,
                 request=request,
             )
-            return self._ask(message, f"segmenting {volume.name}", file)
+            return self._ask(message, f"segmenting {volume.name}", tuple(files))
         except BaseException:
-            self.folder.discard(file)
+            for file in files:
+                self.folder.discard(file)
             raise
 
     def list_devices(self) -> int:
@@ -244,7 +248,7 @@ class WorkerSession:
         why = "" if code is None else f" (exit code {code})"
         # A system that is short of memory kills without a word. Slicer's Python is a launcher, which turns the
         # signal of the process behind it into exit code 1: then only the silence while it computed tells.
-        computing = any(asked.file is not None for asked in self._asked.values())
+        computing = any(asked.files for asked in self._asked.values())
         had_traceback = any(text.startswith("Traceback (") for text in self.log)
         silent = self.hello is not None and not had_traceback and computing
         hint = "perhaps memory ran out; " if code in (-9, 137) or (silent and code != 0) else ""
@@ -308,16 +312,15 @@ class WorkerSession:
         except ProtocolError as error:
             return Failed(number, error, "")
 
-    def _ask(self, message: messages.Request, what: str, file: str | None = None) -> int:
-        asked = self._asked[message.id] = _Asked(line=encode(message), what=what, file=file)
+    def _ask(self, message: messages.Request, what: str, files: tuple[str, ...] = ()) -> int:
+        asked = self._asked[message.id] = _Asked(line=encode(message), what=what, files=files)
         if self.hello is not None:
             self._out += asked.line
         return message.id
 
     def _forget(self, number: int) -> None:
-        """A request is over: drop it and its file."""
-        file = self._asked.pop(number).file
-        if file is not None:
+        """A request is over: drop it and its files."""
+        for file in self._asked.pop(number).files:
             self.folder.discard(file)
 
     def _drop(self, *, everything: bool) -> list[Event]:

@@ -161,6 +161,62 @@ def test_the_command_takes_channels(case: list[Path], tmp_path: Path) -> None:
     assert "--channel belongs to one input" in " ".join(several.output.split())
 
 
+@pytest.fixture
+def whole(case: list[Path]) -> Path:
+    """Both images of the case as the volumes of one 4D file, as the Medical Segmentation Decathlon has them."""
+    path = case[0].with_name("whole.nii.gz")
+    nib.save(nib.Nifti1Image(np.stack(sequences(), axis=-1), AFFINE), path)
+    return path
+
+
+def test_the_volumes_of_a_4d_file_are_the_channels(whole: Path, case: list[Path]) -> None:
+    volume = read_channels([whole], 2)
+    apart = read_channels(case)
+    assert np.array_equal(volume.affine, apart.affine)
+    for one, other in zip(volume.channels, apart.channels, strict=True):
+        assert one.dtype == np.int16
+        assert np.array_equal(one, other)
+    # No copy is made of any of them.
+    assert volume.array.base is not None
+    assert volume.array.base is volume.further[0].base
+    vectors = whole.with_name("vectors.nii")  # as ITK writes the components of a voxel
+    nib.save(nib.Nifti1Image(np.stack(sequences(), axis=-1)[:, :, :, None], AFFINE), vectors)
+    assert np.array_equal(read_channels([vectors], 2).further[0], sequences()[1])
+    scaled = nib.Nifti1Image(np.stack(sequences(), axis=-1), AFFINE)
+    scaled.header.set_slope_inter(0.5, 3)
+    nib.save(scaled, whole)
+    further = read_channels([whole], 2).further[0]
+    assert further.dtype == np.float32
+    assert np.array_equal(further, np.asarray(nib.load(whole).dataobj)[..., 1].astype(np.float32))
+
+
+def test_a_4d_file_of_another_number_is_one_sentence(whole: Path) -> None:
+    with pytest.raises(InputError, match=r"^whole.nii.gz holds 2 volumes \(37x33x15x2\), but 3 images of a"):
+        read_channels([whole], 3)
+    with pytest.raises(InputError, match=r"is a 4D series \(37x33x15x2\); extract one 3D volume of it first, or use a"):
+        read_channels([whole], 1)
+    with pytest.raises(InputError, match="4D series"):
+        read_channels([whole, whole], 2)
+
+
+def test_a_truncated_4d_file_is_refused(whole: Path) -> None:
+    path = whole.with_suffix("")
+    nib.save(nib.load(whole), path)
+    path.write_bytes(path.read_bytes()[: -37 * 33 * 15 * 2])
+    with pytest.raises(InputError, match=r"bytes of voxels but can hold at most"):
+        read_channels([path], 2)
+
+
+def test_the_command_takes_a_4d_file(whole: Path, case: list[Path], tmp_path: Path) -> None:
+    folder = package(tmp_path / "package")
+    words = ["segment", str(whole), "--model", str(folder), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*words, "--no-overlay", "--no-postprocess", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    (written,) = (tmp_path / "out").glob("*.nii.gz")
+    expected = Segmenter(folder, "cpu", RAW).segment(read_channels(case)).labelmap
+    assert np.array_equal(np.asarray(nib.load(written).dataobj), expected)
+
+
 def test_a_picture_in_color_is_three_channels_to_a_model_of_three(tmp_path: Path) -> None:
     folder = package(tmp_path / "package", 2, ("red", "green", "blue"), intensity=(ScaleRange(0, 255),), modality="")
     assert read_package(folder).inputs == ("red", "green", "blue")

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 API: dict[str, Any] = json.loads((ROOT / "Testing" / "slicer_api.json").read_text(encoding="utf-8"))
 CLASSES: dict[str, Any] = API["classes"]
 UI = ElementTree.parse(ROOT / "LiverSeg" / "Resources" / "UI" / "LiverSeg.ui").getroot()
+ROW = ElementTree.parse(ROOT / "LiverSeg" / "Resources" / "UI" / "FurtherImage.ui").getroot()
+"""Loaded once for each further image of a case; `FurtherView` gives it the scene."""
 FILES = [ROOT / "LiverSeg" / "LiverSeg.py", *sorted((ROOT / "LiverSeg" / "LiverSegUI").glob("*.py"))]
 WIDGETS = {widget.get("name"): widget.get("class") for widget in UI.iter("widget")}
 # Not QObjects, so that the list has no entry for them; their names here are those of Qt's documentation.
@@ -134,7 +136,7 @@ def test_the_check_finds_something() -> None:
 
 
 def test_ui_has_only_known_classes_and_properties() -> None:
-    for widget in UI.iter("widget"):
+    for widget in [*UI.iter("widget"), *ROW.iter("widget")]:
         _names, properties = api_of(widget.get("class", ""))
         for item in widget.findall("property"):
             # The buddy of a label is the form's doing, not a property.
@@ -144,7 +146,7 @@ def test_ui_has_only_known_classes_and_properties() -> None:
 
 def test_every_control_has_a_tool_tip() -> None:
     silent = ("qMRMLWidget", "QLabel")
-    for widget in UI.iter("widget"):
+    for widget in [*UI.iter("widget"), *ROW.iter("widget")]:
         tips = [item for item in widget.findall("property") if item.get("name") == "toolTip"]
         assert tips or widget.get("class") in silent, f"{widget.get('name')} has no tool tip"
 

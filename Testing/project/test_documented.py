@@ -52,6 +52,7 @@ ELSEWHERE = {
     "liverseg tune": "Testing/cli/test_tune.py, with a tiny model: the built-in ones take a minute",
     "liverseg models": "Testing/cli/test_models.py, with a server of its own",
     "liverseg segment t1.nii.gz --channel": "a model of two sequences; test_channels.py runs one",
+    "python -m Training predict packages/mr": "a model of two sequences; test_channels_training.py runs one",
     "liverseg info dicom_folder": "Testing/cli/test_handover.py, with a folder of its own",
     "liverseg segment dicom_folder -o out": "Testing/cli/test_handover.py, with a folder of its own",
     "liverseg segment ct.nii.gz -o out --report": "Testing/cli/test_handover.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,21 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.io.channels import read_channels
+from LiverSegLib.labels import labels_for
 from LiverSegLib.models import read_package
+from LiverSegLib.models.intensity import ScaleRange
 from LiverSegLib.request import Settings
 from Testing.tiny_run import NO_AUGMENT
+from Testing.two_images import write_two_images
+from Training.__main__ import app
 from Training.data.prepare import BadDataError, prepare
-from Training.data.readers import list_cases, load_index, prepared_cases
+from Training.data.readers import RawCase, list_cases, load_index, prepared_cases
 from Training.errors import DataError
-from Training.evaluation.cases import LabeledVolume, load_cases
+from Training.evaluation.cases import LabeledVolume, Unreadable, load_cases
 from Training.evaluation.evaluate import evaluate
 from Training.fit.batches import CaseData, TrainingSamples, ValidationImages
 from Training.fit.train import Hardware, train
@@ -149,6 +155,96 @@ def test_what_is_trained_is_what_runs(data: Path, tmp_path: Path) -> None:
     (listed,) = load_cases(listing, data)
     assert isinstance(listed, LabeledVolume)
     assert len(listed.volume.channels) == 2
+
+
+@pytest.fixture
+def decathlon(data: Path, tmp_path: Path) -> Path:
+    """The same patients as an MSD folder, whose 4D files hold both images of a case."""
+    folder = tmp_path / "msd" / "Task00"
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    pairs = []
+    for seed in range(4):
+        both = [np.asarray(nib.load(data / f"p{seed}_{part}.nii.gz").dataobj) for part in ("t1", "t2")]
+        nib.save(nib.Nifti1Image(np.stack(both, axis=-1), LPS), folder / f"imagesTr/p{seed}.nii.gz")
+        nib.save(nib.load(data / f"p{seed}_label.nii.gz"), folder / f"labelsTr/p{seed}.nii.gz")
+        pairs.append({"image": f"./imagesTr/p{seed}.nii.gz", "label": f"./labelsTr/p{seed}.nii.gz"})
+    told = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "liver"}, "training": pairs}
+    (folder / "dataset.json").write_text(json.dumps(told))
+    return folder
+
+
+MSD: dict[str, Any] = {"kind": "msd", "name": "msd", "folder": "Task00", "labels": {1: 1}}
+
+
+def test_4d_files_of_the_decathlon_are_channels(data: Path, decathlon: Path, tmp_path: Path) -> None:
+    """The same voxels as of the files apart, in training, in a list for evaluate and in evaluate of the folder."""
+    prepare(recipe_of(), data, tmp_path / "apart")
+    prepare(recipe_of(sources=[MSD]), decathlon.parent, tmp_path / "whole")
+    for seed in range(4):
+        apart = np.load(tmp_path / f"apart/cases/mr_p{seed}_image.npy")
+        assert np.array_equal(np.load(tmp_path / f"whole/cases/msd_p{seed}_image.npy"), apart)
+    listing = tmp_path / "cases.yaml"
+    listing.write_text(yaml.safe_dump([{"name": "a", "image": "imagesTr/p0.nii.gz", "label": "labelsTr/p0.nii.gz"}]))
+    (listed,) = load_cases(listing, decathlon, images=2)
+    first, *others = load_cases(decathlon, images=2)
+    for case in (listed, first):
+        assert isinstance(case, LabeledVolume)
+        assert np.array_equal(case.volume.further[0], np.asarray(nib.load(data / "p0_t2.nii.gz").dataobj))
+    assert len(others) == 3
+    (refused,) = load_cases(listing, decathlon)
+    assert isinstance(refused, Unreadable)
+    assert "4D series" in refused.reason
+
+
+def test_a_source_may_take_some_of_the_decathlons_images_in_another_order(decathlon: Path) -> None:
+    def read(channels: list[int | str]) -> RawCase:
+        recipe = recipe_of(sources=[{**MSD, "channels": channels}])
+        return list_cases(recipe.sources[0], decathlon.parent)[0].load()
+
+    both, turned, one = read([]), read(["T2", 0]), read(["T2"])
+    assert np.array_equal(turned.volume.array, both.volume.further[0])
+    assert np.array_equal(turned.volume.further[0], both.volume.array)
+    assert np.array_equal(one.volume.array, both.volume.further[0])
+    assert one.volume.further == ()
+    with pytest.raises(DataError, match=r"has no channel FLAIR; name one of T1, T2"):
+        read(["FLAIR"])
+
+
+def test_a_recipe_of_one_image_is_told_of_the_others(decathlon: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadDataError) as caught:
+        prepare(recipe_of(channels=[], sources=[MSD]), decathlon.parent, tmp_path / "out")
+    assert "The case has 2 channels but the recipe 1 channel" in caught.value.report.errors[0].message
+
+
+def test_evaluate_and_predict_take_cases_of_several_images(data: Path, decathlon: Path, tmp_path: Path) -> None:
+    labels = labels_for({1: "spleen", 2: "liver"})  # the liver is what is bright in the second image
+    options: dict[str, Any] = {"intensity": (ScaleRange(0, 1000),), "pixdim": (2.0, 2.0, 3.0), "labels": labels}
+    model = write_two_images(tmp_path / "package", **options)
+    out = tmp_path / "scores"
+    words = ["evaluate", str(decathlon), "--model", str(model), "-o", str(out), "--device", "cpu"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    predicted = []
+    apart = [str(data / "p0_t1.nii.gz"), "--channel", str(data / "p0_t2.nii.gz")]
+    for number, images in enumerate(([str(decathlon / "imagesTr/p0.nii.gz")], apart)):
+        place = tmp_path / f"predicted{number}"
+        words = ["predict", str(model), *images, "-o", str(place), "--device", "cpu"]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        (labelmap,) = place.glob("*.nii.gz")
+        predicted.append(np.asarray(nib.load(labelmap).dataobj))
+    assert np.array_equal(predicted[0], predicted[1])
+    liver = np.asarray(nib.load(data / "p0_label.nii.gz").dataobj) > 0
+    assert np.array_equal(predicted[0] == 2, liver)
+    cases = json.loads((out / "scores.json").read_text())["cases"]
+    assert len(cases) == 4
+    assert all(case["error"] == "" for case in cases)
+    words = ["predict", str(model), str(data), "-o", str(tmp_path / "no"), "--channel", str(data / "p0_t2.nii.gz")]
+    several = CliRunner().invoke(app, words)
+    assert several.exit_code != 0
+    assert "Further images belong to one case" in str(several.exception) + several.output
+    assert not (tmp_path / "no").exists()
 
 
 def test_what_channels_cannot_be_is_told(data: Path, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from Training.planning.memory import FIXED, GIB, training_memory, validation_mem
 from Training.planning.network import PLANNED, divisor, strides_for
 from Training.planning.plan import Plan, make_plan
 from Training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
+from Training.recipe.options import CT_ONLY
 from Training.recipe.yaml_text import recipe_text
 
 NETWORK_ARGUMENTS = {
@@ -35,6 +38,9 @@ NETWORK_ARGUMENTS = {
     "DynUNet": "{filters: [8], norm_name: instance, kernel_size: [3], strides: [1], upsample_kernel_size: [1]}",
     "UNet": "{channels: [8, 16], strides: [2], norm: instance}",
 }
+
+
+OFF = [f"augment.{key}=0" for key in CT_ONLY]
 
 
 def box_case(
@@ -111,6 +117,50 @@ def test_mr_keeps_its_normalization() -> None:
     planned = make_plan(recipe, [box_case((48, 48, 32), (2, 2, 4))], 4)
     assert list(planned.recipe["preprocess"]["window"]) == [-200, 200]
     assert planned.recipe["preprocess"]["normalize"] == "zscore"
+
+
+def two_images(first: RawCase, second: RawCase) -> RawCase:
+    """A case of two images of one place."""
+    return replace(first, volume=replace(first.volume, further=(second.volume.array,)))
+
+
+@pytest.mark.parametrize("normalize", ["window", "percentiles"])
+def test_sequences_of_mr_are_each_normalized_by_themselves(normalize: str) -> None:
+    changes = ["modality=MR", "channels=[T1, T2]", f"preprocess.normalize={normalize}"]
+    recipe = load_recipe("liver3d_monai", changes)
+    shape, spacing = (48, 48, 32), (2, 2, 4)
+    case = two_images(box_case(shape, spacing), box_case(shape, spacing, levels=(1000, 3000)))
+    found = fingerprint([case], recipe)
+    assert np.allclose(found.ranges, [(60, 140), (1010, 2990)], atol=12)
+    planned = make_plan(recipe, [case], 4)
+    assert planned.recipe["channels"] == ["T1", "T2"]
+    # A fixed window suits no two sequences; what looks at each image by itself stays as it was chosen.
+    assert planned.recipe["preprocess"]["normalize"] == ("zscore" if normalize == "window" else normalize)
+    assert re.search(r"are \d+ and \d+ \(T1\), \d+ and \d+ \(T2\)\.$", planned.reasons["preprocess"])
+    parse_recipe(planned.recipe, "planned")
+
+
+def test_the_phases_of_a_ct_share_one_window() -> None:
+    shape, spacing = (48, 48, 48), (3, 3, 3)
+    case = two_images(box_case(shape, spacing, levels=(20, 90)), box_case(shape, spacing, levels=(60, 140)))
+    planned = make_plan(recipe_with("UNet", ["channels=[native, portal]", *OFF]), [case], 4)
+    low, high = planned.recipe["preprocess"]["window"]
+    assert (low, high) == (pytest.approx(20, abs=2), pytest.approx(140, abs=2))
+
+
+def test_every_channel_takes_memory() -> None:
+    shape, spacing = (64, 64, 64), (1, 1, 1)
+    cases = [box_case(shape, spacing), box_case(shape, spacing, levels=(0, 9))]
+    one, two = recipe_with("UNet"), recipe_with("UNet", ["modality=MR", "channels=[T1, T2]", *OFF])
+    needed = [make_plan(one, cases[:1], 4), make_plan(two, [two_images(*cases)], 4)]
+    assert needed[1].recipe["patch_size"] == needed[0].recipe["patch_size"]
+    assert needed[1].memory_gb > needed[0].memory_gb
+
+
+def test_a_case_of_other_channels_is_one_sentence() -> None:
+    recipe = recipe_with("UNet", ["modality=MR", "channels=[T1, T2]", *OFF])
+    with pytest.raises(DataError, match="box 0 has 1 channel, but the recipe 2; name in its channels"):
+        make_plan(recipe, [box_case((48, 48, 48), (3, 3, 3))], 4)
 
 
 def test_an_axis_is_halved_until_four_voxels_are_left() -> None:

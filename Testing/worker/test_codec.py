@@ -25,6 +25,7 @@ SEGMENT = messages.Segment(
     affine=matrix_of(AFFINE),
     name="Bäuche/ct 1",
     modality="CT",
+    further=("volume-2.npy",),
     request=SegmentationRequest(
         model="starter",
         device="cpu",
@@ -69,6 +70,8 @@ def test_a_message_survives_the_line(message: messages.Message) -> None:
         ({"affine": 7}, "Segment.affine"),
         ({"volume": "../other.npy"}, "'../other.npy' is not allowed"),
         ({"volume": "/etc/passwd"}, "not allowed"),
+        ({"further": ["../other.npy"]}, "'../other.npy' is not allowed"),
+        ({"further": "volume-2.npy"}, "Segment.further"),
         ({"request": {"settings": {"overlap": 2}}}, "overlap 2 is not allowed"),
         ({"request": {"settings": 1}}, "Segment.request.settings should be an object"),
         ({"request": {"region": [[0, 1], [0, 1]]}}, "should have 3 items"),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from LiverSegLib.engine.progress import Progress
-from LiverSegLib.errors import ProtocolError, WorkerError
+from LiverSegLib.errors import OutputError, ProtocolError, WorkerError
 from LiverSegLib.request import SegmentationRequest
 from LiverSegLib.volume import Volume
 from LiverSegLib.worker import messages
-from LiverSegLib.worker.arrays import done_from
+from LiverSegLib.worker.arrays import done_from, volume_from
 from LiverSegLib.worker.codec import decode, encode
 from LiverSegLib.worker.messages import Cancelled, Report
 from LiverSegLib.worker.session import Failed, Finished, Logged, Terminate, WorkerSession
@@ -75,6 +76,36 @@ def test_a_session_from_start_to_result(session: WorkerSession) -> None:
     (event,) = session.feed(encode(done))
     assert isinstance(event, Finished)
     assert event.warm
+    assert files(session) == []
+
+
+def test_the_channels_of_a_volume_go_with_it_and_are_removed_with_it(session: WorkerSession) -> None:
+    channels = [np.full((2, 3, 4), value, np.int16) for value in (1, 2, 3)]
+    volume = Volume(channels[0], AFFINE, "t1", "MR", further=(channels[1], channels[2].transpose(2, 1, 0).T))
+    request = session.segment(volume, REQUEST)
+    session.started()
+    session.feed(encode(HELLO))
+    message = sent(session)[-1]
+    assert isinstance(message, messages.Segment)
+    found = volume_from(message, session.folder.path)
+    assert [channel.flat[0] for channel in found.channels] == [1, 2, 3]
+    assert len(files(session)) == 3
+    session.feed(encode(Cancelled(request)))
+    assert files(session) == []
+
+
+def test_no_file_is_left_where_the_disk_fills_up(session: WorkerSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.zeros((2, 3, 4), np.int16)
+    put, count = session.folder.put, iter(range(9))
+
+    def fill(channel: Any) -> str:
+        if next(count):
+            raise OutputError("The disk is full; free space.")
+        return put(channel)
+
+    monkeypatch.setattr(session.folder, "put", fill)
+    with pytest.raises(OutputError, match="disk is full"):
+        session.segment(Volume(array, AFFINE, further=(array,)), REQUEST)
     assert files(session) == []
 
 

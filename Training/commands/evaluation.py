@@ -40,8 +40,8 @@ def evaluate(
     from Training.reports.evaluation_report import REPORT, write_report
 
     segmenter = Segmenter(mirrored_model(model) if mirror else model, device)
-    listed: Iterable[LabeledVolume | Unreadable] = load_cases(cases, data, split, set_)
-    total = count_cases(cases, split, set_)
+    images, total = len(segmenter.package.inputs), count_cases(cases, split, set_)
+    listed: Iterable[LabeledVolume | Unreadable] = load_cases(cases, data, split, set_, images=images)
     if alter or stress:
         listed, total = _altered(listed, total, alter=alter, stress=stress)
     altered = " --mirror" * mirror + " --alter" * alter + " --stress" * stress

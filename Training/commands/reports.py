@@ -17,6 +17,10 @@ def predict(
     model: Annotated[str, typer.Argument(help="Package folder, zip or built-in name.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for label maps, pictures and summary.csv.")],
     inputs: Annotated[list[Path] | None, typer.Argument(help="Images, DICOM series, or folders of them.")] = None,
+    channel: Annotated[
+        list[Path] | None,
+        typer.Option(help="For a model of several images: the next channel of the one input, on its grid; repeatable."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Instead of images: a prepared folder.")] = None,
     split: Annotated[str, typer.Option(help="Of the prepared folder: val, test, train or all.")] = "val",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -33,7 +37,7 @@ def predict(
     from Training.evaluation.predict import predict as run
     from Training.evaluation.predict_split import predict_split
 
-    _check_predicted(inputs, data, within, slices=slices)
+    _check_predicted(inputs, data, within, channel, slices=slices)
     with console.status("Loading the model"):
         segmenter = Segmenter(model, device)
         organ = None if within is None else Segmenter(within, device)
@@ -48,6 +52,7 @@ def predict(
                 within=organ,
                 margin_mm=margin,
                 slices=slices,
+                further=channel or [],
                 animate=animate,
                 progress=show,
             )
@@ -60,11 +65,15 @@ def predict(
         raise LiverSegError(f"{len(failed)} of {len(done)} inputs could not be segmented; see the messages above.")
 
 
-def _check_predicted(inputs: list[Path] | None, data: Path | None, within: str | None, *, slices: bool) -> None:
+def _check_predicted(
+    inputs: list[Path] | None, data: Path | None, within: str | None, channel: list[Path] | None, *, slices: bool
+) -> None:
     if bool(inputs) == (data is not None):
         raise typer.BadParameter("name images or folders, or a prepared folder with --data")
     if data is not None and (within is not None or slices):
         raise typer.BadParameter("--within and --slices are for images, not for --data")
+    if channel and (data is not None or len(inputs or []) > 1):
+        raise typer.BadParameter("--channel belongs to one input; give one at a time")
 
 
 def report(

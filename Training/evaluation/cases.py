@@ -60,7 +60,7 @@ class Unreadable:
 
 
 class CaseEntry(Part):
-    """One entry of a YAML list. `image`: a file or folder, or a list of them, one a channel.
+    """One entry of a YAML list. `image`: a file or folder, or a list of them, one a channel; or a 4D NIfTI file.
 
     `values` are the reference's voxel values of the liver, lesions included; `labels` tells the meaning of each
     value instead, for example {1: liver, 2: tumor, 3: ignore}. Several cases of one `patient` count as one in
@@ -97,7 +97,7 @@ def count_cases(where: Path, split: str = "val", changes: list[str] | None = Non
 
 
 def load_cases(
-    where: Path, data: Path = Path(), split: str = "val", changes: list[str] | None = None
+    where: Path, data: Path = Path(), split: str = "val", changes: list[str] | None = None, *, images: int = 1
 ) -> Iterator[LabeledVolume | Unreadable]:
     """Cases with their references, loaded one at a time.
 
@@ -106,6 +106,7 @@ def load_cases(
         data: what the paths in a YAML list are relative to.
         split: of a prepared folder: "val", "test", "train" or "all".
         changes: "key=value" for a prepared folder's recipe, for example ["split.fold=2"].
+        images: how many images of a case the model takes; a 4D NIfTI file of as many volumes is all of them.
 
     Yields:
         The cases; `Unreadable` for one that cannot be read or whose reference does not fit.
@@ -124,7 +125,7 @@ def load_cases(
         raise DataError(f"{where} has two cases called {name}; give each a name of its own.")
     for entry in entries:
         try:
-            yield _load(entry, data)
+            yield _load(entry, data, images)
         except LiverSegError as error:
             yield Unreadable(entry.name, str(error))
 
@@ -177,9 +178,9 @@ def _listed_entries(listing: Path) -> list[CaseEntry]:
         raise DataError(f"{listing} is not a list of cases with name, image and label.") from error
 
 
-def _load(entry: CaseEntry, data: Path) -> LabeledVolume:
-    images = [entry.image] if isinstance(entry.image, str) else entry.image
-    volume, patient = read_channels([data / image for image in images]), entry.patient or entry.name
+def _load(entry: CaseEntry, data: Path, images: int) -> LabeledVolume:
+    files = [entry.image] if isinstance(entry.image, str) else entry.image
+    volume, patient = read_channels([data / file for file in files], images), entry.patient or entry.name
     if entry.label is None:
         return LabeledVolume(name=entry.name, volume=volume, reference=None, names=(), patient=patient)
     known = {value: name for value, name in entry.meaning.items() if name != _IGNORED}

@@ -16,6 +16,7 @@ from LiverSegLib.cli.outputs import check_replaceable, check_writable, write_out
 from LiverSegLib.engine.progress import Progress
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.engine.two_step import segment_within
+from LiverSegLib.errors import InputError
 from LiverSegLib.io import read_slice
 from LiverSegLib.io.atomic import atomic_file
 from LiverSegLib.io.channels import read_channels
@@ -45,6 +46,7 @@ def predict(
     within: Segmenter | None = None,
     margin_mm: float = 0.0,
     slices: bool = False,
+    further: Sequence[Path] = (),
     animate: bool = False,
     progress: Report | None = None,
 ) -> list[Outcome]:
@@ -60,22 +62,29 @@ def predict(
         out: folder to write to.
         within: a model of an organ; what `model` finds outside it, by more than `margin_mm`, is removed.
         slices: take each DICOM file as a picture of its own instead of putting series together.
+        further: the other images of the one case in `inputs`, for a model of several.
         animate: also write a GIF through each volume.
         progress: called with how many inputs are done (with fractions), how many there are, and what goes on.
 
     Raises:
-        InputError: there is nothing to segment.
+        InputError: there is nothing to segment, or there are further images of one case and several cases.
         OutputError: `out` cannot be written to.
         SegmentationCancelled: Ctrl-C.
     """
     found = find_inputs(inputs, out, slices=slices)
     segment = model.segment if within is None else partial(segment_within, within, model, margin_mm=margin_mm)
-    read = partial(_read, channels=len(model.package.inputs))
-    return predict_cases(found, read, segment, out, animate=animate, progress=progress)
+    if further and (len(found) > 1 or slices):
+        raise InputError(
+            f"Further images belong to one case, but {len(found)} were given; segment one at a time."
+            if len(found) > 1
+            else "Further images belong to a volume, not to a DICOM file that is a picture of its own; leave one out."
+        )
+    read = partial(_read, further=further, wanted=len(model.package.inputs))
+    return predict_cases(found, read, segment, out, further=further, animate=animate, progress=progress)
 
 
-def _read(case: Case, channels: int) -> Volume:
-    return read_slice(case.path)[0] if case.single else read_channels([case.path], channels)
+def _read(case: Case, further: Sequence[Path], wanted: int) -> Volume:
+    return read_slice(case.path)[0] if case.single else read_channels([case.path, *further], wanted)
 
 
 def predict_cases(
@@ -84,6 +93,7 @@ def predict_cases(
     segment: Callable[..., Result],
     out: Path,
     *,
+    further: Sequence[Path] = (),
     animate: bool = False,
     progress: Report | None = None,
 ) -> list[Outcome]:
@@ -93,13 +103,14 @@ def predict_cases(
         found: the cases, each with a name of its own.
         read: gives the image of one.
         segment: gives its result; takes the image and `progress`.
+        further: other files that are read, and must not be replaced by results.
         out, animate, progress: as of `predict`.
 
     Raises:
         OutputError: `out` cannot be written to, or results would replace an input.
         SegmentationCancelled: Ctrl-C.
     """
-    _check_place(found, out)
+    _check_place(found, out, further)
     done: list[Outcome] = []
 
     def work(case: Case) -> tuple[Result, list[Path]]:
@@ -119,9 +130,10 @@ def predict_cases(
     return done
 
 
-def _check_place(found: Sequence[Case], out: Path) -> None:
+def _check_place(found: Sequence[Case], out: Path, further: Sequence[Path]) -> None:
     """Nothing of the user's will be replaced by results; the folder is made."""
-    check_inputs_stay([file for case in found for file in _possible_files(case)], [case.path for case in found])
+    written = [file for case in found for file in _possible_files(case)]
+    check_inputs_stay(written, [*(case.path for case in found), *further])
     check_replaceable([out / SUMMARY])
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from Training.recipe.sources import IGNORE
 if TYPE_CHECKING:
     from Training.data.readers import RawCase
 
+Range = tuple[float, float]
 Progress = Callable[[int, int], None]
 """Called with cases done and cases in all."""
 # Voxels of each case that stand for its foreground; enough for percentiles, few enough for any number of cases.
@@ -35,13 +36,20 @@ class Fingerprint:
     Args:
         spacings: mm, [case, axis].
         shapes: voxels, [case, axis]; of the body alone where the recipe crops to it.
-        low, high: percentiles 0.5 and 99.5 of the intensity inside the labels.
+        low, high: percentiles 0.5 and 99.5 of the intensity inside the labels; of the first channel.
+        further: those of the other channels, in the recipe's order.
     """
 
     spacings: npt.NDArray[np.float64]
     shapes: npt.NDArray[np.int64]
     low: float
     high: float
+    further: tuple[Range, ...] = ()
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """The percentiles of every channel."""
+        return (self.low, self.high), *self.further
 
     def resampled(self, spacing: list[float]) -> npt.NDArray[np.float64]:
         """Voxels of each case at another voxel size, [case, axis], not rounded."""
@@ -74,27 +82,50 @@ def fingerprint(cases: Iterable[RawCase], recipe: Recipe) -> Fingerprint:
     """Look at every case once; memory holds one at a time.
 
     Raises:
-        DataError: there are no cases, or none has a label.
+        DataError: there are no cases, none has a label, or one has other channels than the recipe.
     """
-    spacings, shapes, values = [], [], []
+    spacings, shapes = [], []
+    values: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(recipe.in_channels)]
     rng = np.random.default_rng(recipe.seed)
     for case in cases:
+        _check_channels(case, recipe)
         axes = axis_order(case.volume.affine, recipe.preprocess.axcodes)
         array = axes.apply(np.asarray(case.volume.array))
         spacings.append([case.volume.spacing[axis] for axis in axes.order])
         box = body_box(array, recipe, margin=0) if recipe.preprocess.crop_foreground else None
         shapes.append(array.shape if box is None else tuple(part.stop - part.start for part in box))
-        inside = case.volume.array[(case.label > 0) & (case.label != IGNORE)]
-        if inside.size:
-            values.append(rng.choice(inside, min(inside.size, _VOXELS_A_CASE), replace=False).astype(np.float64))
+        labeled = (case.label > 0) & (case.label != IGNORE)
+        for channel, known in zip(case.volume.channels, values, strict=True):
+            inside = channel[labeled]
+            if inside.size:
+                known.append(rng.choice(inside, min(inside.size, _VOXELS_A_CASE), replace=False).astype(np.float64))
     if not spacings:
         raise DataError("There are no cases to plan from; point --data at the data of the recipe's sources.")
-    if not values:
+    if not values[0]:
         raise DataError("No case has a label; a plan needs the intensities inside the labels.")
-    low, high = np.percentile(np.concatenate(values), [0.5, 99.5])
+    (low, high), *further = (_middle(np.concatenate(known)) for known in values)
     return Fingerprint(
-        spacings=np.array(spacings, np.float64), shapes=np.array(shapes, np.int64), low=float(low), high=float(high)
+        spacings=np.array(spacings, np.float64),
+        shapes=np.array(shapes, np.int64),
+        low=low,
+        high=high,
+        further=tuple(further),
     )
+
+
+def _check_channels(case: RawCase, recipe: Recipe) -> None:
+    have, want = len(case.volume.channels), recipe.in_channels
+    if have != want:
+        raise DataError(
+            f"{case.volume.name} has {have} channel{'s' if have > 1 else ''}, but the recipe {want}; name in its "
+            "channels what its sources give."
+        )
+
+
+def _middle(values: npt.NDArray[np.float64]) -> Range:
+    """The percentiles 0.5 and 99.5."""
+    low, high = np.percentile(values, [0.5, 99.5])
+    return float(low), float(high)
 
 
 def target_spacing(found: Fingerprint) -> list[float]:

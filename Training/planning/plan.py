@@ -106,13 +106,26 @@ def _plan(planner: _Planner, size: _Size, precision: str) -> Plan:
     data = recipe_data(recipe)
     data["network"]["arguments"] = size.arguments
     data["preprocess"]["pixdim"] = planner.spacing
-    if recipe.in_hounsfield:
-        data["preprocess"]["window"] = [round(found.low), max(round(found.high), round(found.low) + 1)]
+    data["preprocess"] |= _intensities(recipe, found)
     data["patch_size"] = list(size.patch)
     data["inference"].update(roi_size=list(size.patch), overlap=0.5)
     data["optimization"].update(batch_size=batch, precision=precision)
     reasons = planner.reasons(size, batch, needed, whole)
     return Plan(recipe=data, reasons=reasons, memory_gb=max(needed, whole))
+
+
+def _intensities(recipe: Recipe, found: Fingerprint) -> dict[str, Any]:
+    """What the intensities are planned to be: nnU-Net's one window of CT, and its z-score of each MR image.
+
+    The phases of a CT share their window, so that it holds those of all of them. A window that is meant for one image
+    suits no two sequences.
+    """
+    if recipe.in_hounsfield:
+        low, high = round(min(low for low, _ in found.ranges)), round(max(high for _, high in found.ranges))
+        return {"window": [low, max(high, low + 1)]}
+    if recipe.in_channels > 1 and recipe.preprocess.normalize == "window":
+        return {"normalize": "zscore"}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -179,7 +192,12 @@ class _Planner:
         return self.memory(size, batch) <= self.memory_gb * _FILL * GIB
 
     def _complete(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {**arguments, "spatial_dims": 3, "in_channels": 1, "out_channels": len(self.recipe.labels) + 1}
+        return {
+            **arguments,
+            "spatial_dims": 3,
+            "in_channels": self.recipe.in_channels,
+            "out_channels": len(self.recipe.labels) + 1,
+        }
 
     def fit_patch(self) -> _Size:
         """The largest patch whose smallest batch fits: a cube in mm clipped to the median case, then shrunk."""
@@ -238,6 +256,12 @@ class _Planner:
         million = self.largest / 1e6
         return f"Validating the largest case, {million:.0f} million voxels, takes about {whole:.1f} GB"
 
+    def _percentiles(self) -> str:
+        """Those of each channel, in a recipe of several with its name."""
+        names = [f" ({name})" for name in self.recipe.channels] if self.recipe.in_channels > 1 else [""]
+        pairs = zip(self.found.ranges, names, strict=True)
+        return ", ".join(f"{low:.0f} and {high:.0f}{name}" for (low, high), name in pairs)
+
     def reasons(self, size: _Size, batch: int, needed: float, whole: float) -> dict[str, str]:
         """One sentence for each planned section; `needed` and `whole` are GiB of a step and of a validation."""
         found, strides = self.found, size.strides
@@ -247,7 +271,7 @@ class _Planner:
         median = " x ".join(str(n) for n in self.median)
         return {
             "preprocess": f"{len(found.spacings)} cases, median voxel {voxel} mm; percentiles 0.5 and 99.5 inside the "
-            f"labels are {found.low:.0f} and {found.high:.0f}.",
+            f"labels are {self._percentiles()}.",
             "network": f"{len(strides) + 1} levels, strides {shown or 'none'}: halved until 4 voxels are left.",
             "patch_size": f"The median case has {median} voxels; the patch covers {share}, "
             f"{self.covers(size):.0%} of it in all.",

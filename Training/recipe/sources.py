@@ -138,11 +138,16 @@ class FilesSource(LabeledSource):
 
 
 class MsdSource(LabeledSource):
-    """A Medical Segmentation Decathlon folder with dataset.json; `labels` maps its values to the recipe's."""
+    """A Medical Segmentation Decathlon folder with dataset.json; `labels` maps its values to the recipe's.
+
+    `channels`: which of the images that `modality` in dataset.json tells a case is made of, by name or number, in the
+    recipe's order; left out, all of them.
+    """
 
     kind: Literal["msd"]
     folder: str
     labels: dict[int, Target]
+    channels: list[int | str] = Field(default=[])
     others: Literal["refuse", "background"] = "refuse"
     exclude: list[str] = Field(default=[])
 

@@ -14,6 +14,7 @@ from LiverSegLib.io import read_label_map
 from LiverSegLib.io.channels import read_channels
 from LiverSegLib.io.picture import PICTURES
 from Training.data.readers.case import Entry, Listing, RawCase, blamed_on, recode
+from Training.data.readers.chosen import chosen_channels
 from Training.data.readers.templates import inside, natural
 from Training.errors import DataError, listed
 from Training.recipe.sources import IGNORE, NnunetSource
@@ -48,7 +49,7 @@ def nnunet_listing(source: NnunetSource, data: Path) -> Listing:
         DataError: dataset.json is missing or damaged, or lacks a label or a channel that the source names.
     """
     folder = read_nnunet(inside(data, source.folder, f"source {source.name}"))
-    values, wanted = _values(source, folder), _channels(source, folder)
+    values, wanted = _values(source, folder), chosen_channels(source.channels, folder.channels, folder.file)
     found = Listing()
     for name, (images, label) in folder.cases.items():
         # A picture in color is one file of three channels.
@@ -140,16 +141,6 @@ def _values(source: NnunetSource, folder: NnunetFolder) -> dict[int, int]:
             raise DataError(f"{folder.file} has no label {key}; name one of {known}.", folder.file)
         values[theirs] = target
     return values
-
-
-def _channels(source: NnunetSource, folder: NnunetFolder) -> list[int]:
-    """The numbers of the channels that a case is made of."""
-    numbers = {name: number for number, name in folder.channels.items()}
-    chosen = [key if isinstance(key, int) else numbers.get(key, -1) for key in source.channels]
-    for key, number in zip(source.channels, chosen, strict=True):
-        if number not in folder.channels:
-            raise DataError(f"{folder.file} has no channel {key}; name one of {listed(numbers)}.", folder.file)
-    return chosen or sorted(folder.channels)
 
 
 def _case(
