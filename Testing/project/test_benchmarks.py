@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel import Nifti1Image, save
 from scipy import ndimage
 
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.models import find_package, read_package
 from LiverSegLib.phantom import make_phantom
-from Testing.benchmarks import table
+from Testing.benchmarks import table, windows_near
 from Testing.benchmarks.__main__ import main
 from Testing.benchmarks.compare import Comparison, Measured, baseline
 from Testing.benchmarks.models import random_package
@@ -180,3 +181,19 @@ def test_finding_first_is_measured_on_phantoms() -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 7
     assert all("s of the processor; " in line for line in lines)
+
+
+def test_windows_near_a_label_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """600 mm feet to head are 400 voxels of 1.5 mm: six windows of 96 a quarter over each other, or of 128 a half."""
+    image = np.zeros((24, 24, 100), np.int16)
+    label = np.zeros(image.shape, np.uint8)
+    label[4:20, 4:20, 60:70] = 1  # 360 to 420 mm, and 25 mm around: voxels 223 to 296 of the model's
+    for name, array in (("ct", image), ("label", label)):
+        save(Nifti1Image(array, np.diag([6.0, 6.0, 6.0, 1.0])), tmp_path / f"a_{name}.nii.gz")
+    windows_near.main([str(tmp_path / "*_ct.nii.gz")])
+    assert capsys.readouterr().out.splitlines() == [
+        "a_ct.nii.gz, 144 x 144 x 600 mm: UNet, SegResNet 6 and 3, nnU-Net 6 and 4",
+        "all: UNet, SegResNet 6 and 3, nnU-Net 6 and 4",
+    ]
+    with pytest.raises(SystemExit, match="There are no files"):
+        windows_near.main([str(tmp_path / "nothing")])
