@@ -92,7 +92,7 @@ def nnunet_folder(folder: Path, size: Size) -> Path:
     plan = nnunet_folders.plan(
         patch_size=[size.window] * 3, spacing=[size.voxel_mm] * 3, arch_kwargs={"n_stages": stages, **each}
     )
-    plans = nnunet_folders.plans({"3d_fullres": plan})
+    plans = nnunet_folders.plans({"3d_fullres": plan}, dataset_name="nnU-Net of random weights")
     dataset = nnunet_folders.dataset({"background": 0, "liver": 1})
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **each}
     told = {"init_args": {"configuration": "3d_fullres"}, "trainer_name": "nnUNetTrainer", "network_weights": {}}
