@@ -37,6 +37,7 @@ from LiverSegLib.models import ModelPackage
 from LiverSegLib.models.inferer import Inferer
 from LiverSegLib.models.weights import loaded_network
 from LiverSegLib.networks import final_logits
+from LiverSegLib.networks.instance_norm import of_one_image
 from LiverSegLib.quality import Quality
 from LiverSegLib.request import Settings, VoxelBox
 from LiverSegLib.volume import Result, Volume
@@ -66,7 +67,7 @@ class OneModel:
         self._fast: OpenVinoNetwork | None = None
         self._wanted = choose_device(device)
         with memory_guard(f"There is not enough memory for the model {package.name}; close other programs."):
-            self._network = loaded_network(package).eval().requires_grad_(False)
+            self._network = of_one_image(loaded_network(package).eval().requires_grad_(False))
             layout = torch.channels_last if package.spatial_dims == 2 else torch.channels_last_3d
             self._network.to(memory_format=layout)  # type: ignore[call-overload]
         self._device: Device | None = None  # of the last input

@@ -10,12 +10,18 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from LiverSegLib.models import ModelPackage
+
 # MONAI warns of its own defaults at each use.
 _SIDE = [sys.executable, "-W", "ignore::FutureWarning", "-m", "Testing.benchmarks.sides"]
+NNUNET_SIDE = "nnunet"
+_OF_NNUNET = Path(__file__).with_name("nnunet_side.py")
+_ITS_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,44 +60,80 @@ class Comparison:
     equal: float | None = None
 
 
-def compare(case: str, image: Path, package: Path, sides: list[str], repeat: int, folder: Path) -> Comparison:
+@dataclass(frozen=True)
+class Side:
+    """One of those that are compared: its name, of `sides.SIDES` or `NNUNET_SIDE`, and the Python of that one."""
+
+    name: str
+    python: Path | None = None
+
+    def command(self, image: Path, package: Path, out: Path) -> list[str]:
+        """What starts it."""
+        files = [str(image), str(package), str(out)]
+        if self.python is None:
+            return [*_SIDE, self.name, *files]
+        return [str(self.python), "-W", "ignore", str(_OF_NNUNET), *files]
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The variables that it is started with; nnU-Net warns where it knows no folders, and uses none of them."""
+        if self.python is None:
+            path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+            return {**os.environ, "PYTHONPATH": path}
+        own = {key: str(folder) for key in _ITS_FOLDERS} | {"nnUNet_def_n_proc": str(os.cpu_count() or 1)}
+        return {**os.environ, "PYTHONPATH": "", **own}
+
+
+def baseline(package: ModelPackage) -> str | None:
+    """The side that can run all of a package beside ours; None where there is none.
+
+    MONAI's pipeline runs bundles, nnU-Net's predictor its own folders. A model with helpers is more than its network.
+    """
+    from LiverSegLib.models.family import family_of
+
+    if package.guide is not None or package.divides:
+        return None
+    family = family_of(package.path)
+    return {"bundle": "monai", "nnunet": NNUNET_SIDE}.get("" if family is None else family.name)
+
+
+def compare(case: str, image: Path, package: Path, sides: list[Side], repeat: int, folder: Path) -> Comparison:
     """Run the sides in turn, each in its own process.
 
     Args:
         case: what it is called.
         image: a volume.
         package: a model's folder or zip.
-        sides: names of `sides.SIDES`.
+        sides: those that are compared, ours first.
         repeat: warm runs.
         folder: for the label maps.
 
     Raises:
         SystemExit: a side failed; what it said is in the message.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
-    answers: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    names = [side.name for side in sides]
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with ExitStack() as stack:
         processes = {
-            side: stack.enter_context(
+            side.name: stack.enter_context(
                 subprocess.Popen(
-                    [*_SIDE, side, image, package, folder / f"{side}.npy"],
+                    side.command(image, package, folder / f"{side.name}.npy"),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
-                    env=environment,
+                    env=side.environment(folder),
                 )
             )
             for side in sides
         }
         for _ in range(repeat + 1):
-            for side, process in processes.items():
-                answers[side].append(_one_run(side, process))
+            for name, process in processes.items():
+                answers[name].append(_one_run(name, process))
         for process in processes.values():
             process.stdin.close()  # type: ignore[union-attr]
-    found = {side: _measured(side, runs) for side, runs in answers.items()}
-    if len(sides) < 2:
+    found = {name: _measured(name, runs) for name, runs in answers.items()}
+    if len(names) < 2:
         return Comparison(case=case, measured=found)
-    a, b = (np.load(folder / f"{side}.npy") for side in sides[:2])
+    a, b = (np.load(folder / f"{name}.npy") for name in names[:2])
     both = int((a > 0).sum()) + int((b > 0).sum())
     dice = 2 * int(((a > 0) & (b > 0)).sum()) / both if both else 1.0
     return Comparison(case=case, measured=found, dice=dice, equal=float((a == b).mean()))

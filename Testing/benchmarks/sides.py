@@ -28,11 +28,14 @@ def ours(image: Path, package: Path) -> Run:
     """The engine, as it is used everywhere."""
     from LiverSegLib.engine.segmenter import Segmenter
     from LiverSegLib.io import read_volume
+    from LiverSegLib.models import read_package
     from LiverSegLib.request import Settings
+    from Testing.benchmarks.compare import NNUNET_SIDE, baseline
 
-    volume = read_volume(image)
-    # MONAI's pipeline does not fill holes either.
-    segmenter = Segmenter(package, "cpu", Settings(fill_holes=False))
+    volume, found = read_volume(image), read_package(package)
+    # MONAI's pipeline does not fill holes either, and nnU-Net's predictor cleans nothing.
+    cleans = baseline(found) != NNUNET_SIDE
+    segmenter = Segmenter(found, "cpu", Settings(fill_holes=False, largest_component=cleans))
 
     def run() -> tuple[Labels, dict[str, float]]:
         result = segmenter.segment(volume)

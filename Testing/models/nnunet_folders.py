@@ -54,7 +54,11 @@ def plan(dims: int = 3, **changes: Any) -> dict[str, Any]:
         "spacing": [3.0, 2.0, 2.0][-dims:],
         "normalization_schemes": ["CTNormalization"],
         "use_mask_for_norm": [False],
-        "architecture": {"network_class_name": name, "arch_kwargs": kwargs, "_kw_requires_import": ["conv_op"]},
+        "architecture": {
+            "network_class_name": name,
+            "arch_kwargs": kwargs,
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        },
         "batch_dice": False,
     }
     for what, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
@@ -111,8 +115,7 @@ def checkpoint(
     last = max(key for key in state if key.startswith("decoder.seg_layers.") and key.endswith(".weight"))
     torch.nn.init.normal_(state[last])  # so that every label is somewhere
     torch.nn.init.zeros_(state[last.replace("weight", "bias")])
-    state |= {re.sub(r"convs\.(\d+)\.conv\.", r"convs.\1.all_modules.0.", key): value for key, value in state.items()}
-    state |= {f"decoder.{key}": value for key, value in state.items() if key.startswith("encoder.")}
+    state = with_twins(state)
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, nesterov=True)
     sum(parameter.sum() for parameter in network.parameters()).backward()  # type: ignore[union-attr]
     optimizer.step()
@@ -133,6 +136,14 @@ def checkpoint(
         "trainer_name": "nnUNetTrainer",
         "inference_allowed_mirroring_axes": (0, 1, 2),
     } | changes
+
+
+def with_twins(state: dict[str, Any]) -> dict[str, Any]:
+    """Weights as nnU-Net names them: every layer twice, and the encoder once more in its decoder."""
+    for place, layer in enumerate(("conv", "norm")):
+        old, new = rf"convs\.(\d+)\.{layer}\.", rf"convs.\1.all_modules.{place}."
+        state = state | {re.sub(old, new, key): value for key, value in state.items()}
+    return state | {f"decoder.{key}": value for key, value in state.items() if key.startswith("encoder.")}
 
 
 def write(folder: Path, plan_file: dict[str, Any], dataset_file: dict[str, Any], folds: dict[str, Any]) -> Path:
