@@ -26,6 +26,7 @@ PARTS = {
     "quality": ("ruff", "mypy"),
     "slicer": ("slicer.util", "trame_slicer", "PySide6.QtWidgets"),
     "training": ("lightning.pytorch", "pydantic", "yaml", "tensorboard", "torchmetrics", "markdown_it"),
+    "wandb": ("wandb",),
 }
 """For each part the modules that the tests ask for with `pytest.importorskip`, or import in the code under test."""
 
