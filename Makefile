@@ -59,8 +59,8 @@ test-gpu: $(TEST)/ready
 test-timing: $(TEST)/ready
 	$(TEST)/bin/python -m pytest -q -m timing
 
-# The engine beside MONAI's pipeline and nnU-Net's predictor; all of it takes an hour and more, so name single cases,
-# whose rows are added to the table: make bench BENCH="--shape 512x512x300 --model SegResNet --repeat 1".
+# The engine beside MONAI's pipeline and nnU-Net's predictor, about a quarter of an hour; BENCH=--quick takes minutes.
+# Longer scans add their rows to the table: make bench BENCH="--shape 512x512x300 --model SegResNet --repeat 1".
 BENCH ?=
 bench: $(TEST)/ready
 	$(TEST)/bin/python -m Testing.benchmarks $(BENCH)

@@ -1,6 +1,6 @@
 """How fast the engine is, beside the usual MONAI pipeline and nnU-Net's own predictor: `make bench`.
 
-    python -m Testing.benchmarks                      # all sizes: an hour and more on two cores
+    python -m Testing.benchmarks                      # 130 slices, all models: about a quarter of an hour on two cores
     python -m Testing.benchmarks --quick              # some minutes
     python -m Testing.benchmarks --image ct.nii.gz --model liver_ct_starter
     python -m Testing.benchmarks --shape 512x512x300 --model nnU-Net --nnunet nnunet-env/bin/python
@@ -30,7 +30,7 @@ from Testing.benchmarks.models import NETWORKS, NNUNET, made
 from Testing.benchmarks.volumes import write_phantom_ct
 
 # The distance of slices in mm.
-SHAPES = {"512x512x130": 2.5, "512x512x300": 1.5, "512x512x600": 0.9}
+USUAL, LONGER = {"512x512x130": 2.5}, {"512x512x300": 1.5, "512x512x600": 0.9}
 QUICK, TINY = {"256x256x65": 5.0}, {"40x36x20": 12.0}
 _FIELD_MM, _THICKEST_MM = 650.0, 5.0
 """Of phantoms of other shapes: a trunk, and slices as clinics have them."""
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     repeat = options.repeat or (1 if options.quick or options.tiny else 3)
-    usual = TINY if options.tiny else QUICK if options.quick else SHAPES
+    usual = TINY if options.tiny else QUICK if options.quick else USUAL
     python = None if options.nnunet is None else _with_nnunet(options.nnunet)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sized(shape: str) -> tuple[tuple[int, int, int], float]:
     """The voxels and the slice distance in mm of a phantom."""
-    known = SHAPES | QUICK | TINY
+    known = USUAL | LONGER | QUICK | TINY
     try:
         i, j, k = (int(n) for n in shape.split("x"))
     except ValueError:

@@ -50,8 +50,8 @@ def fit(network: torch.nn.Module, head: str, steps: Sequence[Intensity], window:
     weights = torch.tensor([share, 1 - share])
     for _ in range(_STEPS):
         learned.zero_grad()
-        loss = sum(F.cross_entropy(layers(x), truth, weights) for x, truth in cases)
-        loss.backward()  # type: ignore[union-attr]
+        losses = [F.cross_entropy(layers(x), truth, weights) for x, truth in cases]
+        torch.stack(losses).sum().backward()
         learned.step()
 
 
