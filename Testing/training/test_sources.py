@@ -165,6 +165,25 @@ def test_where_tumor_is_not_drawn_liver_or_tumor_is_right() -> None:
     assert torch.equal(after[1], before[1])
 
 
+def test_a_liver_that_is_not_divided_may_be_any_of_its_segments() -> None:
+    logits = torch.randn(2, 6, 3, 4, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    label = torch.randint(0, 3, (2, 1, 3, 4, 5), generator=torch.Generator().manual_seed(2))
+    undivided = torch.tensor([[0, 1, 1, 1, 4, 4], [0, 1, 2, 3, 4, 5]])
+    before, joined = logits.softmax(1), joined_logits(logits, label, undivided)
+    after, here = joined.softmax(1), label[0, 0] == 1
+    assert torch.allclose(after[0, 1][here], before[0, 1:4].sum(0)[here], atol=1e-6)
+    assert (after[0, 2:4][:, here] == 0).all()
+    assert torch.equal(joined[0][:, ~here], logits[0][:, ~here])
+    assert torch.equal(joined[1], logits[1])
+    # What is added up there pushes each segment by its share.
+    (-after[0, 1][here].log().sum()).backward()
+    gradient = logits.grad
+    assert gradient is not None
+    share = before[0, 1:4] / before[0, 1:4].sum(0)
+    expected = -(share * (1 - before[0, 1:4].sum(0)))[:, here]
+    assert torch.allclose(gradient[0, 1:4][:, here], expected, atol=1e-6)
+
+
 def test_the_loss_does_not_push_liver_and_tumor_apart_where_they_are_not_drawn() -> None:
     loss, label = SegmentationLoss(Loss()), torch.ones(1, 1, 6, 6)
     sure_of_tumor, sure_of_liver = torch.zeros(1, 3, 6, 6), torch.zeros(1, 3, 6, 6)

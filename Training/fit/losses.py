@@ -89,17 +89,20 @@ def joined_logits(logits: Tensor, label: Tensor, undivided: Tensor) -> Tensor:
         label: classes [N, 1, ...].
         undivided: [N, C] int; the class in which class c is hidden in this sample, or c itself.
     """
-    for hidden in range(1, logits.shape[1]):
-        for shown in undivided[:, hidden].unique().tolist():
-            if shown == hidden:
-                continue
-            here = (undivided[:, hidden] == shown).view(-1, *[1] * (logits.ndim - 2)) & (label[:, 0] == shown)
-            parts = list(logits.unbind(1))
-            both = torch.logaddexp(parts[shown], parts[hidden])
-            parts[hidden] = torch.where(here, parts[hidden].new_tensor(_NEVER), parts[hidden])
-            parts[shown] = torch.where(here, both, parts[shown])
-            logits = torch.stack(parts, 1)
-    return logits
+    joined, classes = None, torch.arange(logits.shape[1], device=undivided.device)
+    for n, row in enumerate(undivided):
+        for shown in row[row != classes].unique().tolist():
+            here = label[n, 0] == shown
+            hidden = (row == shown) & (classes != shown)
+            # Only these voxels are touched: with eight segments a pass over all logits for each would take longer
+            # than the network.
+            joined = logits.clone() if joined is None else joined
+            voxels = joined.movedim(1, -1)
+            some = voxels[n][here]
+            both = some[:, hidden | (classes == shown)].logsumexp(1, keepdim=True)
+            some = torch.where(hidden, some.new_tensor(_NEVER), torch.where(classes == shown, both, some))
+            voxels[n, here] = some
+    return logits if joined is None else joined
 
 
 class _Sum(_Loss):
