@@ -26,7 +26,7 @@ from LiverSegLib.volume import Volume, spacing_of
 
 Affine = npt.NDArray[np.float64]
 
-_PART_VOXELS = 1 << 22
+_PART_VOXELS = 1 << 20
 """Voxels of the input's layers that are resampled at a time."""
 
 
@@ -186,7 +186,7 @@ def _nearest(at: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _Taps:
+class Taps:
     """What linear interpolation takes at each place along an axis.
 
     Args:
@@ -198,7 +198,7 @@ class _Taps:
     weight: npt.NDArray[np.float32] | None
 
     @classmethod
-    def at(cls, positions: npt.NDArray[np.float64], size: int) -> _Taps:
+    def at(cls, positions: npt.NDArray[np.float64], size: int) -> Taps:
         """Those at fractional indices within [0, size - 1]."""
         whole = np.round(positions)
         if np.abs(positions - whole).max(initial=0.0) < 1e-6:
@@ -206,12 +206,12 @@ class _Taps:
         lower = np.minimum(np.floor(positions).astype(np.int64), size - 2)
         return cls(lower, (positions - lower).astype(np.float32))
 
-    def part(self, some: slice) -> tuple[slice, _Taps]:
+    def part(self, some: slice) -> tuple[slice, Taps]:
         """The voxels that a range of places needs, and what is taken of these."""
         lower = self.lower[some]
         reach = 1 if self.weight is None else 2
         needed = slice(int(lower.min()), int(lower.max()) + reach)
-        return needed, _Taps(lower - needed.start, None if self.weight is None else self.weight[some])
+        return needed, Taps(lower - needed.start, None if self.weight is None else self.weight[some])
 
     def take(self, x: torch.Tensor, axis: int) -> torch.Tensor:
         """Interpolate along an axis; float32 unless nothing is."""
@@ -224,7 +224,7 @@ class _Taps:
         # Gather in the stored type (int16 for most CTs): half the traffic of converting first.
         low = x.index_select(axis, torch.from_numpy(self.lower).to(x.device)).float()
         high = x.index_select(axis, torch.from_numpy(self.lower + 1).to(x.device)).float()
-        return torch.lerp(low, high, torch.from_numpy(self.weight).to(x.device).view(shape))
+        return low.lerp_(high, torch.from_numpy(self.weight).to(x.device).view(shape))
 
 
 def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]) -> torch.Tensor:
@@ -235,7 +235,7 @@ def resample_axis(x: torch.Tensor, axis: int, positions: npt.NDArray[np.float64]
         axis: which axis.
         positions: indices within [0, size - 1].
     """
-    return _Taps.at(positions, x.shape[axis]).take(x, axis)
+    return Taps.at(positions, x.shape[axis]).take(x, axis)
 
 
 def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
@@ -266,7 +266,7 @@ def to_model_grid(array: npt.NDArray[np.generic], grid: ModelGrid, device: torch
         positions = grid.positions(int(axis))
         if grid.axes.flip[axis]:
             positions = grid.input_shape[axis] - 1 - positions
-        taps.append(_Taps.at(positions, grid.input_shape[axis]))
+        taps.append(Taps.at(positions, grid.input_shape[axis]))
     x = torch.empty([tap.lower.size for tap in taps], device=device)
     # A few layers at a time: the voxels between these layers and the grid's are never all there as floats.
     depth = max(1, _PART_VOXELS // max(1, walked.shape[1] * walked.shape[2]))

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from LiverSegLib.boxes import Box, bounding_box
-from LiverSegLib.engine.geometry import ModelGrid, resample_axis
+from LiverSegLib.boxes import Box, bounding_box, whole_of
+from LiverSegLib.engine.geometry import ModelGrid, Taps, resample_axis
 from LiverSegLib.engine.progress import Monitor
 from LiverSegLib.engine.slabs import Slab
 
 Labels = npt.NDArray[np.uint8]
 Report = Callable[[str, int, int], None]
-_SLAB_VALUES = 4_000_000
+_SLAB_VALUES = 1 << 20
 
 
 def restore(
@@ -39,6 +39,7 @@ def restore_slabs(
     monitor: Monitor,
     regions: tuple[int, ...] = (),
     wanted: Collection[int] = (),
+    within: Box | None = None,
 ) -> Labels:
     """Label map uint8 [i, j, k] of the input `shape` from logits (or a margin) on the model grid.
 
@@ -56,6 +57,8 @@ def restore_slabs(
         wanted: labels of which the surroundings are enough; () for all. Outside the box of theirs in a slab there is
             background, and inside it all labels are drawn: what is wanted is that of the whole grid, but for specks
             thinner than a model voxel between two other labels far from it.
+        within: the box of the input, in the order of the grid's axes, of which labels are wanted, where `shape` is that
+            of this box; None for the whole input.
     """
     # Fortran order: NIfTI, NRRD and Slicer all keep i fastest, and so do the slabs below.
     labelmap = np.zeros(shape, np.uint8, order="F")
@@ -67,7 +70,7 @@ def restore_slabs(
         is_last = end == grid.shape[2]
         rows = slice(done, len(at) if is_last else int(np.searchsorted(at, end - 1, side="right")))
         report = monitor.report if is_last else _only_checks(monitor)
-        _restore_slab(slab, view, rows, grid, nearest, regions, wanted, report)
+        _restore_slab(slab, view, within or whole_of(view), rows, grid, nearest, regions, wanted, report)
         done = rows.stop
     return labelmap
 
@@ -79,6 +82,7 @@ def _only_checks(monitor: Monitor) -> Report:
 def _restore_slab(
     slab: Slab,
     view: npt.NDArray[Any],
+    place: Box,
     rows: slice,
     grid: ModelGrid,
     nearest: bool,
@@ -86,18 +90,17 @@ def _restore_slab(
     wanted: Collection[int],
     report: Report,
 ) -> None:
-    """Fill `rows` of the view [X, Y, Z] of the label map along the last model axis."""
+    """Fill `rows` of the input along the last model axis in the view [X, Y, Z] of its box `place`."""
     labels = labels_of(slab.logits, regions).cpu().numpy()
     box = bounding_box(np.isin(labels, list(wanted)) if wanted else labels > 0, margin=1)
     target = None if box is None else grid.input_box(_moved(box, slab.first))
     if target is not None:
-        rows = slice(max(rows.start, target[2].start), min(rows.stop, target[2].stop))
-    if box is None or target is None or rows.stop <= rows.start:
+        target = _common(target, (*place[:2], _both(place[2], rows)))
+    if box is None or target is None:
         for done in range(2):
             report("restore", done, 1)
         return
-    target = (*target[:2], rows)
-    inside = view[target]
+    inside = view[tuple(slice(t.start - p.start, t.stop - p.start) for t, p in zip(target, place, strict=True))]
     starts = [side.start for side in _moved(box, slab.first)]
     positions = [grid.model_positions(axis)[target[axis]] for axis in range(3)]
     part = slab.logits[(slice(None), *box)]
@@ -108,14 +111,27 @@ def _restore_slab(
     zyx = part.permute(0, 3, 2, 1)  # slabs along z, x fastest
     count = inside.shape[2]
     depth = max(1, _SLAB_VALUES // (len(positions[0]) * len(positions[1]) * part.shape[0]))
+    layers = Taps.at(positions[2], zyx.shape[1])
     report("restore", 0, count)
     for first in range(0, count, depth):
-        piece = resample_axis(zyx, 1, positions[2][first : first + depth])
-        piece = resample_axis(resample_axis(piece, 2, positions[1]), 3, positions[0])
+        needed, along = layers.part(slice(first, first + depth))
+        piece = along.take(zyx[:, needed].contiguous(), 1)
+        # Voxels side by side are gathered one by one, rows as a whole: so along x first, where there are fewest rows.
+        piece = resample_axis(resample_axis(piece, 3, positions[0]), 2, positions[1])
         found = piece[0] if nearest else _as_labels(piece, regions)
         done = first + found.shape[0]
         inside[:, :, first:done] = found.to(torch.uint8).cpu().numpy().transpose(2, 1, 0)
         report("restore", done, count)
+
+
+def _common(one: Box, other: Box) -> Box | None:
+    """What two boxes have in common."""
+    i, j, k = (_both(a, b) for a, b in zip(one, other, strict=True))
+    return None if any(side.stop <= side.start for side in (i, j, k)) else (i, j, k)
+
+
+def _both(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
 
 
 def _moved(box: Box, first: int) -> Box:

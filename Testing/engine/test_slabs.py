@@ -133,6 +133,28 @@ def test_restoring_from_slabs_changes_nothing(axcodes: str, pixdim: tuple[float,
     np.testing.assert_array_equal(on_grid.numpy(), logits.argmax(0).numpy())
 
 
+@pytest.mark.parametrize("axcodes", ["RAS", "SPL", "LPI"])
+def test_a_part_of_the_input_is_that_of_the_whole(axcodes: str) -> None:
+    volume = smooth_volume((31, 37, 29))
+    grid = geometry.model_grid(volume, axcodes, (3.1, 2.7, 4.4))
+    coarse = torch.randn((1, 4, 4, 4, 5), generator=torch.Generator().manual_seed(1))
+    logits = torch.nn.functional.interpolate(coarse, grid.shape, mode="trilinear")[0]
+    logits[1:, :3] = logits[1:, :, :, -2:] = -9  # background on two sides
+    everywhere = restore(logits, grid, volume.array.shape, False, QUIET)
+    for low, high in [((0, 0, 0), (31, 37, 29)), ((3, 8, 11), (4, 30, 20)), ((9, 0, 2), (20, 12, 9))]:
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        part = everywhere[box]
+        order = [box[n] for n in grid.axes.order]
+        sizes = [volume.array.shape[n] for n in grid.axes.order]
+        i, j, k = (
+            slice(size - side.stop, size - side.start) if flip else side
+            for side, size, flip in zip(order, sizes, grid.axes.flip, strict=True)
+        )
+        cuts = cut(logits, 3, 4, grid.shape[2] - 1)
+        found = restore_slabs(cuts, grid, part.shape, False, QUIET, within=(i, j, k))
+        np.testing.assert_array_equal(found, part)
+
+
 def test_only_the_last_slab_is_told_of() -> None:
     heard: list[Progress] = []
     volume = smooth_volume((20, 20, 20))
