@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,19 @@ def bounding_box(mask: npt.NDArray[np.generic], margin: int = 0) -> Box | None:
     ends = zip(box, mask.shape, strict=True)
     i, j, k = (slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, size in ends)
     return i, j, k
+
+
+def grown(mask: npt.NDArray[np.bool_], spacing: Sequence[float], margin_mm: float) -> npt.NDArray[np.bool_]:
+    """The mask [i, j, k] and every voxel whose center lies within `margin_mm` of one of its own."""
+    # Within a box: distances over a whole volume take forty bytes a voxel.
+    box = bounding_box(mask, math.ceil(margin_mm / min(spacing)) + 1)
+    if margin_mm <= 0 or box is None:
+        return mask
+    from scipy import ndimage
+
+    wide = np.zeros_like(mask)
+    wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing) <= margin_mm
+    return wide
 
 
 def is_one_of(labels: npt.NDArray[np.generic], values: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from LiverSegLib.boxes import bounding_box, is_one_of
+from LiverSegLib.boxes import bounding_box, grown, is_one_of
 from LiverSegLib.engine.geometry import GridLabels, ModelGrid
 from LiverSegLib.engine.one_model import OneModel
 from LiverSegLib.engine.posture import STRAIGHT, Turn
 from LiverSegLib.engine.progress import Monitor, Stages
-from LiverSegLib.engine.region import crop, segment_region, slices_of
+from LiverSegLib.engine.region import crop, segment_region
 from LiverSegLib.engine.vote import mask_of, outvote
 from LiverSegLib.labels import subject_of, values_of
 from LiverSegLib.request import Settings
@@ -52,9 +52,10 @@ def segment_near(
         )
         return replace(result, warnings=(*result.warnings, note))
     region = found.grid.axes.input_box(target, volume.array.shape)
-    allowed = _on_input(near, found.grid, target, crop(volume, region).array.shape)
+    shape = crop(volume, region).array.shape
+    allowed = _on_input(near, found.grid, target, shape)
     looking = monitor.of_stage("vote")
-    drawn = [mask_of(found, volume.array.shape, slices_of(region), looking)] if voters else []
+    drawn = [mask_of(found, target, shape, looking)] if voters else []
 
     def segment(part: Volume) -> Result:
         stages = Stages(monitor)
@@ -97,7 +98,7 @@ def _near(found: GridLabels, margin_mm: float) -> Mask:
     if not count:
         return np.zeros(parts.shape, bool)
     largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-    return np.asarray(ndimage.distance_transform_edt(~largest, sampling=found.grid.spacing) <= margin_mm)
+    return grown(largest, found.grid.spacing, margin_mm)
 
 
 def _on_input(near: Mask, grid: ModelGrid, target: tuple[slice, ...], shape: tuple[int, ...]) -> Mask:

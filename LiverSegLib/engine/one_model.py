@@ -31,6 +31,7 @@ from LiverSegLib.engine.slabs import Slab, inside
 from LiverSegLib.engine.sliding_window import Network, infer_slices, infer_windows, mirrored, pad_to
 from LiverSegLib.engine.trial import accelerated
 from LiverSegLib.errors import DeviceError, LiverSegError
+from LiverSegLib.freed_memory import give_back
 from LiverSegLib.labels import MAIN_ORGAN, Label, subject_of, values_of
 from LiverSegLib.measure import Measurements, SegmentMeasurement, measure
 from LiverSegLib.models import ModelPackage
@@ -141,6 +142,7 @@ class OneModel:
             return restore_slabs(seen, grid, shape, package.nearest, monitor, package.regions, values)
 
         array, _, labelmap, notes = self._computed(volume, overlap, stages, turn, draw, core)
+        give_back()  # room for what cleaning and measuring take
         return array, labelmap, self._certainty(look), notes
 
     def draw(self, volume: Volume, monitor: Monitor, turn: Turn = STRAIGHT) -> npt.NDArray[np.uint8]:
@@ -210,14 +212,14 @@ class OneModel:
         use: Callable[[Iterator[Slab], geometry.ModelGrid], Used],
     ) -> tuple[Used, geometry.ModelGrid, list[str]]:
         """What `use` makes of the logits, and their grid, with less memory at each failure for want of it."""
-        package, notes, short = self.package, list[str](), None
+        package, monitor, notes, short = self.package, stages.monitor, list[str](), None
         for device, shrink in _attempts(self._wanted):
             try:
                 most = self._most_kept(volume, grid, inferer, shrink) if device.type == "cpu" else None
-                with torch.inference_mode(), _flushed_denormals(), self._stoppable(stages.monitor):
-                    x, part = shown(volume, channels, grid, package, device, stages.monitor)
+                with torch.inference_mode(), _flushed_denormals(), self._stoppable(monitor):
+                    x, part = shown(volume, channels, grid, package, device, monitor)
                     stages.lap("resample")
-                    used = use(_timed(self._run(x, inferer, device, shrink, most, stages.monitor), stages), part)
+                    used = use(_timed(self._run(x, inferer, device, shrink, most, monitor), stages), part)
                 if shrink > 1 or device != self._wanted:
                     how = "on the CPU" if device != self._wanted else f"with windows {shrink} times smaller"
                     notes.append(f"{self._wanted} had too little memory; the segmentation was done {how}.")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from LiverSegLib.boxes import Box
 from LiverSegLib.errors import InputError
+from LiverSegLib.freed_memory import give_back
 from LiverSegLib.labels import Label, label_for, organs_of_pieces
 from LiverSegLib.request import ALL, RasBox, Region, VoxelBox
 from LiverSegLib.volume import Result, Volume
@@ -73,6 +74,7 @@ def segment_region(volume: Volume, region: Region | None, segment: Callable[[Vol
         return segment(volume)
     box = voxel_box(region, volume)
     part = segment(crop(volume, box))  # its measurements are in mm and RAS, which cropping does not change
+    give_back()  # as much again is needed
     labelmap = np.zeros(volume.array.shape, np.uint8, order="F")
     labelmap[slices_of(box)] = part.labelmap
     return replace(part, labelmap=labelmap, affine=volume.affine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from LiverSegLib.engine.slabs import Slab
 from LiverSegLib.quality import Doubt
 
 Mask = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 _SLAB_VALUES = 8_000_000
 _SMALLEST_ML = 5.0
 _SMALLEST_SHARE = 0.02
@@ -61,10 +63,10 @@ class Certainty:
             self._probable += float(p.sum())
 
 
-def on_grid(organ: Mask, grid: ModelGrid) -> Mask:
-    """A mask [i, j, k] of the input at the voxel centers [X, Y, Z] of a model's grid."""
+def on_grid(labels: npt.NDArray[Number], grid: ModelGrid) -> npt.NDArray[Number]:
+    """Labels or a mask [i, j, k] of the input at the voxel centers [X, Y, Z] of a model's grid."""
     at = [np.round(grid.positions(axis)).astype(int) for axis in range(3)]
-    return np.asarray(grid.axes.apply(organ)[np.ix_(*at)])
+    return np.asarray(grid.axes.apply(labels)[np.ix_(*at)])
 
 
 def compare(
@@ -73,7 +75,7 @@ def compare(
     """How well a result and a second model's look at the same scan agree, and where they do not.
 
     Args:
-        organ: the result [i, j, k], on the input's grid.
+        organ: the result [X, Y, Z] on the grid of the second look: a mask of the input is as large as the input.
         found: the second look; all of its labels are the organ.
         affine: of the input, 4x4, voxel index -> RAS mm.
         turn: how the patient lies against it; left and right, front and back are the patient's.
@@ -81,7 +83,7 @@ def compare(
     Returns:
         The evidence "agreement", and the places where the two differ by more than a border's thickness.
     """
-    ours, theirs = on_grid(organ, found.grid), found.labels.cpu().numpy() > 0
+    ours, theirs = organ, found.labels.cpu().numpy() > 0
     total = int(ours.sum()) + int(theirs.sum())
     if not total:
         return {}, ()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverSegLib.boxes import is_one_of
 from LiverSegLib.engine.budget import Need, limited_to
 from LiverSegLib.engine.divide import divide
 from LiverSegLib.engine.find_first import check_package, segment_found
@@ -19,7 +20,7 @@ from LiverSegLib.engine.one_model import NO_MEMORY, OneModel
 from LiverSegLib.engine.posture import STRAIGHT, Turn, find_turned
 from LiverSegLib.engine.progress import Monitor, ProgressCallback, Stages, StopCallback
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels
-from LiverSegLib.engine.second_look import compare
+from LiverSegLib.engine.second_look import compare, on_grid
 from LiverSegLib.errors import ModelError
 from LiverSegLib.labels import MAIN_ORGAN, subject_of, values_of
 from LiverSegLib.measure import measure
@@ -205,7 +206,8 @@ class Segmenter:
         if turn != STRAIGHT:
             result = replace(result, warnings=(*result.warnings, turn.sentence(volume.name)))
         if result.quality is not None:
-            evidence, doubts = compare(result.mask(result.quality.organ), found, volume.affine, turn)
+            organ = is_one_of(on_grid(result.labelmap, found.grid), values_of(result.quality.organ, result.labels))
+            evidence, doubts = compare(organ, found, volume.affine, turn)
             result = replace(
                 result, quality=replace(result.quality, evidence=evidence | result.quality.evidence, doubts=doubts)
             )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from LiverSegLib.boxes import bounding_box
+from LiverSegLib.boxes import grown
 from LiverSegLib.engine.progress import ProgressCallback, StopCallback
 from LiverSegLib.engine.region import check_targets, segment_region, select_labels, slices_of, voxel_box
 from LiverSegLib.engine.segmenter import Segmenter
@@ -124,7 +123,7 @@ def _joined(mask: Mask, found: Result, volume: Volume, labels: tuple[Label, ...]
     for label in found.labels:
         new_value[label.value] = values.get(label.name, 0)
     labelmap = new_value[found.labelmap]
-    labelmap[~grown(mask, volume.affine, margin_mm)] = 0
+    labelmap[~grown(mask, spacing_of(volume.affine), margin_mm)] = 0
     labelmap[mask & (labelmap == 0)] = 1
     notes = found.warnings
     if not mask.any():
@@ -158,19 +157,6 @@ def _values_in(path: Path, segment: str) -> tuple[int, ...]:
         names = ", ".join(label.name for label in labels)
         raise InputError(f"{path} has no segment {segment}; choose one of: {names}.")
     return values
-
-
-def grown(mask: Mask, affine: npt.NDArray[np.float64], margin_mm: float) -> Mask:
-    """The mask [i, j, k] and every voxel whose center lies within `margin_mm` of one of its own."""
-    spacing = spacing_of(affine)
-    box = bounding_box(mask, math.ceil(margin_mm / min(spacing)) + 1)
-    if margin_mm <= 0 or box is None:
-        return mask
-    from scipy import ndimage
-
-    wide = np.zeros_like(mask)
-    wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing) <= margin_mm
-    return wide
 
 
 def _only_organ(organ: Segmenter) -> str:

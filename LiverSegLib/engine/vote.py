@@ -7,21 +7,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from LiverSegLib.boxes import Box, is_one_of
 from LiverSegLib.engine.geometry import GridLabels
 from LiverSegLib.engine.progress import Monitor
-from LiverSegLib.engine.restore import restore
+from LiverSegLib.engine.restore import restore_slabs
+from LiverSegLib.engine.slabs import Slab
 from LiverSegLib.labels import Label, values_of
 
 Mask = npt.NDArray[np.bool_]
 
 
-def mask_of(found: GridLabels, shape: tuple[int, ...], box: Box, monitor: Monitor) -> Mask:
-    """Everything that a model found on its own grid, as a smooth mask [i, j, k] of a box of the input's."""
-    is_organ = (found.labels > 0).to(torch.uint8)
-    return restore(torch.stack([1 - is_organ, is_organ]), found.grid, shape, False, monitor)[box] > 0
+def mask_of(found: GridLabels, within: Box, shape: tuple[int, ...], monitor: Monitor) -> Mask:
+    """Everything that a model found on its own grid, as a smooth mask of a part of the input.
+
+    Args:
+        found: what it found.
+        within: the box of the input, in the order of the grid's axes.
+        shape: [i, j, k] of the input in this box.
+        monitor: asked for a stop.
+    """
+    margin = (found.labels > 0).float().mul_(2).sub_(1)
+    return restore_slabs([Slab(0, margin[None])], found.grid, shape, False, monitor, within=within) > 0
 
 
 def outvote(

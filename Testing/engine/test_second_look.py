@@ -12,11 +12,11 @@ import torch
 
 from LiverSegLib.engine.geometry import GridLabels, model_grid
 from LiverSegLib.engine.progress import Monitor
-from LiverSegLib.engine.second_look import Certainty, compare
+from LiverSegLib.engine.second_look import Certainty, compare, on_grid
 from LiverSegLib.engine.segmenter import Segmenter
 from LiverSegLib.errors import InputError
 from LiverSegLib.models import Guide
-from LiverSegLib.quality import Calibration
+from LiverSegLib.quality import Calibration, Doubt
 from LiverSegLib.volume import Volume
 from Testing.engine.test_engine import ORIENTATIONS, reoriented
 
@@ -42,10 +42,16 @@ def looked(volume: Volume) -> GridLabels:
     return GridLabels(torch.from_numpy(np.ascontiguousarray(grid.axes.apply(volume.array)).astype(np.uint8)), grid)
 
 
+def agreed(result: Volume, look: Volume) -> tuple[dict[str, float], tuple[Doubt, ...]]:
+    """What a result shows beside a second look."""
+    found = looked(look)
+    return compare(on_grid(result.array > 0, found.grid), found, result.affine)
+
+
 @pytest.mark.parametrize("axes", ORIENTATIONS[::5], ids=str)
 def test_places_to_check_are_those_of_the_patient_in_every_orientation(axes: object) -> None:
     organ, look = (reoriented(volume, axes) for volume in organ_and_look())  # type: ignore[arg-type]
-    evidence, doubts = compare(organ.array > 0, looked(look), organ.affine)
+    evidence, doubts = agreed(organ, look)
     assert evidence["agreement"] == pytest.approx(2 * 13440 / (14400 + 14240))
     assert [doubt.sentence("liver") for doubt in doubts] == [
         "Check the lower right part, at the back: 8 mL there may not be liver.",
@@ -58,14 +64,14 @@ def test_borders_that_differ_by_a_voxel_are_no_doubt() -> None:
     organ, _ = organ_and_look()
     wider = np.zeros_like(organ.array)
     wider[7:39, 5:31, 5:27] = 1
-    evidence, doubts = compare(organ.array > 0, looked(replace(organ, array=wider)), organ.affine)
+    evidence, doubts = agreed(organ, replace(organ, array=wider))
     assert evidence["agreement"] < 0.9
     assert doubts == ()
 
 
 def test_nothing_on_both_sides_is_no_evidence() -> None:
     empty = Volume(np.zeros((8, 8, 8), np.int16), GRID)
-    assert compare(empty.array > 0, looked(empty), GRID) == ({}, ())
+    assert agreed(empty, empty) == ({}, ())
 
 
 def certainty(logits: torch.Tensor) -> float | None:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from LiverSegLib.boxes import grown
 from LiverSegLib.engine.segmenter import Segmenter
-from LiverSegLib.engine.two_step import grown, read_mask, segment_within, segment_within_mask
+from LiverSegLib.engine.two_step import read_mask, segment_within, segment_within_mask
 from LiverSegLib.errors import InputError, ModelError, SegmentationCancelled
 from LiverSegLib.request import Settings
 from LiverSegLib.volume import Volume
@@ -102,12 +103,12 @@ def test_a_margin_keeps_what_is_near(models: tuple[Segmenter, Segmenter], case: 
 def test_growing_is_the_distance_between_voxel_centers() -> None:
     mask = np.zeros((15, 15, 15), bool)
     mask[7, 7, 7] = True
-    spacing = np.array([1.0, 2.0, 3.0])
+    spacing = (1.0, 2.0, 3.0)
     index = np.argwhere(np.ones_like(mask)).reshape(*mask.shape, 3)
     for margin in (0.0, 1.0, 2.5, 6.1):
         near = np.linalg.norm((index - 7) * spacing, axis=-1) <= margin
-        np.testing.assert_array_equal(grown(mask, np.diag([*spacing, 1]), margin), near)
-    assert not grown(np.zeros_like(mask), np.eye(4), 5.0).any()
+        np.testing.assert_array_equal(grown(mask, spacing, margin), near)
+    assert not grown(np.zeros_like(mask), (1.0, 1.0, 1.0), 5.0).any()
 
 
 def test_an_empty_organ_leaves_nothing_and_says_so(models: tuple[Segmenter, Segmenter], case: Volume) -> None:

@@ -222,6 +222,7 @@ LIBRARY_ROOMS = (
     "plain_yaml",
     "boxes",
     "system",
+    "freed_memory",
     "labels",
     "measure",
     "quality",
