@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from LiverSegLib import freed_memory
 from LiverSegLib.cli.screen import show_error
 from LiverSegLib.errors import LiverSegError
 from LiverSegLib.log import log_file, start_log
@@ -30,6 +31,7 @@ def main() -> None:
     Exit status: 0, 1 (an error with a sentence, or Ctrl-C), 2 (wrong arguments, or a defect).
     """
     start_log()
+    freed_memory.keep()
     try:
         app()
     except LiverSegError as error:
